@@ -1,0 +1,1 @@
+"""The services of Stagedoor, one folder each, all with the same rooms."""

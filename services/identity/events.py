@@ -1,0 +1,195 @@
+"""The facts of the identity service. Stored names are permanent; a changed meaning is a new name."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.denials import Denial, DenialKind, DenialRule, subject_client_id
+from shared.log.event import Event, Personal
+
+
+class UserKind(StrEnum):
+    """Which kind of user."""
+
+    INTERNAL = "internal"
+    COMMUNITY = "community"
+    SERVICE = "service"
+    """Acts for an application; never signs in."""
+
+
+class Role(StrEnum):
+    """What a user may do to the instance itself."""
+
+    ADMINISTRATOR = "administrator"
+    AUDITOR = "auditor"
+
+
+class Profile(BaseModel):
+    """Attributes of a person (OpenID Connect Core section 5.1), all of them personal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    given_name: Personal[str] | None = None
+    family_name: Personal[str] | None = None
+    display_name: Personal[str] | None = None
+    email: Personal[str] | None = None
+    email_verified: bool = False
+    locale: Personal[str] | None = None
+    zoneinfo: Personal[str] | None = None
+
+
+class _OfUser(Event):
+    """An event about one user, whose key its personal data is under."""
+
+    sub: str
+
+    def data_subject(self) -> str | None:
+        """The user."""
+        return self.sub
+
+
+class UserRegistered(_OfUser, stored_as="identity.UserRegistered"):
+    """A user exists. The name is taken for ever (as a keyed digest, in the log's names)."""
+
+    user_name: Personal[str]
+    kind: UserKind
+    profile: Profile
+    roles: tuple[Role, ...] = ()
+
+
+class ProfileChanged(_OfUser, stored_as="identity.ProfileChanged"):
+    """The attributes are now these."""
+
+    profile: Profile
+
+
+class RolesChanged(_OfUser, stored_as="identity.RolesChanged"):
+    """The roles are now these."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT})
+
+    roles: tuple[Role, ...]
+    removed: tuple[Role, ...]
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off where a role was removed."""
+        return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.CUT_OFF),) if self.removed else ()
+
+
+class UserDisabled(_OfUser, stored_as="identity.UserDisabled"):
+    """The user may not sign in, and no token that names them is accepted while this stands."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT})
+
+    reason: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The subject, while disabled."""
+        return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.STANDING),)
+
+
+class UserEnabled(_OfUser, stored_as="identity.UserEnabled"):
+    """The user may sign in again; grants resume."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT})
+
+    def denies(self) -> tuple[Denial, ...]:
+        """Lifts the denial of the subject."""
+        return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.LIFTED),)
+
+
+class PasswordSet(_OfUser, stored_as="identity.PasswordSet"):
+    """A first password; the hash is in the vault, never here."""
+
+
+class PasswordChanged(_OfUser, stored_as="identity.PasswordChanged"):
+    """The user chose another password; their other sessions end, with the grants of those."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT_SESSIONS})
+
+    kept_session: str | None
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the user's sessions, but for the one that did it."""
+        return (
+            Denial(DenialKind.SUBJECT_SESSIONS, self.sub, DenialRule.CUT_OFF, except_id=self.kept_session),
+        )
+
+
+class PasswordReset(_OfUser, stored_as="identity.PasswordReset"):
+    """Somebody else set the password: whatever the account gave before ends."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT})
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the subject: sessions, grants and personal access tokens."""
+        return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.CUT_OFF),)
+
+
+class SessionStarted(_OfUser, stored_as="identity.SessionStarted"):
+    """The user signed in."""
+
+    sid: str
+    secret_digest: str
+    """SHA-256 of the session cookie's secret, hexadecimal."""
+    auth_time: datetime
+    amr: tuple[str, ...]
+    """Authentication methods (RFC 8176)."""
+    expires_at: datetime
+    """Absolute end; a session idles out before."""
+    address: Personal[str] | None = None
+    user_agent: Personal[str] | None = None
+
+
+class SessionReauthenticated(_OfUser, stored_as="identity.SessionReauthenticated"):
+    """The same user proved it again within the session; the cookie was replaced."""
+
+    sid: str
+    secret_digest: str
+    auth_time: datetime
+    amr: tuple[str, ...]
+
+
+class SessionEndReason(StrEnum):
+    """Why a session ended by hand. Expiry by time is no event: it ends nothing else."""
+
+    SIGNED_OUT = "signed_out"
+    ENDED_BY_USER = "ended_by_user"
+    ENDED_BY_ADMINISTRATOR = "ended_by_administrator"
+
+
+class SessionEnded(_OfUser, stored_as="identity.SessionEnded"):
+    """The session is over, and so is what it gave."""
+
+    denial_kinds = frozenset({DenialKind.SESSION})
+
+    sid: str
+    reason: SessionEndReason
+    tokens_end_at: datetime
+    """By then the last token that the session can have given has expired."""
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The session, and with it its grants."""
+        return (Denial(DenialKind.SESSION, self.sid, DenialRule.STANDING, until=self.tokens_end_at),)
+
+
+class ConsentGiven(_OfUser, stored_as="identity.ConsentGiven"):
+    """The user allowed an application these scopes, in addition to those allowed before."""
+
+    client_id: str
+    scopes: tuple[str, ...]
+
+
+class ConsentWithdrawn(_OfUser, stored_as="identity.ConsentWithdrawn"):
+    """The user stopped an application: their grants to it end."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT_CLIENT})
+
+    client_id: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the user's grants at that application."""
+        return (
+            Denial(DenialKind.SUBJECT_CLIENT, subject_client_id(self.sub, self.client_id), DenialRule.CUT_OFF),
+        )

@@ -1,0 +1,206 @@
+"""The facts of the registry. Stored names are permanent; a changed meaning is a new name."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from services.identity.events import UserKind
+from shared.denials import Denial, DenialKind, DenialRule
+from shared.log.event import Event
+
+
+class ApplicationType(StrEnum):
+    """What kind of client it is (RFC 6749 section 2.1, RFC 8252 for native)."""
+
+    CONFIDENTIAL = "confidential"
+    PUBLIC = "public"
+    NATIVE = "native"
+
+
+class GrantType(StrEnum):
+    """`grant_type` values that an application may use (RFC 6749)."""
+
+    AUTHORIZATION_CODE = "authorization_code"
+    REFRESH_TOKEN = "refresh_token"
+    CLIENT_CREDENTIALS = "client_credentials"
+
+
+class AuthMethod(StrEnum):
+    """`token_endpoint_auth_method` (RFC 7591 section 2); exactly one for each application."""
+
+    CLIENT_SECRET_BASIC = "client_secret_basic"
+    CLIENT_SECRET_POST = "client_secret_post"
+    NONE = "none"
+
+
+class ReferenceTokens(StrEnum):
+    """Who may have reference tokens made for an application."""
+
+    NONE = "none"
+    AUTHENTICATED_USERS = "authenticated_users"
+    ADMINISTRATORS_ONLY = "administrators_only"
+
+
+class ApplicationSettings(BaseModel):
+    """What an administrator decides about an application."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    display_name: str
+    logo_uri: str | None = None
+    contact: str | None = None
+    """How to reach the people who run it; shown at consent."""
+    type: ApplicationType
+    redirect_uris: tuple[str, ...] = ()
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    user_kinds: tuple[UserKind, ...] = (UserKind.INTERNAL,)
+    service_account: str | None = None
+    """`sub` of the user of kind `service` that client credentials act as."""
+    scopes: tuple[str, ...] = ()
+    """API scopes; protocol scopes (`openid` …) are not listed."""
+    grants: tuple[GrantType, ...] = ()
+    auth_method: AuthMethod
+    require_pkce: bool = True
+    reference_tokens: ReferenceTokens = ReferenceTokens.NONE
+    access_token_seconds: int | None = None
+    """None: the issuer's default."""
+    refresh_token_seconds: int | None = None
+    """Absolute, from the opening of the grant. None: the issuer's default for the type."""
+    first_party: bool = False
+    """Belongs to the platform itself; a confidential one may skip consent."""
+
+
+class Scope(BaseModel):
+    """A scope of a resource."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    description: str
+    """Plain language, for the consent page: completes "This application will be able to …"."""
+
+
+class ResourceSettings(BaseModel):
+    """What an administrator decides about a resource."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    display_name: str
+    scopes: tuple[Scope, ...]
+    admits_community_users: bool = False
+    callers: tuple[str, ...] = ()
+    """Who may have its tokens validated: `client:<client_id>` for introspection (RFC 7662),
+    `resource/<name>` or `service/<name>` for the certificate of a gRPC caller."""
+
+
+class ApplicationRegistered(Event, stored_as="registry.ApplicationRegistered"):
+    """An application is trusted from here on."""
+
+    client_id: str
+    settings: ApplicationSettings
+
+
+class ApplicationChanged(Event, stored_as="registry.ApplicationChanged"):
+    """Its settings are now these."""
+
+    denial_kinds = frozenset({DenialKind.CLIENT})
+
+    client_id: str
+    settings: ApplicationSettings
+    narrowed: bool
+    """It may do less than before (scope, grant or user kind removed): tokens issued before end."""
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off where it was narrowed."""
+        if not self.narrowed:
+            return ()
+        return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.CUT_OFF),)
+
+
+class ApplicationDisabled(Event, stored_as="registry.ApplicationDisabled"):
+    """The kill switch: none of its tokens is accepted while it stands."""
+
+    denial_kinds = frozenset({DenialKind.CLIENT})
+
+    client_id: str
+    reason: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The client, while disabled."""
+        return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.STANDING),)
+
+
+class ApplicationEnabled(Event, stored_as="registry.ApplicationEnabled"):
+    """The kill switch is released; grants resume."""
+
+    denial_kinds = frozenset({DenialKind.CLIENT})
+
+    client_id: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """Lifts the denial of the client."""
+        return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.LIFTED),)
+
+
+class ApplicationUninstalled(Event, stored_as="registry.ApplicationUninstalled"):
+    """The application is gone for ever; its `client_id` is never used again."""
+
+    denial_kinds = frozenset({DenialKind.CLIENT})
+
+    client_id: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The client, for ever."""
+        return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.STANDING),)
+
+
+class SecretAdded(Event, stored_as="registry.SecretAdded"):
+    """One more secret of an application is valid; the secret itself was shown once and is not kept."""
+
+    client_id: str
+    secret_id: str
+    secret_digest: str
+    """SHA-256 of the secret (256 random bits), hexadecimal."""
+    expires_at: datetime | None = None
+
+
+class SecretRevoked(Event, stored_as="registry.SecretRevoked"):
+    """A secret is no longer valid; tokens obtained with it stay."""
+
+    client_id: str
+    secret_id: str
+
+
+class SecretReportedCompromised(Event, stored_as="registry.SecretReportedCompromised"):
+    """Somebody else may have used this secret: it is revoked, and whatever the application was given before ends."""
+
+    denial_kinds = frozenset({DenialKind.CLIENT})
+
+    client_id: str
+    secret_id: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the client, its grants included."""
+        return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.CUT_OFF),)
+
+
+class ResourceRegistered(Event, stored_as="registry.ResourceRegistered"):
+    """An API accepts tokens of this issuer; its identifier is the audience."""
+
+    resource_id: str
+    identifier: str
+    settings: ResourceSettings
+
+
+class ResourceChanged(Event, stored_as="registry.ResourceChanged"):
+    """Its settings are now these. A scope that is gone is no longer issued."""
+
+    resource_id: str
+    settings: ResourceSettings
+
+
+class ResourceRemoved(Event, stored_as="registry.ResourceRemoved"):
+    """No token is issued for it any more."""
+
+    resource_id: str

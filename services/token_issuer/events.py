@@ -1,0 +1,160 @@
+"""The facts of the token issuer. Stored names are permanent; a changed meaning is a new name.
+
+Tokens, codes and secrets are never in here: SHA-256 digests (hexadecimal) and ids stand for them.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from shared.denials import Denial, DenialKind, DenialRule
+from shared.log.event import Event, Retention
+
+
+class KeyUse(StrEnum):
+    """What a signing key signs."""
+
+    ACCESS_TOKEN = "access_token"
+    ID_TOKEN = "id_token"
+
+
+class SigningKeyCreated(Event, stored_as="token_issuer.SigningKeyCreated"):
+    """A key pair exists and is announced in the JWKS; the private half is wrapped in the vault."""
+
+    kid: str
+    algorithm: str
+    """JWA name: `ES256` or `RS256`."""
+    use: KeyUse
+    public_jwk: dict[str, str]
+    """RFC 7517, public members only."""
+
+
+class SigningKeyActivated(Event, stored_as="token_issuer.SigningKeyActivated"):
+    """New tokens of its use are signed with it; the one before it is retiring."""
+
+    kid: str
+
+
+class SigningKeyRetired(Event, stored_as="token_issuer.SigningKeyRetired"):
+    """Nothing that it signed can still be valid; it leaves the JWKS."""
+
+    kid: str
+
+
+class SigningKeyCompromised(Event, stored_as="token_issuer.SigningKeyCompromised"):
+    """Nothing that it signed is accepted any more, whatever position it claims."""
+
+    denial_kinds = frozenset({DenialKind.KEY})
+
+    kid: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The key, for ever."""
+        return (Denial(DenialKind.KEY, self.kid, DenialRule.STANDING),)
+
+
+class GrantOpened(Event, stored_as="token_issuer.GrantOpened"):
+    """A user allowed an application something; the code that redeems it was handed to the browser."""
+
+    retention = Retention.EXPIRING
+
+    gid: str
+    client_id: str
+    sub: str
+    sid: str
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    redirect_uri: str
+    redirect_uri_given: bool
+    """It stood in the request, so the token request has to repeat it (RFC 6749 section 4.1.3)."""
+    code_digest: str
+    code_challenge: str | None
+    """PKCE, method S256 (RFC 7636)."""
+    nonce: str | None
+    auth_time: datetime
+    amr: tuple[str, ...]
+    roles: tuple[str, ...] = ()
+    """Roles that the tokens state to the management resource."""
+    opened_at: datetime
+    code_expires_at: datetime
+    refresh_expires_at: datetime | None
+    """Absolute end of refreshing; None: no refresh token (`offline_access` was not granted)."""
+
+
+class CodeRedeemed(Event, stored_as="token_issuer.CodeRedeemed"):
+    """The code was exchanged; an access token is issued at this position."""
+
+    retention = Retention.EXPIRING
+
+    gid: str
+    jti: str
+    access_token_seconds: int
+    refresh_digest: str | None
+
+
+class RefreshTokenRotated(Event, stored_as="token_issuer.RefreshTokenRotated"):
+    """A refresh token was exchanged for its successor; an access token is issued at this position."""
+
+    retention = Retention.EXPIRING
+
+    gid: str
+    jti: str
+    presented_digest: str
+    refresh_digest: str
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    access_token_seconds: int
+    rotated_at: datetime
+
+
+class GrantEndReason(StrEnum):
+    """Why a grant ended."""
+
+    CODE_REUSED = "code_reused"
+    REFRESH_TOKEN_REUSED = "refresh_token_reused"
+    REFRESH_TOKEN_REVOKED = "refresh_token_revoked"
+    ENDED_BY_ADMINISTRATOR = "ended_by_administrator"
+
+
+class GrantEnded(Event, stored_as="token_issuer.GrantEnded"):
+    """The grant is over, and every token of it."""
+
+    retention = Retention.EXPIRING
+    denial_kinds = frozenset({DenialKind.GRANT})
+
+    gid: str
+    reason: GrantEndReason
+    tokens_end_at: datetime
+    """By then the last access token of the grant has expired."""
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The grant."""
+        return (Denial(DenialKind.GRANT, self.gid, DenialRule.STANDING, until=self.tokens_end_at),)
+
+
+class AccessTokenIssued(Event, stored_as="token_issuer.AccessTokenIssued"):
+    """An access token without a grant: client credentials (RFC 6749 section 4.4)."""
+
+    retention = Retention.EXPIRING
+
+    jti: str
+    client_id: str
+    sub: str
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    access_token_seconds: int
+
+
+class AccessTokenRevoked(Event, stored_as="token_issuer.AccessTokenRevoked"):
+    """One access token is no longer accepted (RFC 7009); its grant goes on."""
+
+    retention = Retention.EXPIRING
+    denial_kinds = frozenset({DenialKind.TOKEN})
+
+    jti: str
+    client_id: str
+    token_ends_at: datetime
+    """The `exp` of the token."""
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The token."""
+        return (Denial(DenialKind.TOKEN, self.jti, DenialRule.STANDING, until=self.token_ends_at),)

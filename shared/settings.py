@@ -1,0 +1,72 @@
+"""What every service is told from outside: environment variables `STAGEDOOR_*`, secrets as files.
+
+A service adds its own by subclassing `ServiceSettings`. Secrets are always given as the path of a file, so that
+they stand in no process list and no environment dump.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """Settings that all services share."""
+
+    model_config = SettingsConfigDict(env_prefix="STAGEDOOR_", frozen=True, extra="ignore")
+
+    origin: str = "http://127.0.0.1:8400"
+    """The public origin (the front door), without a slash at the end."""
+    issuer: str = "http://127.0.0.1:8400/id"
+    """Issuer identifier (RFC 8414 section 2)."""
+    demo: bool = False
+    """Demo mode: known passwords; refuses any bind address and issuer that is not loopback."""
+
+    http_bind: str = "127.0.0.1:8401"
+    """Host and port for the internal HTTP of this service."""
+    grpc_bind: str = "127.0.0.1:9401"
+
+    database: str = ""
+    """PostgreSQL connection string without a password."""
+    database_password_file: Path | None = None
+    nats_url: str = "nats://127.0.0.1:8422"
+    nats_user: str = ""
+    nats_password_file: Path | None = None
+
+    tls_ca_file: Path
+    """Authority that every peer's certificate is checked against."""
+    tls_certificate_file: Path
+    tls_key_file: Path
+
+    registry_address: str = "127.0.0.1:9401"
+    identity_address: str = "127.0.0.1:9402"
+    token_issuer_address: str = "127.0.0.1:9403"
+    resource_address: str = "127.0.0.1:9404"
+    ledger_address: str = "127.0.0.1:9405"
+
+    master_key_file: Path | None = None
+    """File with 32 random bytes, base64: the root of this service's own keys (`shared.keys`)."""
+
+    heartbeat_seconds: float = Field(default=1.0, gt=0)
+    max_staleness_seconds: float = Field(default=30.0, gt=0)
+    log_level: str = "info"
+
+
+def read_secret(path: Path | None, what: str) -> str:
+    """The text of a secret's file, without the white space around it."""
+    if path is None:
+        raise SystemExit(f"stagedoor: no file is set for {what}")
+    try:
+        return path.read_text().strip()
+    except OSError as failure:
+        raise SystemExit(f"stagedoor: {what} cannot be read: {failure.strerror}: {path}") from failure
+
+
+def load(settings_class: type[ServiceSettings]) -> ServiceSettings:
+    """Read the settings, or end the process with one line that says which variable is wrong."""
+    try:
+        return settings_class()
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        name = "STAGEDOOR_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SystemExit(f"stagedoor: setting {name}: {first['msg']}") from None
