@@ -1,0 +1,1 @@
+"""How Stagedoor is set up and run: the migration, generated code, the local system, and what production needs."""
