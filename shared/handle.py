@@ -23,7 +23,8 @@ Project = Callable[[Recorded], Iterable[RowChange]]
 class CatchUp(Protocol):
     """Brings the service's view of another source's facts up to a position, bounded in time."""
 
-    async def __call__(self, source: str, position: int) -> None: ...
+    async def __call__(self, source: str, position: int) -> None:
+        """Return when everything of `source` up to `position` is in the view; raises `Unavailable` past the bound."""
 
 
 @dataclass(frozen=True, slots=True)

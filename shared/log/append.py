@@ -32,7 +32,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class OnceKey:
-    """Something that may be used once (a code, a `jti`). The expiry is part of the key and must be the same each time."""
+    """Something that may be used once (a code, a `jti`). The expiry is part of the key: the same each time."""
 
     digest: bytes
     expires_at: datetime

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from shared.denials import Denial
@@ -69,6 +69,10 @@ class Personal(Generic[T]):
                 cls._serialize, info_arg=True, when_used="always"
             ),
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^p1\.", "description": "Personal: ciphertext under the person's key."}
 
     @classmethod
     def _validate(cls, value: object, info: ValidationInfo) -> "Personal[Any]":

@@ -1,0 +1,130 @@
+"""Brings a database to what this version of Stagedoor needs; running it again changes nothing.
+
+    python -m infra.migrate      with STAGEDOOR_MIGRATION_DATABASE, STAGEDOOR_MIGRATION_PASSWORD_FILE and
+                                 STAGEDOOR_MIGRATION_PASSWORDS, a folder with a file <service>.database for each
+
+Here, and nowhere else, stands which service may write and read what in the log.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import asyncpg
+
+from services.identity import events as identity
+from services.registry import events as registry
+from services.resource import events as resource
+from services.token_issuer import events as token_issuer
+from shared.log import migrate as log
+from shared.log.event import Catalogue
+from shared.settings import read_secret
+
+EVENTS: Mapping[str, ModuleType] = {
+    "registry": registry,
+    "identity": identity,
+    "token_issuer": token_issuer,
+    "resource": resource,
+}
+"""The facts of each service; the ledger has none of its own."""
+
+CATEGORIES: Mapping[str, tuple[str, ...]] = {
+    "registry": ("application", "resource"),
+    "identity": ("user", "session", "consent"),
+    "token_issuer": ("grant", "token", "revocation", "keys"),
+    "resource": ("tour", "merchandise", "access"),
+    "ledger": (),
+}
+"""Whose streams are whose, by the first part of their names."""
+
+READS: Mapping[str, tuple[str, ...]] = {
+    "registry": (),
+    "identity": ("registry",),
+    "token_issuer": ("registry", "identity"),
+    "resource": (),
+    "ledger": ("registry", "identity", "token_issuer", "resource"),
+}
+"""Whose facts each service may read besides its own."""
+
+CARETAKER = "ledger"
+"""Looks after the log's partitions."""
+
+DATABASE = Path(__file__).resolve().parent / "postgres" / "database.sql"
+"""What holds for the database as a whole."""
+_SERVICES = Path(__file__).resolve().parent.parent / "services"
+_MAINTENANCE = "postgres"
+_CONNECT_SECONDS = 10.0
+
+
+def tenants() -> list[log.Tenant]:
+    """All services, as the log knows them."""
+    return [
+        log.Tenant(
+            login=service,
+            events=tuple(Catalogue.of(EVENTS[service])) if service in EVENTS else (),
+            categories=CATEGORIES[service],
+            reads=READS[service],
+            read_model=_read_model(service),
+            takes_care=service == CARETAKER,
+        )
+        for service in READS
+    ]
+
+
+def _read_model(service: str) -> str:
+    """Whoever has facts has tables of what they come to; the ledger answers from the log itself."""
+    return (_SERVICES / service / "read_model.sql").read_text() if service in EVENTS else ""
+
+
+async def migrate(dsn: str, password: str, passwords: Mapping[str, str]) -> None:
+    """Create the database that `dsn` names if there is none, and bring it to what is needed.
+
+    `dsn` names a superuser, whose password is `password`; `passwords` are those of the services' logins.
+    """
+    await _make_database(dsn, password)
+    connection = await asyncpg.connect(dsn, password=password, timeout=_CONNECT_SECONDS)
+    try:
+        await log.migrate(connection, tenants(), passwords, DATABASE.read_text())
+    finally:
+        await connection.close()
+
+
+async def _make_database(dsn: str, password: str) -> None:
+    parts = urlsplit(dsn)
+    name = unquote(parts.path.removeprefix("/"))
+    maintenance = urlunsplit(parts._replace(path=f"/{_MAINTENANCE}"))
+    connection = await asyncpg.connect(maintenance, password=password, timeout=_CONNECT_SECONDS)
+    try:
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
+            quoted = name.replace('"', '""')
+            await connection.execute(f'CREATE DATABASE "{quoted}"')
+    finally:
+        await connection.close()
+
+
+def main() -> None:
+    """Migrate the database that the environment names."""
+    dsn = os.environ.get("STAGEDOOR_MIGRATION_DATABASE")
+    folder = os.environ.get("STAGEDOOR_MIGRATION_PASSWORDS")
+    password_file = os.environ.get("STAGEDOOR_MIGRATION_PASSWORD_FILE")
+    if not dsn or not folder or not password_file:
+        sys.exit(
+            "stagedoor: the migration needs "
+            + ", ".join(f"STAGEDOOR_MIGRATION_{what}" for what in ("DATABASE", "PASSWORD_FILE", "PASSWORDS"))
+        )
+    passwords = {
+        service: read_secret(Path(folder) / f"{service}.database", f"the password of {service}") for service in READS
+    }
+    password = read_secret(Path(password_file), "the password of the migration's login")
+    try:
+        asyncio.run(migrate(dsn, password, passwords))
+    except (OSError, asyncpg.PostgresError) as failure:
+        sys.exit(f"stagedoor: the database cannot be migrated: {failure}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Commands on their way to the log: encoded one by one, sent in groups."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from os import urandom
+from typing import Any
+
+from shared.log.append import Append, Appended
+from shared.projector import PlannedChange, batches
+
+_SALT_BYTES = 16
+_OVERHEAD_BYTES = 512
+"""About what a command weighs without its events and rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A command as it is sent, the same however often that is."""
+
+    append: Append
+    texts: tuple[str, ...]
+    """The events' JSON."""
+    salts: tuple[bytes, ...]
+    changes: tuple[PlannedChange, ...]
+    size: int
+    """Bytes, about."""
+
+
+def encode(append: Append, changes: Iterable[PlannedChange]) -> Encoded:
+    """Write the events down. Raises `ValueError` for what cannot be written (text that is not Unicode, for one)."""
+    if not append.events:
+        raise ValueError("a command without events is nothing to append")
+    if append.expected_version is None and len(append.events) != 1:
+        raise ValueError("a stream without versions has a single event")
+    texts = tuple([event.to_json(append.personal_key) for event in append.events])
+    planned = tuple(changes)
+    size = _OVERHEAD_BYTES + sum([len(text.encode()) for text in texts]) + sum([len(c.row.encode()) for c in planned])
+    return Encoded(append, texts, tuple([urandom(_SALT_BYTES) for _ in texts]), planned, size)
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A command whose caller waits."""
+
+    encoded: Encoded
+    answer: "asyncio.Future[Appended]"
+    since: float
+    """Monotonic seconds at which it came."""
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The arguments of `log.append`, in its order: lists that run in parallel."""
+
+    streams: list[str] = field(default_factory=list)
+    expected: list[int | None] = field(default_factory=list)
+    commands: list[Any] = field(default_factory=list)
+    actors: list[str] = field(default_factory=list)
+    correlations: list[str] = field(default_factory=list)
+    causations: list[int | None] = field(default_factory=list)
+    as_of: list[str | None] = field(default_factory=list)
+    event_of: list[int] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+    data: list[str] = field(default_factory=list)
+    salts: list[bytes] = field(default_factory=list)
+    denial_of: list[int] = field(default_factory=list)
+    denial_kinds: list[str] = field(default_factory=list)
+    denial_ids: list[str] = field(default_factory=list)
+    denial_rules: list[str] = field(default_factory=list)
+    denial_excepts: list[str | None] = field(default_factory=list)
+    denial_untils: list[Any] = field(default_factory=list)
+    name_of: list[int] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)
+    once_of: list[int] = field(default_factory=list)
+    once: list[bytes] = field(default_factory=list)
+    once_expire: list[Any] = field(default_factory=list)
+    party_of: list[int] = field(default_factory=list)
+    party_kinds: list[str] = field(default_factory=list)
+    party_ids: list[str] = field(default_factory=list)
+
+    def add(self, number: int, encoded: Encoded) -> None:
+        """One more command."""
+        append = encoded.append
+        context = append.context
+        self.streams.append(append.stream)
+        self.expected.append(append.expected_version)
+        self.commands.append(context.command_id)
+        self.actors.append(context.actor)
+        self.correlations.append(context.correlation_id)
+        self.causations.append(context.causation_id)
+        self.as_of.append(None if append.fence is None else json.dumps(dict(append.fence.as_of)))
+        for event, text, salt in zip(append.events, encoded.texts, encoded.salts, strict=True):
+            self.event_of.append(number)
+            self.types.append(event.stored_as)
+            self.data.append(text)
+            self.salts.append(salt)
+            for denial in event.denies():
+                self.denial_of.append(len(self.types))
+                self.denial_kinds.append(denial.kind.value)
+                self.denial_ids.append(denial.id)
+                self.denial_rules.append(denial.rule.value)
+                self.denial_excepts.append(denial.except_id)
+                self.denial_untils.append(denial.until)
+        for name in append.names:
+            self.name_of.append(number)
+            self.names.append(name.digest)
+        for key in append.once:
+            self.once_of.append(number)
+            self.once.append(key.digest)
+            self.once_expire.append(key.expires_at)
+        if append.fence is not None:
+            for kind, party in append.fence.parties:
+                self.party_of.append(number)
+                self.party_kinds.append(kind.value)
+                self.party_ids.append(party)
+
+
+_ORDER = tuple(_Columns.__dataclass_fields__)
+_PLACES = ", ".join(f"${number}" for number in range(1, len(_ORDER) + 3))
+STATEMENT = f"SELECT * FROM log.append_with_rows({_PLACES})"  # noqa: S608  (numbered places only)
+
+
+def arguments(group: Sequence[Pending], *, resend: bool) -> list[Any]:
+    """The arguments of `STATEMENT` for a group; `resend` if it was sent before and its outcome is not known."""
+    columns = _Columns()
+    for number, pending in enumerate(group, start=1):
+        columns.add(number, pending.encoded)
+    rows = batches([pending.encoded.changes for pending in group])
+    return [*(getattr(columns, name) for name in _ORDER), resend, rows]

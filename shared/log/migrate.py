@@ -1,0 +1,184 @@
+"""Brings a database to what this version of the log needs. Running it again changes nothing.
+
+It is run by a superuser (or whoever may create roles and schemas), never by a service. Everything of the log belongs
+to `log_owner`, which cannot sign in.
+"""
+
+import hashlib
+import hmac
+import secrets
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from shared.log.event import Event
+
+OWNER = "log_owner"
+_SCRIPTS = ("schema.sql", "care.sql", "append.sql", "rows.sql", "read.sql")
+_FOR_EVERYBODY = (
+    "append",
+    "append_with_rows",
+    "write_rows",
+    "stamped",
+    "apply",
+    "load",
+    "read",
+    "read_matching",
+    "active_denials",
+    "denials_after",
+)
+_FOR_CARETAKERS = ("care",)
+_CHECKPOINTS = """
+    CREATE TABLE IF NOT EXISTS {schema}.checkpoints (
+        projection text NOT NULL,
+        source text NOT NULL,
+        position bigint NOT NULL,
+        PRIMARY KEY (projection, source)
+    )"""
+_DROP_FUNCTIONS = """
+    DO $$
+    DECLARE
+        v_function regprocedure;
+    BEGIN
+        FOR v_function IN SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'log'::regnamespace LOOP
+            EXECUTE 'DROP FUNCTION ' || v_function;
+        END LOOP;
+    END $$"""
+_ONE_AT_A_TIME = 7_358_112_409_001
+"""Key of the advisory lock that keeps two migrations apart."""
+_SCRAM_ROUNDS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A service, as the log knows it."""
+
+    login: str
+    """Its role; its schema has the same name."""
+    events: tuple[type[Event], ...]
+    """What it may append."""
+    categories: tuple[str, ...]
+    """First parts of the names of the streams that it may append to."""
+    reads: tuple[str, ...] = ()
+    """The sources that it may read besides its own."""
+    read_model: str = ""
+    """SQL that creates the tables of its schema."""
+    takes_care: bool = False
+    """It may call the functions that look after partitions."""
+
+
+async def migrate(
+    connection: asyncpg.Connection, tenants: Sequence[Tenant], passwords: Mapping[str, str], database: str = ""
+) -> None:
+    """Bring the database to what is needed, all or nothing; `database` is SQL that holds for it as a whole."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL client_min_messages = warning")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _ONE_AT_A_TIME)
+        if database:
+            await connection.execute(database)
+        await _make_owner(connection)
+        for tenant in tenants:
+            await _make_login(connection, tenant.login, passwords.get(tenant.login))
+        await _make_log(connection)
+        for tenant in tenants:
+            await _make_schema(connection, tenant)
+            await _allow(connection, tenant)
+
+
+async def _make_owner(connection: asyncpg.Connection) -> None:
+    if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", OWNER):
+        await connection.execute(f"CREATE ROLE {OWNER}")
+    await connection.execute(f"""
+        ALTER ROLE {OWNER} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+        ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+        CREATE SCHEMA IF NOT EXISTS log AUTHORIZATION {OWNER};
+        REVOKE ALL ON SCHEMA log FROM PUBLIC""")
+
+
+async def _make_login(connection: asyncpg.Connection, login: str, password: str | None) -> None:
+    role = _identifier(login)
+    if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", login):
+        await connection.execute(f"CREATE ROLE {role}")
+    database = _identifier(await connection.fetchval("SELECT current_database()"))
+    # The limits bound a session that hangs; whoever means harm could set others for itself.
+    await connection.execute(f"""
+        ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT;
+        ALTER ROLE {role} SET statement_timeout = '30s';
+        ALTER ROLE {role} SET lock_timeout = '10s';
+        ALTER ROLE {role} SET idle_in_transaction_session_timeout = '15s';
+        GRANT CONNECT ON DATABASE {database} TO {role}""")
+    if password is not None:
+        await connection.execute(f"ALTER ROLE {role} PASSWORD '{scram_verifier(password)}'")
+
+
+async def _make_log(connection: asyncpg.Connection) -> None:
+    await connection.execute(f"SET LOCAL ROLE {OWNER}")
+    # Functions are made anew, so that one whose answer has another form can take the place of the one before.
+    await connection.execute(_DROP_FUNCTIONS)
+    for script in _SCRIPTS:
+        await connection.execute(Path(__file__).with_name(script).read_text())
+    await connection.execute("SELECT log.care()")
+    await connection.execute("RESET ROLE")
+
+
+async def _make_schema(connection: asyncpg.Connection, tenant: Tenant) -> None:
+    schema = _identifier(tenant.login)
+    await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}; REVOKE ALL ON SCHEMA {schema} FROM PUBLIC")
+    await connection.execute(_CHECKPOINTS.format(schema=schema))
+    if tenant.read_model:
+        await connection.execute(tenant.read_model)
+    await connection.execute(f"""
+        GRANT USAGE ON SCHEMA {schema} TO {schema};
+        REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}""")
+
+
+async def _allow(connection: asyncpg.Connection, tenant: Tenant) -> None:
+    role = _identifier(tenant.login)
+    functions = [*_FOR_EVERYBODY, *(_FOR_CARETAKERS if tenant.takes_care else ())]
+    await connection.execute(f"""
+        REVOKE ALL ON ALL TABLES IN SCHEMA log FROM {role};
+        REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM {role};
+        GRANT USAGE ON SCHEMA log TO {role};
+        GRANT SELECT (epoch, position, denial_number, recorded_at) ON log.head TO {role};
+        {"".join(f"GRANT EXECUTE ON FUNCTION log.{name} TO {role};" for name in functions)}""")
+    await connection.executemany(
+        """INSERT INTO log.types (type, login, retention, denial_kinds) VALUES ($1, $2, $3, $4)
+           ON CONFLICT (type) DO UPDATE
+              SET login = excluded.login, retention = excluded.retention, denial_kinds = excluded.denial_kinds""",
+        [
+            (event.stored_as, tenant.login, event.retention.value, sorted(str(kind) for kind in event.denial_kinds))
+            for event in tenant.events
+        ],
+    )
+    await connection.executemany(
+        "INSERT INTO log.categories (category, login) VALUES ($1, $2)"
+        " ON CONFLICT (category) DO UPDATE SET login = excluded.login",
+        [(category, tenant.login) for category in tenant.categories],
+    )
+    await connection.execute("DELETE FROM log.readers WHERE login = $1", tenant.login)
+    await connection.executemany(
+        "INSERT INTO log.readers (login, source) VALUES ($1, $2)", [(tenant.login, source) for source in tenant.reads]
+    )
+
+
+def scram_verifier(password: str) -> str:
+    """What PostgreSQL keeps of a password (RFC 5803), computed here: the password itself never reaches the server.
+
+    The password has to be ASCII, which generated ones are; others would need preparing first (RFC 4013).
+    """
+    if not password.isascii():
+        raise ValueError("a database password is ASCII")
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _SCRAM_ROUNDS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    salt_text, stored_text, server_text = (b64encode(part).decode() for part in (salt, stored, server))
+    return f"SCRAM-SHA-256${_SCRAM_ROUNDS}:{salt_text}${stored_text}:{server_text}"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

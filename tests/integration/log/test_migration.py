@@ -1,0 +1,128 @@
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from infra import migrate as stagedoor
+from shared.log.event import Event
+from shared.log.migrate import migrate, scram_verifier
+from tests.support.postgres import Database, Databases, passwords
+from tests.support.theatre import OFFICE, TENANTS, Sold, sale
+
+DESCRIPTION = """
+    SELECT 'relation', c.oid::regclass::text, c.relkind::text, c.relacl::text, pg_get_userbyid(c.relowner)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname !~ '^pg_|information_schema'
+    UNION ALL SELECT 'function', p.oid::regprocedure::text, md5(p.prosrc), p.proacl::text, pg_get_userbyid(p.proowner)
+      FROM pg_proc p WHERE p.pronamespace = 'log'::regnamespace
+    UNION ALL SELECT 'schema', nspname, '', nspacl::text, pg_get_userbyid(nspowner) FROM pg_namespace
+    UNION ALL SELECT 'right', type, login, retention, denial_kinds::text FROM log.types
+    UNION ALL SELECT 'right', category, login, '', '' FROM log.categories
+    UNION ALL SELECT 'right', login, source, '', '' FROM log.readers
+     ORDER BY 1, 2, 3"""
+
+
+async def describe(connection: asyncpg.Connection) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in await connection.fetch(DESCRIPTION)]
+
+
+@pytest.fixture
+async def own(databases: Databases) -> AsyncIterator[Database]:
+    async with databases.fresh(TENANTS) as fresh:
+        fresh.spoiled = True
+        yield fresh
+
+
+async def test_a_second_time_nothing_changes(own: Database) -> None:
+    log = await own.log("office", OFFICE)
+    await log.append(sale("a"))
+    async with own.connection() as connection:
+        before = await describe(connection)
+        await migrate(connection, TENANTS, passwords(TENANTS))
+        assert await describe(connection) == before
+    await log.append(sale("a", 1))
+    assert (await log.load("ticket-a")).version == 2
+    assert [event.position for event in await log.read(0)] == [1, 2]
+
+
+async def test_the_services_of_stagedoor_can_be_migrated_twice(database: Database) -> None:
+    database.spoiled = True
+    secrets = passwords(stagedoor.tenants())
+    async with database.connection() as connection:
+        before = await describe(connection)
+        await stagedoor.migrate(database.dsn("postgres"), database.server.password, secrets)
+        assert await describe(connection) == before
+
+
+async def test_the_database_is_made_where_there_is_none(databases: Databases) -> None:
+    dsn = databases.server.dsn("postgres", "made by the migration")
+    await stagedoor.migrate(dsn, databases.server.password, passwords(stagedoor.tenants()))
+    connection = await asyncpg.connect(dsn, password=databases.server.password)
+    try:
+        assert await connection.fetchval("SELECT position FROM log.head") == 0
+    finally:
+        await connection.close()
+
+
+async def test_what_a_service_may_no_longer_do_is_taken_away(own: Database) -> None:
+    def changed(login: str, **values: object) -> Sequence[object]:
+        return [replace(t, **values) if t.login == login else t for t in TENANTS]  # type: ignore[arg-type]
+
+    async with own.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM log.readers WHERE login = 'door'") == 1
+        await migrate(connection, changed("door", reads=()), {})  # type: ignore[arg-type]
+        assert await connection.fetchval("SELECT count(*) FROM log.readers WHERE login = 'door'") == 0
+        await migrate(connection, changed("watch", takes_care=False), {})  # type: ignore[arg-type]
+        assert not await connection.fetchval("SELECT has_function_privilege('watch', 'log.care()', 'EXECUTE')")
+
+
+async def test_it_is_all_or_nothing(own: Database) -> None:
+    async with own.connection() as connection:
+        before = await describe(connection)
+        broken = [replace(TENANTS[0], read_model="CREATE TABLE office.more (i integer); SELECT 1/0"), *TENANTS[1:]]
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await migrate(connection, broken, {})
+        assert await describe(connection) == before
+
+
+async def test_a_verifier_lets_its_password_in_and_no_other(own: Database) -> None:
+    async with own.connection() as connection:
+        await connection.execute(f"ALTER ROLE stranger PASSWORD '{scram_verifier('another one')}'")
+        try:
+            stored = await connection.fetchval("SELECT rolpassword FROM pg_authid WHERE rolname = 'stranger'")
+            assert stored.startswith("SCRAM-SHA-256$4096:")
+            entered = await asyncpg.connect(own.dsn("stranger"), password="another one")
+            await entered.close()
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                await asyncpg.connect(own.dsn("stranger"), password="another on")
+        finally:
+            password = passwords(TENANTS)["stranger"]
+            await connection.execute(f"ALTER ROLE stranger PASSWORD '{scram_verifier(password)}'")
+    with pytest.raises(ValueError, match="ASCII"):
+        scram_verifier("pässword")
+
+
+async def test_every_table_of_a_service_has_a_key_and_stands_in_its_schema(database: Database) -> None:
+    async with database.connection() as connection:
+        found = await connection.fetch(
+            """SELECT c.oid::regclass::text AS name, n.nspname AS schema,
+                      EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_key
+                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_|information_schema|^log$'"""
+        )
+    assert {row["schema"] for row in found} == set(stagedoor.READS)
+    assert [row["name"] for row in found if not row["has_key"]] == []
+
+
+def test_every_event_and_every_stream_has_one_owner() -> None:
+    owners: dict[str, str] = {}
+    for tenant in stagedoor.tenants():
+        for event in tenant.events:
+            assert issubclass(event, Event)
+            assert event.source == tenant.login, event
+            assert owners.setdefault(event.stored_as, tenant.login) == tenant.login
+        for category in tenant.categories:
+            assert owners.setdefault(category, tenant.login) == tenant.login
+    assert "registry.ApplicationRegistered" in owners
+    assert Sold.stored_as not in owners
