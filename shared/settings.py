@@ -5,9 +5,12 @@ they stand in no process list and no environment dump.
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S = TypeVar("S", bound="ServiceSettings")
 
 
 class ServiceSettings(BaseSettings):
@@ -25,6 +28,10 @@ class ServiceSettings(BaseSettings):
     http_bind: str = "127.0.0.1:8401"
     """Host and port for the internal HTTP of this service."""
     grpc_bind: str = "127.0.0.1:9401"
+    http_limit_concurrency: int = Field(default=1024, gt=0)
+    """Requests under way at once; more are answered 503."""
+    drain_seconds: float = Field(default=5.0, ge=0)
+    """How long requests that are under way may take when the service is told to stop."""
 
     database: str = ""
     """PostgreSQL connection string without a password."""
@@ -62,7 +69,7 @@ def read_secret(path: Path | None, what: str) -> str:
         raise SystemExit(f"stagedoor: {what} cannot be read: {failure.strerror}: {path}") from failure
 
 
-def load(settings_class: type[ServiceSettings]) -> ServiceSettings:
+def load(settings_class: type[S]) -> S:
     """Read the settings, or end the process with one line that says which variable is wrong."""
     try:
         return settings_class()

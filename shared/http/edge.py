@@ -1,0 +1,133 @@
+"""The outermost layer of a service's HTTP: what is true of every request and every answer."""
+
+import asyncio
+import re
+from functools import lru_cache
+from time import perf_counter
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.errors import Refusal, Unavailable
+from shared.http.errors import invalid_request, json_error, server_error
+from shared.telemetry import accept_correlation, correlation, course_of, logger
+
+_log = logger(__name__)
+_answered = Counter("stagedoor_http_requests_total", "HTTP requests answered", ["method", "route", "status"])
+_seconds = Histogram("stagedoor_http_request_seconds", "Time to answer an HTTP request", ["method", "route"])
+_under_way = Gauge("stagedoor_http_requests_under_way", "HTTP requests being answered")
+_count_of = lru_cache(maxsize=4096)(_answered.labels)
+_time_of = lru_cache(maxsize=1024)(_seconds.labels)
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
+GONE: Final = 499
+"""In logs and metrics: the client went away before there was an answer."""
+
+
+class Edge:
+    """ASGI middleware: correlation, strictness about the target, a bound on work, access log, metrics, failures."""
+
+    def __init__(self, app: ASGIApp, limit_concurrency: int) -> None:
+        self._app = app
+        self._limit = limit_concurrency
+        self._count = 0
+        _under_way.set_function(lambda: self._count)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        given = [value for name, value in scope["headers"] if name == b"correlation-id"]
+        current = accept_correlation(given[0].decode("latin-1") if len(given) == 1 else None)
+        correlation.set(current)
+        answer = _Answer(send, current.encode())
+        self._count += 1
+        try:
+            await self._within(scope, receive, answer)
+        finally:
+            self._count -= 1
+            _observe(scope, answer.status, perf_counter() - started)
+
+    async def _within(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        try:
+            self._check_room()
+            _check_target(scope)
+            await self._app(scope, receive, answer.send)
+        except ClientDisconnect:
+            return
+        except asyncio.CancelledError:
+            # The server stops, and cannot wait any longer.
+            response = json_error(Unavailable("shutting_down", "the service is stopping"), {"Connection": "close"})
+        except Refusal as refusal:
+            response = json_error(refusal)
+        except Exception as failure:  # noqa: BLE001  (nothing unforeseen may reach the caller)
+            if "stagedoor.failed" not in scope:
+                _log.error("http_failed", path=scope["path"][:200], course=course_of(failure))
+            response = server_error()
+        else:
+            return
+        if not answer.started:
+            await response(scope, receive, answer.send)
+        # An answer that has begun cannot be taken back; leaving it incomplete ends the connection.
+
+    def _check_room(self) -> None:
+        if self._count > self._limit:
+            raise Unavailable("overloaded", "too many requests at once; try again")
+
+
+class _Answer:
+    """What is sent for one request."""
+
+    def __init__(self, send: Send, current: bytes) -> None:
+        self._send = send
+        self._correlation = current
+        self.started = False
+        self.status = GONE
+
+    async def send(self, message: Message) -> None:
+        """Pass it on, with the correlation id."""
+        if message["type"] == "http.response.start":
+            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"correlation-id"]
+            headers.append((b"correlation-id", self._correlation))
+            await self._send({**message, "headers": headers})
+            self.started = True
+            self.status = message["status"]
+        else:
+            await self._send(message)
+
+
+def _check_target(scope: Scope) -> None:
+    """Refuse a path or query that two readers could understand differently (RFC 3986 section 2.1)."""
+    path: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
+    if b"%" in path or b"%" in query:
+        for part, where in ((path, "path"), (query, "query string")):
+            if _BROKEN_ESCAPE.search(part):
+                raise invalid_request(f"the {where} has a broken percent escape")
+            try:
+                unquote_to_bytes(part).decode("utf-8")
+            except UnicodeDecodeError:
+                raise invalid_request(f"the {where} is not UTF-8") from None
+        if b"%00" in query:
+            raise invalid_request("the query string holds a NUL")
+    if not (path.isascii() and query.isascii()):
+        raise invalid_request("the address holds bytes that have to be escaped")
+    if _UNPRINTABLE.search(scope["path"]):
+        raise invalid_request("the path holds a control character")
+
+
+def _observe(scope: Scope, status: int, seconds: float) -> None:
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    matched = scope.get("route")
+    route = scope.get("root_path", "") + matched.path if isinstance(matched, Route) else "unknown"
+    _count_of(method, route, status).inc()
+    _time_of(method, route).observe(seconds)
+    _log.info("request", method=method, path=scope["path"][:200], status=status, milliseconds=round(seconds * 1000, 2))

@@ -1,0 +1,101 @@
+"""The HTTP/1.1 connection: uvicorn's on httptools, with bounds on the head of a request and errors in JSON."""
+
+from asyncio import TimerHandle, Transport
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES: Final = 32 * 1024
+"""Request line and header fields together."""
+HEAD_FIELDS: Final = 100
+HEAD_SECONDS: Final = 10.0
+
+_MALFORMED: Final = (b"400 Bad Request", b'{"error":"invalid_request","error_description":"this is not HTTP"}')
+_TOO_LARGE: Final = (
+    b"431 Request Header Fields Too Large",
+    b'{"error":"invalid_request","error_description":"the header fields are too long"}',
+)
+
+
+class _HeadTooLarge(Exception):  # noqa: N818  (raised to stop the parser, and seen by nobody else)
+    pass
+
+
+class Http(HttpToolsProtocol):
+    """One connection."""
+
+    _head_open = True
+    _head_bytes = 0
+    _head_refused = False
+    _head_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Begin; a first request has to come."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._forget_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; end the connection if it is an endless head."""
+        super().data_received(data)
+        if self._head_open and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._head_refused = True
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """Parser's callback: a request begins."""
+        super().on_message_begin()
+        self._head_open = True
+        self._head_bytes = 0
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Parser's callback: a header field."""
+        super().on_header(name, value)
+        if len(self.headers) > HEAD_FIELDS or len(name) + len(value) > HEAD_BYTES:
+            self._head_refused = True
+            raise _HeadTooLarge
+
+    def on_headers_complete(self) -> None:
+        """Parser's callback: the head is there."""
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            self._head_refused = True
+            raise _HeadTooLarge
+        self._head_open = False
+        self._forget_timer()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be answered by the application, and close."""
+        del msg
+        status, body = _TOO_LARGE if self._head_refused else _MALFORMED
+        self.transport.write(
+            b"HTTP/1.1 " + status + b"\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
+            b"x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: "
+            + str(len(body)).encode()
+            + b"\r\n\r\n"
+            + body
+        )
+        self.transport.close()
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _forget_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def protocol_class() -> Any:
+    """The class as uvicorn's configuration takes it."""
+    return Http

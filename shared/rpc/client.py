@@ -1,0 +1,82 @@
+"""Channels to other services."""
+
+from typing import Any, Final
+
+import grpc
+
+from shared.errors import Refusal
+from shared.rpc.status import refusal
+from shared.rpc.tls import Tls
+from shared.telemetry import correlation
+
+CALL_SECONDS: Final = 5.0
+"""How long a call with one answer may take if it sets no deadline of its own."""
+_OPTIONS: Final = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+def channel(address: str, tls: Tls, name: str) -> grpc.aio.Channel:
+    """A channel to the service `name` (as in its certificate) at `address`, by mutual TLS.
+
+    Another service's certificate is refused, whatever address it answers at. Calls carry the correlation id; calls
+    with one answer end after `CALL_SECONDS` if they set no other deadline. It connects at the first call, and again
+    after every loss. Errors are `grpc.aio.AioRpcError`: `translate` them.
+    """
+    return grpc.aio.secure_channel(
+        address,
+        tls.channel_credentials(),
+        options=[*_OPTIONS, ("grpc.ssl_target_name_override", name)],
+        interceptors=_INTERCEPTORS,
+    )
+
+
+def translate(error: grpc.aio.AioRpcError) -> Refusal:
+    """The typed refusal that a peer answered with; `Unavailable` if it could not decide or was not reached."""
+    trailing: Any = error.trailing_metadata() or ()
+    return refusal(error.code(), error.details(), trailing)
+
+
+def _details(given: Any, seconds: float | None) -> Any:
+    """The details of a call with what every call has."""
+    metadata = grpc.aio.Metadata(*(given.metadata or ()))
+    current = correlation.get()
+    if current and "correlation-id" not in metadata:
+        metadata.add("correlation-id", current)
+    return grpc.aio.ClientCallDetails(
+        method=given.method,
+        timeout=seconds if given.timeout is None else given.timeout,
+        metadata=metadata,
+        credentials=given.credentials,
+        wait_for_ready=given.wait_for_ready,
+    )
+
+
+# One class for each kind of method, since a channel sorts interceptors by class.
+class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(_details(client_call_details, CALL_SECONDS), request)
+
+
+class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(_details(client_call_details, None), request)
+
+
+class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[type-arg]
+    async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return await continuation(_details(client_call_details, CALL_SECONDS), request_iterator)
+
+
+class _StreamStream(grpc.aio.StreamStreamClientInterceptor):  # type: ignore[type-arg]
+    async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return await continuation(_details(client_call_details, None), request_iterator)
+
+
+_INTERCEPTORS: Final[Any] = (_UnaryUnary(), _UnaryStream(), _StreamUnary(), _StreamStream())
