@@ -1,0 +1,29 @@
+"""Stagedoor's SDK: check access tokens inside your service, and know within milliseconds when one is revoked."""
+
+from stagedoor.denials import Denial, DenialKind, DenialRule, DenialView, Snapshot
+from stagedoor.feed import Answer, Feed, Online, OnlineError
+from stagedoor.guard import Guard
+from stagedoor.keys import Algorithm, HttpKeys, KeySource, PublicKey, StaticKeys
+from stagedoor.verdict import Allowed, Denied, Reason, Verdict
+
+__all__ = [
+    "Algorithm",
+    "Allowed",
+    "Answer",
+    "Denial",
+    "DenialKind",
+    "DenialRule",
+    "DenialView",
+    "Denied",
+    "Feed",
+    "Guard",
+    "HttpKeys",
+    "KeySource",
+    "Online",
+    "OnlineError",
+    "PublicKey",
+    "Reason",
+    "Snapshot",
+    "StaticKeys",
+    "Verdict",
+]

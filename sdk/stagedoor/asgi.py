@@ -1,0 +1,182 @@
+"""Bearer tokens at an ASGI application (RFC 6750), and refusals that a client understands (RFC 9728).
+
+app = GuardMiddleware(app, guard, resource_metadata_url="https://api.example.com/.well-known/...")
+
+@require("update")
+async def change(request): ...        # request.scope["stagedoor"] is the verdict: who, through what
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from functools import wraps
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from stagedoor.guard import Guard
+from stagedoor.verdict import Allowed, Denied, Reason
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Request = TypeVar("Request")
+
+VERDICT = "stagedoor"
+"""Where the verdict is found in the scope of a request."""
+_METADATA = "stagedoor.resource_metadata"
+
+_RETRY_AFTER = "1"
+_TOKEN_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+
+
+class Refusal:
+    """A refusal as an ASGI response: status, `WWW-Authenticate`, and the error as JSON."""
+
+    def __init__(  # noqa: PLR0913  (the parts of a challenge)
+        self,
+        status: int,
+        error: str | None,
+        description: str,
+        *,
+        metadata: str,
+        scopes: Collection[str] = (),
+        retry_after: str | None = None,
+    ) -> None:
+        self.status = status
+        self.error = error
+        self.description = description
+        self._metadata = metadata
+        self._scopes = scopes
+        self._retry_after = retry_after
+
+    @property
+    def challenge(self) -> str:
+        """The value of `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1)."""
+        parameters = []
+        if self.error is not None:
+            parameters += [("error", self.error), ("error_description", self.description)]
+        if self._scopes:
+            parameters.append(("scope", " ".join(self._scopes)))
+        parameters.append(("resource_metadata", self._metadata))
+        return "Bearer " + ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with it."""
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": self.description})
+            return
+        body = json.dumps({"error": self.error or "unauthorized", "error_description": self.description}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"www-authenticate", self.challenge.encode("latin-1")),
+        ]
+        if self._retry_after is not None:
+            headers.append((b"retry-after", self._retry_after.encode()))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
+
+
+def refusal(verdict: Denied, *, metadata: str) -> Refusal:
+    """What a denied verdict is over HTTP (RFC 6750 section 3.1): 401, 403, or 503 where it could not be decided."""
+    if verdict.temporary:
+        return Refusal(503, "temporarily_unavailable", verdict.description, metadata=metadata, retry_after=_RETRY_AFTER)
+    if verdict.reason is Reason.INSUFFICIENT_SCOPE:
+        return Refusal(403, "insufficient_scope", verdict.description, metadata=metadata, scopes=verdict.scopes)
+    return Refusal(401, "invalid_token", verdict.description, metadata=metadata)
+
+
+class GuardMiddleware:
+    """Lets a request through with an accepted token, and puts the verdict into `scope["stagedoor"]`.
+
+    The token comes as `Authorization: Bearer`, once, and in no other way: a request with a token in its query
+    string, or with two credentials, is refused (RFC 6750 section 2). Paths in `open_paths` are let through as they
+    are, without a verdict.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        guard: Guard,
+        *,
+        resource_metadata_url: str,
+        scopes: Collection[str] = (),
+        open_paths: Collection[str] = (),
+    ) -> None:
+        """`scopes` are needed for every path; `open_paths` are compared as they stand."""
+        self._app = app
+        self._guard = guard
+        self._metadata = resource_metadata_url
+        self._scopes = tuple(scopes)
+        self._open = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge the request's token, then go on or answer the refusal."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in self._open:
+            await self._app(scope, receive, send)
+            return
+        presented = self._presented(scope)
+        if isinstance(presented, Refusal):
+            await presented(scope, receive, send)
+            return
+        verdict = await self._guard.validate(presented, scopes=self._scopes)
+        if isinstance(verdict, Denied):
+            await refusal(verdict, metadata=self._metadata)(scope, receive, send)
+            return
+        await self._app({**scope, VERDICT: verdict, _METADATA: self._metadata}, receive, send)
+
+    def _presented(self, scope: Scope) -> str | Refusal:
+        """The one token of a request."""
+        names = [name for name, _ in scope["headers"] if name in (b"authorization", b"x-api-key")]
+        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        if any(name == "access_token" for name, _ in query):
+            return self._invalid("a token in a query string is not accepted; it belongs into the Authorization header")
+        if len(names) > 1:
+            return self._invalid("the request has more than one credential")
+        if b"authorization" not in names:
+            return Refusal(401, None, "an access token is needed", metadata=self._metadata)
+        value: str = next(value for name, value in scope["headers"] if name == b"authorization").decode("latin-1")
+        scheme, space, token = value.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            return Refusal(401, None, "an access token is needed, as Bearer", metadata=self._metadata)
+        token = token.lstrip(" ")
+        if not (space and token and _TOKEN_CHARACTERS.issuperset(token)):
+            return self._invalid("the Authorization header is not well-formed")
+        return token
+
+    def _invalid(self, description: str) -> Refusal:
+        return Refusal(400, "invalid_request", description, metadata=self._metadata)
+
+
+def require(
+    *scopes: str,
+) -> Callable[[Callable[[Request], Awaitable[Any]]], Callable[[Request], Awaitable[Any]]]:
+    """An endpoint (of Starlette, or any that answers with an ASGI response) that needs these scopes."""
+
+    def decorate(endpoint: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
+        @wraps(endpoint)
+        async def guarded(request: Request) -> Any:
+            scope: Scope = request.scope  # type: ignore[attr-defined]  # every framework's request has one
+            verdict = scope[VERDICT]
+            if not isinstance(verdict, Allowed):
+                raise TypeError("the endpoint stands outside the GuardMiddleware")
+            if not verdict.scopes.issuperset(scopes):
+                return Refusal(
+                    403,
+                    "insufficient_scope",
+                    "the token does not have the scope that this needs",
+                    metadata=scope[_METADATA],
+                    scopes=scopes,
+                )
+            return await endpoint(request)
+
+        return guarded
+
+    return decorate
+
+
+def _quoted(value: str) -> str:
+    """Inside a quoted-string (RFC 9110 section 5.6.4); all values are ours or registered scopes."""
+    return value.replace("\\", "\\\\").replace('"', '\\"')

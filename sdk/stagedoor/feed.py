@@ -1,0 +1,45 @@
+"""What a `Guard` needs of the outside: somebody who tells of denials, and somebody to ask when that is not enough."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+import msgspec
+
+from stagedoor.denials import DenialView
+
+
+class Feed(Protocol):
+    """Fills a view of denials."""
+
+    async def run(self, view: DenialView) -> None:
+        """Fill the view until cancelled: a snapshot, then every denial, and a voucher at least every second or so.
+
+        Lost connections are its own to mend. It raises only what no waiting can mend (a wrong password, say).
+        """
+
+    async def ping(self) -> None:
+        """Ask for the head now, so that a token that was just issued comes within the view.
+
+        Answers when the view has been told, or after a short time without an answer; raises nothing.
+        """
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the issuer says of a token."""
+
+    allowed: bool
+    reason: str
+    """Empty where it is allowed."""
+    position: int
+    """The log position that the answer takes into account."""
+
+
+class OnlineError(Exception):
+    """The issuer could not be asked, or did not answer in time."""
+
+
+class Online(Protocol):
+    """Somebody who knows, for when the view does not."""
+
+    async def validate(self, token: str, *, audience: str, scopes: Collection[str], min_position: int) -> Answer:
+        """Ask about one token. Raises `OnlineError`."""

@@ -1,0 +1,216 @@
+"""The issuer's public keys, by `kid`.
+
+A key is used with one algorithm only, the one that it was published for: the header of a token never chooses.
+"""
+
+import asyncio
+import logging
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from http.client import HTTPException, HTTPMessage
+from typing import IO, Any, Protocol
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+_log = logging.getLogger("stagedoor.keys")
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_JWKS_BYTES = 256 * 1024
+_TIMEOUT = 5.0
+_MINIMUM_RSA_BITS = 2048
+_ES256 = ec.ECDSA(SHA256())
+_PKCS1 = padding.PKCS1v15()
+_SHA256 = SHA256()
+
+
+class Algorithm(StrEnum):
+    """The signature algorithms of access tokens (RFC 7518 section 3.1). There is no `none`, and nothing symmetric."""
+
+    ES256 = "ES256"
+    RS256 = "RS256"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PublicKey:
+    """A public key of the issuer."""
+
+    kid: str
+    algorithm: Algorithm
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+    def verifies(self, signature: bytes, signed: bytes) -> bool:
+        """Whether `signature` is this key's, over these bytes (RFC 7515 section 5.2)."""
+        try:
+            if isinstance(self.key, rsa.RSAPublicKey):
+                self.key.verify(signature, signed, _PKCS1, _SHA256)
+                return True
+            if len(signature) != 64:  # RFC 7518 section 3.4: R and S, 32 bytes each
+                return False
+            r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+            self.key.verify(encode_dss_signature(r, s), signed, _ES256)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class KeySource(Protocol):
+    """Where a `Guard` finds keys.
+
+    `find` is asked at every check and answers the same object for as long as the key is the same: a token whose
+    key is no longer found is no longer accepted.
+    """
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the keys are known at all, so that a missing one means something."""
+
+    def find(self, kid: str) -> PublicKey | None:
+        """The key of this id, from what is known now."""
+
+    async def refresh(self) -> None:
+        """Learn of new keys; called when one is unknown, and now and then. Limits its own rate; raises nothing."""
+
+
+class StaticKeys:
+    """Keys that are given, not fetched."""
+
+    loaded = True
+
+    def __init__(self, keys: Iterable[PublicKey]) -> None:
+        self._keys = {key.kid: key for key in keys}
+
+    def find(self, kid: str) -> PublicKey | None:
+        """The key of this id."""
+        return self._keys.get(kid)
+
+    async def refresh(self) -> None:
+        """Nothing to learn."""
+
+
+class HttpKeys:
+    """The keys of a JWKS document (RFC 7517), fetched over HTTP.
+
+    Plain http is accepted for loopback hosts only. Redirects are not followed, and no proxy is used for loopback.
+    A document that cannot be fetched or read leaves the known keys as they are.
+    """
+
+    def __init__(self, jwks_uri: str, *, minimum_seconds: float = 10.0) -> None:
+        """`minimum_seconds`: the least time between two fetches, however many unknown keys are asked for."""
+        parts = urlsplit(jwks_uri)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+            raise ValueError("a JWKS is fetched over https; http is for loopback only")
+        handlers: list[Any] = [_NoRedirects]
+        if parts.hostname in _LOOPBACK:
+            handlers.append(ProxyHandler({}))
+        self._opener = build_opener(*handlers)
+        self._uri = jwks_uri
+        self._minimum = minimum_seconds
+        self._keys: dict[str, tuple[PublicKey, dict[str, Any]]] = {}
+        self._fetched_at = -minimum_seconds
+        self._fetching = asyncio.Lock()
+        self.loaded = False
+
+    def find(self, kid: str) -> PublicKey | None:
+        """The key of this id, as of the last fetch."""
+        found = self._keys.get(kid)
+        return found[0] if found is not None else None
+
+    async def refresh(self) -> None:
+        """Fetch the document, unless that was done less than `minimum_seconds` ago. Callers at once share a fetch."""
+        async with self._fetching:
+            now = time.monotonic()
+            # Until a first document has come, waiting between attempts is for the server's sake only: 1 s is enough.
+            if now - self._fetched_at < (self._minimum if self.loaded else min(1.0, self._minimum)):
+                return
+            self._fetched_at = now
+            try:
+                published = parse_jwks(await asyncio.to_thread(self._fetch))
+            except (OSError, URLError, HTTPException, ValueError) as failure:
+                _log.warning("the issuer's keys cannot be fetched: %s", failure)
+                return
+            known = self._keys
+            self._keys = {
+                kid: known[kid] if kid in known and known[kid][1] == jwk else (key, jwk)
+                for kid, (key, jwk) in published.items()
+            }
+            self.loaded = True
+
+    def _fetch(self) -> bytes:
+        request = Request(self._uri, headers={"Accept": "application/jwk-set+json, application/json"})  # noqa: S310  (the scheme was checked)
+        with self._opener.open(request, timeout=_TIMEOUT) as response:
+            if response.status != 200:
+                raise ValueError(f"status {response.status}")
+            body: bytes = response.read(_JWKS_BYTES + 1)
+        if len(body) > _JWKS_BYTES:
+            raise ValueError("the document is too large")
+        return body
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Keys come from the address that was configured, and from nowhere that it points to."""
+
+    def redirect_request(  # noqa: PLR0913, PLR0917  (the base class's signature)
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        """Follow none; the redirect is then an error status."""
+
+
+def parse_jwks(document: bytes) -> dict[str, tuple[PublicKey, dict[str, Any]]]:
+    """The usable signature keys of a JWK set by `kid`, each with its JWK.
+
+    Keys of other kinds and for other uses are left out. Raises `ValueError` for a document that is no JWK set,
+    holds a `kid` twice, or a private or symmetric key: whoever publishes such a thing is not to be trusted further.
+    """
+    try:
+        entries = msgspec.json.decode(document)["keys"]
+    except (msgspec.DecodeError, KeyError, TypeError) as wrong:
+        raise ValueError("not a JWK set") from wrong
+    if not isinstance(entries, list):
+        raise ValueError("not a JWK set")  # noqa: TRY004  (one kind of error for a wrong document)
+    found: dict[str, tuple[PublicKey, dict[str, Any]]] = {}
+    for jwk in entries:
+        if not isinstance(jwk, dict):
+            raise ValueError("not a JWK set")  # noqa: TRY004  (as above)
+        if "d" in jwk or "k" in jwk:
+            raise ValueError("the JWK set holds a key that is not public")
+        key = parse_jwk(jwk)
+        if key is None:
+            continue
+        if key.kid in found:
+            raise ValueError("the JWK set holds a key id twice")
+        found[key.kid] = (key, jwk)
+    return found
+
+
+def parse_jwk(jwk: Mapping[str, Any]) -> PublicKey | None:
+    """A public key (RFC 7517, RFC 7518 section 6); None where it is not one that signs access tokens."""
+    kid, use = jwk.get("kid"), jwk.get("use", "sig")
+    if not isinstance(kid, str) or not kid or use != "sig":
+        return None
+    kind = (jwk.get("kty"), jwk.get("alg"))
+    if kind == ("EC", Algorithm.ES256) and jwk.get("crv") == "P-256":
+        point = ec.EllipticCurvePublicNumbers(_number(jwk, "x"), _number(jwk, "y"), ec.SECP256R1())
+        return PublicKey(kid, Algorithm.ES256, point.public_key())
+    if kind == ("RSA", Algorithm.RS256):
+        key = rsa.RSAPublicNumbers(_number(jwk, "e"), _number(jwk, "n")).public_key()
+        if key.key_size < _MINIMUM_RSA_BITS:
+            return None
+        return PublicKey(kid, Algorithm.RS256, key)
+    return None
+
+
+def _number(jwk: Mapping[str, Any], member: str) -> int:
+    text = jwk.get(member)
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"a key in the JWK set has no {member}")
+    return int.from_bytes(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
