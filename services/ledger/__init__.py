@@ -1,6 +1,10 @@
 """The ledger: spreads the log, and answers what is in it.
 
-Owns the relay to NATS, the denial feed's heartbeats, and reads for auditors.
+Owns the relay to NATS, the denial feed, and reads for auditors.
 Must never hold a right to change the log.
 Facts in: all of them, as they stand in the log.
+
+Of any number of replicas one leads: it relays events to JetStream and publishes denials and heartbeats. All of them
+answer pings, snapshots and reads. While there is no ledger nothing is lost: the log is in PostgreSQL, views are fed
+from it by polling, and guards that are not vouched for ask online or refuse.
 """

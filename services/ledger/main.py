@@ -1,0 +1,96 @@
+"""The ledger, put together: settings, wiring, serve."""
+
+import asyncio
+
+from starlette.applications import Starlette
+
+from protos.stagedoor.ledger.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
+from services.ledger.care import take_care
+from services.ledger.rpc import RULES, SERVICE, LedgerService
+from shared.errors import Refusal
+from shared.feed import DenialFeed
+from shared.http.serve import Check, Readiness, run, serve
+from shared.leadership import Leadership
+from shared.log.event import Catalogue
+from shared.log.log import Log
+from shared.log_feed import LogFeed
+from shared.management import Management, audience
+from shared.messaging import NatsAccess
+from shared.relay import Relay
+from shared.rpc.server import RpcServer
+from shared.rpc.tls import Tls
+from shared.settings import ServiceSettings, load, read_secret
+from shared.telemetry import configure_logging
+from shared.wake import Wake
+from stagedoor import Guard
+from stagedoor.keys import HttpKeys
+
+
+async def main() -> None:
+    """Serve until told to stop."""
+    settings = load(ServiceSettings)
+    configure_logging("ledger", settings.log_level)
+    password = read_secret(settings.database_password_file, "the database password")
+    nats = NatsAccess.read(settings)
+    tls = Tls.read(settings)
+
+    # It reads rows and decodes none, so it needs to know no events.
+    log = await Log.open(settings.database, password, Catalogue())
+    try:
+        wake = Wake(log)
+        relay = Relay(log, wake, nats)
+        feed = DenialFeed(log, wake, nats, settings.heartbeat_seconds)
+        leadership = Leadership(settings.database, password, "ledger")
+        guard = Guard(
+            issuer=settings.issuer,
+            audience=audience(settings),
+            feed=LogFeed(log, wake),
+            keys=HttpKeys(f"{settings.issuer}/connect/jwks"),
+            max_staleness=settings.max_staleness_seconds,
+        )
+        management = Management(guard)
+        rpc = RpcServer(settings.grpc_bind, tls, RULES, management.authenticate)
+        rpc.add(add_LedgerServicer_to_server, LedgerService(log, wake, management.authenticate), SERVICE)
+
+        async def lead() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(relay.run())
+                tasks.create_task(feed.publish())
+                tasks.create_task(take_care(log))
+
+        async def ready() -> Readiness:
+            return Readiness(
+                {
+                    "log": await _reachable(log),
+                    "relay": await _relaying(log, relay, leadership),
+                    "feed": feed.readiness(),
+                    "tokens": management.readiness(),
+                }
+            )
+
+        background = [wake.run(), leadership.run(lead), feed.answer(), management.run()]
+        await serve(settings, Starlette(), rpc, ready, background)
+    finally:
+        await log.close()
+
+
+async def _reachable(log: Log) -> Check:
+    try:
+        head = await log.head()
+    except Refusal as refusal:
+        return Check(ok=False, detail=refusal.message)
+    return Check(ok=True, detail=f"at position {head.position}")
+
+
+async def _relaying(log: Log, relay: Relay, leadership: Leadership) -> Check:
+    """A replica that does not lead is ready all the same: it may any moment."""
+    if not leadership.leading:
+        return Check(ok=True, detail="another replica leads")
+    if relay.position is None:
+        return Check(ok=False, detail="the stream cannot be reached, or is being made anew")
+    lag = (await log.head()).position - relay.position
+    return Check(ok=True, detail="leading", lag=max(0, lag))
+
+
+if __name__ == "__main__":
+    run(main())

@@ -1,0 +1,94 @@
+"""Reads of the log, for auditors and administrators (stagedoor.ledger.v1)."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+
+from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
+from services.ledger.reading import Reading, event_message
+from shared.errors import Kind, Refusal
+from shared.log.log import Log
+from shared.questions import ask
+from shared.rpc.caller import Rule
+from shared.rpc.guard import Authenticate, RpcContext
+from shared.wake import Wake
+
+SERVICE = "stagedoor.ledger.v1.Ledger"
+ROLES = frozenset({"administrator", "auditor"})
+_AUDITORS = Rule(frozenset({"operator"}), ROLES)
+RULES: Mapping[str, Rule] = {f"{SERVICE}/{method}": _AUDITORS for method in ("Read", "GetHead")}
+
+_PAGE = 500
+"""Events of one statement."""
+_STRETCH = 20_000
+"""Positions that one statement looks through, so that a filter that few events match makes no long statement."""
+_QUIET_SECONDS = 1.0
+"""How often a reader is told how far it is, and whether the person may still read is looked at."""
+
+
+class LedgerService:
+    """The servicer."""
+
+    def __init__(self, log: Log, wake: Wake, authenticate: Authenticate) -> None:
+        self._log = log
+        self._wake = wake
+        self._authenticate = authenticate
+
+    async def GetHead(  # noqa: N802  (the name is the protocol's)
+        self, _request: messages.GetHeadRequest, _context: RpcContext
+    ) -> messages.GetHeadResponse:
+        """How far the log has come."""
+        row = await ask(self._log.pool.fetchrow("SELECT epoch, position, recorded_at FROM log.head"))
+        answer = messages.GetHeadResponse(position=row["position"], epoch=row["epoch"])
+        if row["position"] > 0:
+            answer.recorded_at.FromDatetime(row["recorded_at"])
+        return answer
+
+    async def Read(  # noqa: N802  (as above)
+        self, request: messages.ReadRequest, context: RpcContext
+    ) -> AsyncIterator[messages.ReadResponse]:
+        """Events in order, by keyset; with `follow`, also those that are appended from now on.
+
+        How far has been looked is said as `complete_to`: at the end, and about once a second while there is nothing
+        else to say. A reader whose token stops being accepted is cut off.
+        """
+        reading = Reading.of(request)
+        checked = time.monotonic()
+        told = -1
+        while True:
+            mark = self._wake.mark
+            head = (await self._log.head()).position
+            async for message in self._events(reading, reading.bound(head)):
+                yield message
+                if time.monotonic() - checked >= _QUIET_SECONDS:
+                    await self._still_allowed(context)
+                    checked = time.monotonic()
+            if reading.done:
+                break
+            if reading.after != told:
+                yield messages.ReadResponse(complete_to=reading.after)
+                told = reading.after
+            await self._wake.after(mark, _QUIET_SECONDS)
+            if time.monotonic() - checked >= _QUIET_SECONDS:
+                await self._still_allowed(context)
+                checked = time.monotonic()
+        yield messages.ReadResponse(complete_to=reading.after)
+
+    async def _still_allowed(self, context: RpcContext) -> None:
+        """Refuse if the token that the call began with is not accepted any more: a stream may outlive it."""
+        for name, value in context.invocation_metadata() or ():
+            if name == "authorization":
+                person = await self._authenticate(value.partition(" ")[2].strip())
+                if not person.roles & ROLES:
+                    raise Refusal(Kind.FORBIDDEN, "role_missing", "the role was removed")
+
+    async def _events(self, reading: Reading, bound: int) -> AsyncIterator[messages.ReadResponse]:
+        """What matches up to a position; afterwards `reading` is there, unless its limit came first."""
+        while reading.after < bound and not reading.full:
+            until = min(bound, reading.after + _STRETCH)
+            limit = reading.page(_PAGE)
+            rows = await self._log.read_rows(reading.after, limit=limit, until=until, matching=reading.matching)
+            for row in rows:
+                yield messages.ReadResponse(event=event_message(row))
+                reading.sent(row.position)
+            if len(rows) < limit:
+                reading.looked(until)

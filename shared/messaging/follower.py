@@ -1,0 +1,161 @@
+"""Feeds a service's tables from other services' facts, over NATS and, whatever happens to NATS, from the log."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+
+from shared.errors import Unavailable
+from shared.handle import Project
+from shared.http.operations import Check
+from shared.log.append import LogUnavailable
+from shared.log.log import Log
+from shared.messaging.access import NatsAccess
+from shared.messaging.message import Incoming
+from shared.messaging.session import obey_cancellation
+from shared.messaging.subscription import FAILURES, listen
+from shared.messaging.view import ProjectionStopped, View
+from shared.telemetry import logger
+
+_log = logger(__name__)
+
+POLL_SECONDS = 1.0
+"""How often the log itself is looked at; so far is a view behind at most while NATS is gone."""
+WAIT_SECONDS = 2.0
+"""How long `catch_up` and `reach` try."""
+_RETRY_SECONDS = (0.1, 2.0)
+_LOOK_AGAIN_SECONDS = 0.02
+_TOO_LONG_SECONDS = 10.0
+
+
+class Follower:
+    """Keeps the views of `projection` on each of `sources` complete. Any number of replicas may run one."""
+
+    def __init__(
+        self, log: Log, projection: str, sources: Sequence[str], project: Project, nats: NatsAccess | None
+    ) -> None:
+        self._log = log
+        self._projection = projection
+        self._views = {source: View(log, projection, source, project) for source in sources}
+        self._nats = nats
+        self._head = 0
+        self._asking = asyncio.Lock()
+        self._looked_at: float | None = None
+        self._log_reached: bool | None = None
+        self._nats_reached: bool | None = None
+
+    async def run(self) -> None:
+        """Go on for ever, with NATS and without; ends only by being cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._poll())
+            if self._nats is not None:
+                tasks.create_task(self._subscribe(self._nats))
+
+    async def catch_up(self, source: str, position: int) -> None:
+        """Bring the view of a source up to a position that is in the log, by reading the log.
+
+        Raises `Unavailable` if that does not work within `WAIT_SECONDS`.
+        """
+        view = self._views.get(source)
+        if view is None:
+            raise Unavailable("view_behind", f"{source} is not followed here")
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await view.advance(position)
+        except TimeoutError:
+            raise Unavailable("view_behind", f"the view of {source} could not be brought up to date in time") from None
+        if view.complete_to < position:
+            raise Unavailable("view_behind", f"the view of {source} has not come to position {position} yet")
+
+    async def reach(self, position: int) -> None:
+        """Wait until all views are complete up to a position, which may not be in the log yet.
+
+        Raises `Unavailable` if that does not happen within `WAIT_SECONDS`.
+        """
+        if all(view.complete_to >= position for view in self._views.values()):
+            return
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._await_head(position)
+                for view in self._views.values():
+                    await view.advance(position)
+        except TimeoutError:
+            raise Unavailable("view_behind", f"position {position} was not reached in time") from None
+
+    def readiness(self) -> Check:
+        """Whether the views are being kept complete, and how far behind the last known head they are."""
+        stopped = {source: view.stopped for source, view in self._views.items() if view.stopped is not None}
+        lag = self._head - min((view.complete_to for view in self._views.values()), default=self._head)
+        if stopped:
+            told = ", ".join(f"{source} at {stop.position} ({stop.why})" for source, stop in stopped.items())
+            return Check(ok=False, detail=f"stopped: {told}", lag=max(0, lag))
+        if self._looked_at is None or time.monotonic() - self._looked_at > _TOO_LONG_SECONDS:
+            return Check(ok=False, detail="the log has not been followed for a while", lag=max(0, lag))
+        wire = "over NATS" if self._nats_reached else "by polling, without NATS"
+        return Check(ok=True, detail=wire, lag=max(0, lag))
+
+    async def _await_head(self, position: int) -> None:
+        """Return when the head is known to have come to a position; all who wait share the questions."""
+        while self._head < position:
+            async with self._asking:
+                if self._head < position:
+                    self._head = max(self._head, (await self._log.head()).position)
+                    if self._head < position:
+                        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _poll(self) -> None:
+        while True:
+            await self._look()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _look(self) -> None:
+        try:
+            head = await self._log.head()
+        except LogUnavailable:
+            self._log_is(reached=False)
+            return
+        self._head = head.position
+        for view in self._views.values():
+            try:
+                await view.advance(head.position)
+            except LogUnavailable:
+                self._log_is(reached=False)
+                return
+            except ProjectionStopped:
+                continue  # said once by the view; tried again at the next look
+        self._looked_at = time.monotonic()
+        self._log_is(reached=True)
+
+    async def _subscribe(self, nats: NatsAccess) -> None:
+        shortest, longest = _RETRY_SECONDS
+        delay = shortest
+
+        def heard() -> None:
+            nonlocal delay
+            delay = shortest
+            self._nats_is(reached=True)
+
+        while True:
+            starts = {source: view.checkpoint for source, view in self._views.items()}
+            known = {source: start for source, start in starts.items() if start is not None}
+            if len(known) == len(starts):
+                try:
+                    await listen(nats, known, self._take, heard)
+                except* FAILURES:
+                    self._nats_is(reached=False)
+            obey_cancellation()
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (spreads replicas, no secret)
+            delay = min(2 * delay, longest)
+
+    async def _take(self, source: str, message: Incoming) -> bool:
+        return await self._views[source].take(message)
+
+    def _log_is(self, *, reached: bool) -> None:
+        if reached != self._log_reached and not (reached and self._log_reached is None):
+            _log.info("log_reached" if reached else "log_out_of_reach", projection=self._projection)
+        self._log_reached = reached
+
+    def _nats_is(self, *, reached: bool) -> None:
+        if reached != self._nats_reached:
+            _log.info("nats_heard" if reached else "nats_out_of_reach", projection=self._projection)
+        self._nats_reached = reached

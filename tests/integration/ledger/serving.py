@@ -1,0 +1,83 @@
+"""The ledger's service, served for tests; tokens are names of people whom the test gives roles."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
+from protos.stagedoor.ledger.v1.ledger_pb2_grpc import LedgerStub, add_LedgerServicer_to_server
+from services.ledger.rpc import RULES, SERVICE, LedgerService
+from shared.errors import Kind, Refusal
+from shared.rpc.caller import Person
+from shared.rpc.client import channel
+from shared.rpc.server import RpcServer
+from shared.wake import Wake
+from tests.support.facts import Facts
+from tests.support.parties import Parties
+from tests.support.ports import free_port
+from tests.support.work import Work
+
+
+class People:
+    """Who has which roles, by token."""
+
+    def __init__(self) -> None:
+        self.roles = {"brian": {"administrator"}, "auditor": {"auditor"}, "freddie": set[str]()}
+
+    async def authenticate(self, token: str) -> Person:
+        """The person of a token."""
+        if token not in self.roles:
+            raise Refusal(Kind.UNAUTHENTICATED, "denied_subject", "the token is not accepted")
+        roles = frozenset(self.roles[token])
+        return Person(token, "com.stagedoor/cli", roles, frozenset({"sec"}), f"jti-{token}", 1)
+
+
+@dataclass
+class Serving:
+    """The running service."""
+
+    stub: Any
+    """A `LedgerStub`; its type knows nothing of asyncio."""
+    people: People
+    facts: Facts
+    address: str
+
+    async def read(self, *, token: str = "auditor", **asked: Any) -> tuple[list[pb.Event], int]:
+        """A whole answer: the events, and up to where it is complete."""
+        events: list[pb.Event] = []
+        complete_to = -1
+        async for message in self.follow(token=token, **asked):
+            if message.WhichOneof("message") == "event":
+                assert complete_to < message.event.position
+                events.append(message.event)
+            else:
+                complete_to = message.complete_to
+        return events, complete_to
+
+    def follow(self, *, token: str = "auditor", **asked: Any) -> AsyncIterator[pb.ReadResponse]:
+        """An answer, message by message."""
+        request = pb.ReadRequest(**asked)
+        call: AsyncIterator[pb.ReadResponse] = self.stub.Read(
+            request, metadata=(("authorization", f"Bearer {token}"),), timeout=20
+        )
+        return call
+
+
+@asynccontextmanager
+async def serving(facts: Facts, work: Work, parties: Parties) -> AsyncIterator[Serving]:
+    """The service on a free port."""
+    log = await facts.log("ledger")
+    wake = Wake(log)
+    work.start(wake.run())
+    people = People()
+    address = f"127.0.0.1:{free_port()}"
+    server = RpcServer(address, parties.service("ledger"), RULES, people.authenticate)
+    server.add(add_LedgerServicer_to_server, LedgerService(log, wake, people.authenticate), SERVICE)
+    await server.start()
+    connection = channel(address, parties.operator(), "ledger")
+    try:
+        yield Serving(LedgerStub(connection), people, facts, address)
+    finally:
+        await connection.close(None)
+        await server.stop(None)
