@@ -91,7 +91,7 @@ class ResourceSettings(BaseModel):
     admits_community_users: bool = False
     callers: tuple[str, ...] = ()
     """Who may have its tokens validated: `client:<client_id>` for introspection (RFC 7662),
-    `resource/<name>` or `service/<name>` for the certificate of a gRPC caller."""
+    `resource/<name>`, `service/<name>` or `operator` for the certificate of a gRPC caller."""
 
 
 class ApplicationRegistered(Event, stored_as="registry.ApplicationRegistered"):

@@ -646,7 +646,7 @@ class ResourceSettings(_message.Message):
     def scopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scope]: ...
     @_builtins.property
     def callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """client:<client_id> | resource/<name> | service/<name>"""
+        """client:<client_id> | resource/<name> | service/<name> | operator"""
 
     def __init__(
         self,

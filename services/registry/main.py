@@ -1,0 +1,65 @@
+"""The registry, put together: settings, wiring, serve."""
+
+from starlette.applications import Starlette
+
+from protos.stagedoor.registry.v1.registry_pb2_grpc import add_RegistryServicer_to_server
+from services.registry import events
+from services.registry.rpc import RULES, SERVICE, RegistryService
+from services.registry.system import SystemRegistrations
+from shared.clock import system_clock
+from shared.errors import Refusal
+from shared.http.serve import Check, Readiness, run, serve
+from shared.keys import MasterKey
+from shared.log.event import Catalogue
+from shared.log.log import Log
+from shared.management import Management
+from shared.messaging.access import NatsAccess
+from shared.rpc.server import RpcServer
+from shared.rpc.tls import Tls
+from shared.settings import ServiceSettings, load, read_secret
+from shared.telemetry import configure_logging
+
+
+async def main() -> None:
+    """Serve until told to stop."""
+    settings = load(ServiceSettings)
+    configure_logging("registry", settings.log_level)
+    master = MasterKey.read(settings.master_key_file)
+    password = read_secret(settings.database_password_file, "the database password")
+    tls = Tls.read(settings)
+    management = Management.of(settings, NatsAccess.read(settings), tls)
+
+    log = await Log.open(settings.database, password, Catalogue.of(events))
+    try:
+        system = SystemRegistrations(log, master, settings.origin)
+        rpc = RpcServer(settings.grpc_bind, tls, RULES, management.authenticate)
+        rpc.add(
+            add_RegistryServicer_to_server,
+            RegistryService(log, master, settings.issuer, system_clock),
+            SERVICE,
+        )
+
+        async def ready() -> Readiness:
+            return Readiness(
+                {
+                    "log": await _reachable(log),
+                    "system": Check(ok=system.done, detail="" if system.done else "the system is not registered yet"),
+                    "tokens": management.readiness(),
+                }
+            )
+
+        await serve(settings, Starlette(), rpc, ready, [system.run(), management.run()])
+    finally:
+        await log.close()
+
+
+async def _reachable(log: Log) -> Check:
+    try:
+        head = await log.head()
+    except Refusal as refusal:
+        return Check(ok=False, detail=refusal.message)
+    return Check(ok=True, detail=f"at position {head.position}")
+
+
+if __name__ == "__main__":
+    run(main())

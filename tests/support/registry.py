@@ -1,0 +1,96 @@
+"""The registry as it runs: real PostgreSQL, real gRPC with mutual TLS. Only the tokens of its callers are made up."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+
+from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub, add_RegistryServicer_to_server
+from services.registry import events
+from services.registry.rpc import RULES, SERVICE, RegistryService
+from services.registry.system import SystemRegistrations
+from shared.clock import system_clock
+from shared.errors import Kind, Refusal
+from shared.keys import MasterKey
+from shared.log.event import Catalogue
+from shared.log.log import Log
+from shared.rpc.caller import Person
+from shared.rpc.client import channel, translate
+from shared.rpc.server import RpcServer
+from tests.support.parties import Parties
+from tests.support.postgres import Database
+
+ORIGIN = "http://127.0.0.1:8400"
+ISSUER = f"{ORIGIN}/id"
+MASTER = MasterKey(bytes(range(32)))
+
+
+async def authenticate(token: str) -> Person:
+    """In the place of the guard: a token is the role that its person has."""
+    if token not in {"administrator", "auditor", "nobody"}:
+        raise Refusal(Kind.UNAUTHENTICATED, "bad_signature", "the signature of the token is wrong")
+    return Person("brian", "com.stagedoor/cli", frozenset({token}), frozenset({"sec"}), "jti", 1)
+
+
+@dataclass
+class Clock:
+    """A clock that can be set forward."""
+
+    ahead: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return system_clock() + self.ahead
+
+
+@dataclass
+class Running:
+    """A registry, and a client of it with an operator's certificate."""
+
+    log: Log
+    server: RpcServer
+    stub: RegistryStub
+
+    async def __call__(
+        self, request: Any, *, key: UUID | None = None, role: str | None = "administrator", stub: Any = None
+    ) -> Any:
+        """Call the method that takes this request; raises what it refuses as `Refusal`."""
+        method = getattr(stub or self.stub, type(request).__name__.removesuffix("Request"))
+        metadata = [("authorization", f"Bearer {role}")] if role else []
+        if key is not None:
+            metadata.append(("idempotency-key", str(key)))
+        try:
+            return await method(request, metadata=tuple(metadata))
+        except grpc.aio.AioRpcError as error:
+            raise translate(error) from None
+
+    async def events(self) -> list[str]:
+        """What is in the log, by name, in order."""
+        return [recorded.event.stored_as for recorded in await self.log.read(0)]
+
+
+@pytest.fixture
+async def log(database: Database) -> Log:
+    """The log as the registry's login sees it."""
+    return await database.log("registry", Catalogue.of(events))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def registry(log: Log, parties: Parties, clock: Clock) -> AsyncIterator[Running]:
+    await SystemRegistrations(log, MASTER, ORIGIN).run()
+    server = RpcServer("127.0.0.1:0", parties.service("registry"), RULES, authenticate)
+    server.add(add_RegistryServicer_to_server, RegistryService(log, MASTER, ISSUER, clock), SERVICE)
+    await server.start()
+    try:
+        async with channel(f"127.0.0.1:{server.port}", parties.operator(), "registry") as opened:
+            yield Running(log, server, RegistryStub(opened))
+    finally:
+        await server.stop(None)
