@@ -112,9 +112,7 @@ class PasswordChanged(_OfUser, stored_as="identity.PasswordChanged"):
 
     def denies(self) -> tuple[Denial, ...]:
         """A cut-off for the user's sessions, but for the one that did it."""
-        return (
-            Denial(DenialKind.SUBJECT_SESSIONS, self.sub, DenialRule.CUT_OFF, except_id=self.kept_session),
-        )
+        return (Denial(DenialKind.SUBJECT_SESSIONS, self.sub, DenialRule.CUT_OFF, except_id=self.kept_session),)
 
 
 class PasswordReset(_OfUser, stored_as="identity.PasswordReset"):
@@ -190,6 +188,4 @@ class ConsentWithdrawn(_OfUser, stored_as="identity.ConsentWithdrawn"):
 
     def denies(self) -> tuple[Denial, ...]:
         """A cut-off for the user's grants at that application."""
-        return (
-            Denial(DenialKind.SUBJECT_CLIENT, subject_client_id(self.sub, self.client_id), DenialRule.CUT_OFF),
-        )
+        return (Denial(DenialKind.SUBJECT_CLIENT, subject_client_id(self.sub, self.client_id), DenialRule.CUT_OFF),)

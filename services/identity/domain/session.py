@@ -1,0 +1,134 @@
+"""One session: begun by signing in, proved again, ended by hand. Running out of time is no fact of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.identity.events import SessionEnded, SessionEndReason, SessionReauthenticated, SessionStarted, UserKind
+from shared.decider import Decider
+from shared.errors import Kind, Refusal
+from shared.log.event import Event, Personal
+
+
+class SessionOver(Refusal):
+    """There is no such session any more."""
+
+    def __init__(self) -> None:
+        super().__init__(Kind.PRECONDITION, "session_over", "the session is over")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the rules need to know of a session."""
+
+    sid: str = ""
+    """Empty: there is no such session."""
+    sub: str = ""
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartSession:
+    """Somebody proved to be this user."""
+
+    sid: str
+    sub: str
+    kind: UserKind
+    enabled: bool
+    secret_digest: str
+    auth_time: datetime
+    amr: tuple[str, ...]
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reauthenticate:
+    """The same user proved it again within the session."""
+
+    sub: str
+    enabled: bool
+    secret_digest: str
+    auth_time: datetime
+    amr: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """The session is to be over, and what it gave."""
+
+    reason: SessionEndReason
+    tokens_end_at: datetime
+
+
+Command = StartSession | Reauthenticate | EndSession
+
+
+def may_sign_in(kind: UserKind, *, enabled: bool) -> bool:
+    """Whether this user can have a session at all."""
+    return enabled and kind is not UserKind.SERVICE
+
+
+def decide(command: Command, state: Session) -> Sequence[Event]:
+    """The facts that follow; a `Refusal` where the command may not be carried out."""
+    match command:
+        case StartSession():
+            return _start(command, state)
+        case Reauthenticate():
+            return _again(command, state)
+        case EndSession(reason, tokens_end_at):
+            if not state.sid:
+                raise Refusal(Kind.NOT_FOUND, "unknown_session", "there is no such session")
+            if state.ended:
+                return ()
+            return (SessionEnded(sub=state.sub, sid=state.sid, reason=reason, tokens_end_at=tokens_end_at),)
+
+
+def _start(command: StartSession, state: Session) -> Sequence[Event]:
+    if state.sid:
+        raise Refusal(Kind.ALREADY_EXISTS, "session_exists", "the session exists already")
+    if not may_sign_in(command.kind, enabled=command.enabled):
+        raise Refusal(Kind.UNAUTHENTICATED, "not_signed_in", "the user cannot sign in")
+    return (
+        SessionStarted(
+            sub=command.sub,
+            sid=command.sid,
+            secret_digest=command.secret_digest,
+            auth_time=command.auth_time,
+            amr=command.amr,
+            expires_at=command.expires_at,
+            address=None if command.address is None else Personal(command.address),
+            user_agent=None if command.user_agent is None else Personal(command.user_agent),
+        ),
+    )
+
+
+def _again(command: Reauthenticate, state: Session) -> Sequence[Event]:
+    if not state.sid or state.ended or state.sub != command.sub:
+        raise SessionOver
+    if not command.enabled:
+        raise Refusal(Kind.UNAUTHENTICATED, "not_signed_in", "the user cannot sign in")
+    return (
+        SessionReauthenticated(
+            sub=state.sub,
+            sid=state.sid,
+            secret_digest=command.secret_digest,
+            auth_time=command.auth_time,
+            amr=command.amr,
+        ),
+    )
+
+
+def evolve(state: Session, event: Event) -> Session:
+    """The session after this fact."""
+    match event:
+        case SessionStarted():
+            return Session(event.sid, event.sub)
+        case SessionEnded():
+            return replace(state, ended=True)
+        case _:
+            return state
+
+
+SESSION: Decider[Command, Session] = Decider("session", Session(), decide, evolve)

@@ -1,0 +1,227 @@
+"""One user: registered, changed, disabled and enabled, given another password.
+
+The password itself is in none of this: commands say that there is one, the vault holds its hash.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from services.identity.domain.names import valid_user_name
+from services.identity.events import (
+    PasswordChanged,
+    PasswordReset,
+    PasswordSet,
+    Profile,
+    ProfileChanged,
+    Role,
+    RolesChanged,
+    UserDisabled,
+    UserEnabled,
+    UserKind,
+    UserRegistered,
+)
+from shared.decider import Decider
+from shared.errors import Kind, Refusal
+from shared.log.event import Event, Personal
+
+ATTRIBUTE_LIMIT = 256
+"""Characters of one attribute of a profile."""
+REASON_LIMIT = 200
+"""Characters of the reason for which a user is disabled."""
+
+_PERSONAL = ("given_name", "family_name", "display_name", "email", "locale", "zoneinfo")
+_SHAPES = {
+    "email": re.compile(r"[^\s@<>()\[\],;:\\\"]{1,64}@[^\s@<>()\[\],;:\\\"]{1,190}"),
+    "locale": re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,5}"),  # the shape of BCP 47
+    "zoneinfo": re.compile(r"[A-Za-z0-9_+-]{1,30}(/[A-Za-z0-9_+-]{1,30}){0,2}"),  # the shape of an IANA name
+}
+
+
+_NO_PROFILE = Profile()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What the rules need to know of a user."""
+
+    sub: str = ""
+    """Empty: there is no such user."""
+    kind: UserKind = UserKind.INTERNAL
+    profile: Profile = _NO_PROFILE
+    roles: tuple[Role, ...] = ()
+    enabled: bool = False
+    has_password: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterUser:
+    """Make a user known; with a first password or without."""
+
+    sub: str
+    user_name: str
+    kind: UserKind
+    profile: Profile
+    roles: tuple[Role, ...]
+    with_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeUser:
+    """Give a user other attributes or roles; None leaves them as they are."""
+
+    by: str
+    """`sub` of the administrator who does it."""
+    profile: Profile | None = None
+    roles: tuple[Role, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisableUser:
+    """Let a user not sign in, and have no token accepted that names them."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnableUser:
+    """Take that back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPassword:
+    """Somebody else sets the password: whatever the account gave before ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePassword:
+    """The user sets another one; the session in which they do so stays."""
+
+    kept_session: str
+
+
+Command = RegisterUser | ChangeUser | DisableUser | EnableUser | ResetPassword | ChangePassword
+
+
+def decide(command: Command, state: User) -> Sequence[Event]:
+    """The facts that follow; a `Refusal` where the command may not be carried out."""
+    if isinstance(command, RegisterUser):
+        return _register(command, state)
+    if not state.sub:
+        raise Refusal(Kind.NOT_FOUND, "unknown_user", "there is no such user")
+    match command:
+        case ChangeUser():
+            return _change(command, state)
+        case DisableUser():
+            return _disable(command, state)
+        case EnableUser():
+            return () if state.enabled else (UserEnabled(sub=state.sub),)
+        case ResetPassword():
+            if state.kind is UserKind.SERVICE:
+                raise Refusal(Kind.PRECONDITION, "service_user", "a service user never signs in, so it has no password")
+            return (PasswordReset(sub=state.sub),) if state.has_password else (PasswordSet(sub=state.sub),)
+        case ChangePassword(kept_session):
+            if not state.enabled:
+                raise Refusal(Kind.PRECONDITION, "user_disabled", "the user is disabled")
+            return (PasswordChanged(sub=state.sub, kept_session=kept_session),)
+
+
+def _register(command: RegisterUser, state: User) -> Sequence[Event]:
+    if state.sub:
+        raise Refusal(Kind.ALREADY_EXISTS, "user_exists", "the user exists already")
+    user_name = valid_user_name(command.user_name)
+    if command.kind is UserKind.SERVICE and command.with_password:
+        raise Refusal(Kind.INVALID, "service_user", "a service user never signs in, so it has no password")
+    roles = _valid_roles(command.roles, command.kind)
+    registered = UserRegistered(
+        sub=command.sub,
+        user_name=Personal(user_name),
+        kind=command.kind,
+        profile=_valid_profile(command.profile),
+        roles=roles,
+    )
+    return (registered, PasswordSet(sub=command.sub)) if command.with_password else (registered,)
+
+
+def _change(command: ChangeUser, state: User) -> Sequence[Event]:
+    events: list[Event] = []
+    if command.profile is not None and attributes(command.profile) != attributes(state.profile):
+        events.append(ProfileChanged(sub=state.sub, profile=_valid_profile(command.profile)))
+    if command.roles is not None:
+        roles = _valid_roles(command.roles, state.kind)
+        removed = tuple(role for role in state.roles if role not in roles)
+        if Role.ADMINISTRATOR in removed and command.by == state.sub:
+            raise Refusal(
+                Kind.PRECONDITION, "own_role", "administrators do not take the role from themselves; another one can"
+            )
+        if roles != state.roles:
+            events.append(RolesChanged(sub=state.sub, roles=roles, removed=removed))
+    return events
+
+
+def _disable(command: DisableUser, state: User) -> Sequence[Event]:
+    if not state.enabled:
+        return ()
+    if command.by == state.sub:
+        raise Refusal(Kind.PRECONDITION, "own_account", "nobody disables themselves; another administrator can")
+    reason = command.reason.strip()
+    if len(reason) > REASON_LIMIT:
+        raise Refusal(Kind.INVALID, "invalid_reason", f"a reason has at most {REASON_LIMIT} characters")
+    return (UserDisabled(sub=state.sub, reason=reason),)
+
+
+def _valid_roles(roles: tuple[Role, ...], kind: UserKind) -> tuple[Role, ...]:
+    """The roles in a fixed order, each once."""
+    if roles and kind is not UserKind.INTERNAL:
+        raise Refusal(Kind.INVALID, "invalid_roles", "only an internal user has roles")
+    return tuple(role for role in Role if role in roles)
+
+
+def _valid_profile(profile: Profile) -> Profile:
+    for name, value in attributes(profile).items():
+        if not isinstance(value, str):
+            continue
+        if not 1 <= len(value) <= ATTRIBUTE_LIMIT or not value.isprintable() or value != value.strip():
+            raise Refusal(
+                Kind.INVALID,
+                "invalid_profile",
+                f"{name} has 1 to {ATTRIBUTE_LIMIT} printable characters, without space around them",
+            )
+        shape = _SHAPES.get(name)
+        if shape is not None and shape.fullmatch(value) is None:
+            raise Refusal(Kind.INVALID, "invalid_profile", f"{name} is not well formed")
+    if profile.email_verified and profile.email is None:
+        raise Refusal(Kind.INVALID, "invalid_profile", "without an address there is none that is verified")
+    return profile
+
+
+def attributes(profile: Profile) -> dict[str, str | bool | None]:
+    """The attributes in the clear; None where there is none, or none that can be read."""
+    found: dict[str, str | bool | None] = {"email_verified": profile.email_verified}
+    for name in _PERSONAL:
+        value = getattr(profile, name)
+        found[name] = None if value is None else value.reveal()
+    return found
+
+
+def evolve(state: User, event: Event) -> User:  # noqa: PLR0911  (one for each fact)
+    """The user after this fact."""
+    match event:
+        case UserRegistered():
+            return User(event.sub, event.kind, event.profile, event.roles, enabled=True)
+        case ProfileChanged():
+            return replace(state, profile=event.profile)
+        case RolesChanged():
+            return replace(state, roles=event.roles)
+        case UserDisabled():
+            return replace(state, enabled=False)
+        case UserEnabled():
+            return replace(state, enabled=True)
+        case PasswordSet() | PasswordReset() | PasswordChanged():
+            return replace(state, has_password=True)
+        case _:
+            return state
+
+
+USER: Decider[Command, User] = Decider("user", User(), decide, evolve)

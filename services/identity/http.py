@@ -1,0 +1,148 @@
+"""The addresses of the identity service, and what a page says when something is refused."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlsplit
+
+from msgspec.json import encode
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.identity.issuer import NotTrusted
+from services.identity.pages.account import Account
+from services.identity.pages.authorize import Authorize
+from services.identity.pages.consent import Consent
+from services.identity.pages.forms import ForeignForm
+from services.identity.pages.pending import PageExpired
+from services.identity.pages.signin import SignIn
+from services.identity.pages.signout import SignOut
+from services.identity.pages.site import Site, course
+from services.identity.userinfo import Userinfo, metadata, metadata_path
+from shared.errors import Refusal, Unavailable
+from shared.http.errors import STATUS, HttpRefusal
+from shared.telemetry import course_of, logger
+
+_log = logger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
+    """Everything under the issuer's path that this service answers."""
+    base = urlsplit(issuer).path.rstrip("/")
+    authorize = Authorize(site)
+    sign_in = SignIn(site, authorize)
+    consent = Consent(site, authorize)
+    sign_out = SignOut(site)
+    account = Account(site)
+    described = encode(metadata(issuer))
+
+    async def static(request: Request) -> Response:
+        found = site.pages.static(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        return found
+
+    async def resource_metadata(_: Request) -> Response:
+        return Response(described, media_type="application/json", headers={"access-control-allow-origin": "*"})
+
+    async def on_refusal(_: Request, failure: Exception) -> Response:
+        return refused(site, failure)
+
+    async def on_http_exception(_: Request, failure: Exception) -> Response:
+        return not_here(site, failure)
+
+    async def on_failure(request: Request, failure: Exception) -> Response:
+        return failed(site, request, failure)
+
+    pages: list[tuple[str, Endpoint, Endpoint | None]] = [
+        ("/connect/authorize", authorize.authorize, authorize.authorize),
+        ("/signin", sign_in.page, sign_in.submit),
+        ("/signin/choose", sign_in.choose_page, sign_in.choose),
+        ("/consent", consent.page, consent.submit),
+        ("/connect/endsession", sign_out.begin, sign_out.begin),
+        ("/account/signout", sign_out.page, sign_out.submit),
+        ("/signedout", sign_out.signed_out, None),
+        ("/account", account.page, None),
+        ("/account/password", account.password_page, account.change_password),
+        ("/static/{name}", static, None),
+    ]
+    routes = [
+        Route(f"{base}{path}", endpoint, methods=[method])
+        for path, get, post in pages
+        for method, endpoint in (("GET", get), ("POST", post))
+        if endpoint is not None
+    ]
+    for route in routes:
+        # A page can be a step of a sign-in, so nobody has one answered only to look at its head.
+        route.methods = (route.methods or set()) - {"HEAD"}
+    routes.append(Route(f"{base}/connect/userinfo", userinfo))
+    routes.append(Route(metadata_path(issuer), resource_metadata))
+    return Starlette(
+        routes=routes,
+        exception_handlers={
+            Refusal: on_refusal,
+            HTTPException: on_http_exception,
+            Exception: on_failure,
+        },
+    )
+
+
+def refused(site: Site, failure: Exception) -> Response:
+    """A page that says what is wrong; nothing is redirected."""
+    if not isinstance(failure, Refusal):
+        raise TypeError("a handler of refusals")
+    status = failure.status if isinstance(failure, HttpRefusal) else STATUS[failure.kind]
+    headers: dict[str, str] = {}
+    detail = ""
+    heading, text = "This did not work", f"{failure.message[:1].upper()}{failure.message[1:]}"
+    match failure:
+        case Unavailable():
+            heading = "Please try again shortly"
+            text = "Signing in does not work at this moment. Nothing is lost: try again in a little while."
+            headers["Retry-After"] = str(max(1, round(failure.retry_after)))
+        case NotTrusted():
+            heading = "This request cannot be trusted"
+            text = (
+                "You were not sent on to the application, because what it asks for is not in order. "
+                "The people who run it can put that right."
+            )
+            detail = failure.message
+        case PageExpired() | ForeignForm():
+            heading = "This page has expired"
+        case _:
+            pass
+    return _error_page(site, status, heading, text, detail=detail, code=failure.code, headers=headers)
+
+
+def not_here(site: Site, failure: Exception) -> Response:
+    """What the router says by itself: no such page, no such method."""
+    if not isinstance(failure, HTTPException):
+        raise TypeError("a handler of the router's answers")
+    status = failure.status_code
+    heading = "There is no such page" if status == 404 else "This did not work"
+    return _error_page(site, status, heading, "Go back to the application and begin again.", headers=failure.headers)
+
+
+def failed(site: Site, request: Request, failure: Exception) -> Response:
+    """Something unforeseen; the page tells nothing but the reference for the operator's log."""
+    _log.error("http_failed", path=request.scope["path"][:200], course=course_of(failure))
+    request.scope["stagedoor.failed"] = True
+    text = "Something went wrong on our side. Try again; if it happens once more, tell us the reference below."
+    return _error_page(site, 500, "This did not work", text, code="server_error")
+
+
+def _error_page(  # noqa: PLR0913  (the parts of a page)
+    site: Site,
+    status: int,
+    heading: str,
+    text: str,
+    *,
+    detail: str = "",
+    code: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    fields = {"heading": heading, "text": text, "detail": detail, "code": code, "reference": course()}
+    return site.pages.render("error.html", fields, status=status, headers=headers)

@@ -1,0 +1,97 @@
+"""The token issuer, as this service asks it: it owns every rule of the protocol, and this side shows pages."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from protos.stagedoor.tokens.v1.tokens_pb2 import (
+    BeginAuthorizationRequest,
+    BeginLogoutRequest,
+    IssueCodeRequest,
+    Logout,
+    Parameter,
+    Proceed,
+    RefuseAuthorizationRequest,
+)
+from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationStub
+from services.identity.read_model import SessionRow
+from shared.errors import Kind, Refusal
+from shared.rpc.client import translate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Send the browser there."""
+
+    to: str
+
+
+class NotTrusted(Refusal):
+    """Who asks, or where it wants the answer, cannot be trusted: tell the person, and redirect nowhere."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(Kind.INVALID, error, description)
+
+
+class Issuer:
+    """The calls of sign-in and sign-out. All raise `Unavailable` if the issuer cannot be reached."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = AuthorizationStub(channel)
+
+    async def begin(self, parameters: Sequence[tuple[str, str]]) -> Proceed | Redirect:
+        """Apply the rules to a raw authorization request. Raises `NotTrusted`."""
+        request = BeginAuthorizationRequest(parameters=_parameters(parameters))
+        answer = await _translated(self._stub.BeginAuthorization(request))
+        match answer.WhichOneof("outcome"):
+            case "proceed":
+                return answer.proceed
+            case "redirect":
+                return Redirect(answer.redirect)
+            case _:
+                raise NotTrusted(answer.refused.error or "invalid_request", answer.refused.description)
+
+    async def issue_code(self, proceed: Proceed, session: SessionRow, consent_position: int) -> Redirect:
+        """Open the grant; the answer leads the browser back to the application."""
+        request = IssueCodeRequest(
+            sealed_request=proceed.sealed_request,
+            sid=session.sid,
+            sub=session.user.sub,
+            amr=session.amr,
+            consented_scopes=[scope.name for scope in proceed.scopes],
+            minimum_position=max(session.position, session.consent_position, consent_position),
+        )
+        auth_time = Timestamp()
+        auth_time.FromDatetime(session.auth_time)
+        request.auth_time.CopyFrom(auth_time)
+        answer = await _translated(self._stub.IssueCode(request))
+        return Redirect(answer.redirect)
+
+    async def refuse(self, proceed: Proceed, error: str) -> Redirect:
+        """Tell the application that it gets nothing (RFC 6749 section 4.1.2.1)."""
+        request = RefuseAuthorizationRequest(sealed_request=proceed.sealed_request, error=error)
+        answer = await _translated(self._stub.RefuseAuthorization(request))
+        return Redirect(answer.redirect)
+
+    async def begin_logout(self, parameters: Sequence[tuple[str, str]]) -> Logout:
+        """Apply the rules of RP-initiated logout to a raw request. Raises `NotTrusted`."""
+        answer = await _translated(self._stub.BeginLogout(BeginLogoutRequest(parameters=_parameters(parameters))))
+        if answer.WhichOneof("outcome") == "logout":
+            return answer.logout
+        raise NotTrusted(answer.refused.error or "invalid_request", answer.refused.description)
+
+
+def _parameters(pairs: Sequence[tuple[str, str]]) -> list[Parameter]:
+    return [Parameter(name=name, value=value) for name, value in pairs]
+
+
+async def _translated(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise translate(error) from error

@@ -1,0 +1,221 @@
+"""The identity service, put together: settings, wiring, serve."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import grpc
+from starlette.applications import Starlette
+
+from protos.stagedoor.identity.v1.identity_pb2_grpc import add_IdentityServicer_to_server
+from services.identity import events
+from services.identity.accounts import Accounts
+from services.identity.consents import Consents
+from services.identity.http import application
+from services.identity.issuer import Issuer
+from services.identity.pages.cookies import Cookies
+from services.identity.pages.forms import Forms
+from services.identity.pages.pending import Seals
+from services.identity.pages.rendering import Pages
+from services.identity.pages.site import Site
+from services.identity.passwords import Passwords
+from services.identity.personal_keys import PersonalKeyRing
+from services.identity.read_model import DEMO, Questions
+from services.identity.rpc import RULES, SERVICE, IdentityService
+from services.identity.sessions import Lifetimes, Sessions
+from services.identity.settings import IdentitySettings
+from services.identity.subscriptions import PROJECTION, SOURCES, project_registry
+from services.identity.throttle import Throttle
+from services.identity.userinfo import Userinfo, metadata_address
+from services.registry import events as registry_events
+from shared.clock import Clock, system_clock
+from shared.errors import Refusal
+from shared.http.serve import Check, Readiness, run, serve
+from shared.keys import MasterKey
+from shared.log.event import Catalogue
+from shared.log.log import Log
+from shared.management import Management
+from shared.messaging.access import NatsAccess
+from shared.messaging.follower import Follower
+from shared.rpc.client import channel
+from shared.rpc.server import RpcServer
+from shared.rpc.tls import Tls
+from shared.settings import load, read_secret
+from shared.telemetry import configure_logging
+from stagedoor import Guard
+from stagedoor.grpc import GrpcOnline
+from stagedoor.keys import HttpKeys
+from stagedoor.nats import NatsFeed
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The service, put together but for what leads to other processes."""
+
+    app: Starlette
+    rpc: IdentityService
+    questions: Questions
+    accounts: Accounts
+    sessions: Sessions
+    consents: Consents
+    passwords: Passwords
+
+
+def assemble(  # noqa: PLR0913  (what it is made of)
+    settings: IdentitySettings,
+    *,
+    master: MasterKey,
+    keys: PersonalKeyRing,
+    log: Log,
+    issuer: grpc.aio.Channel,
+    guard: Guard,
+    clock: Clock,
+) -> Parts:
+    """Put the parts together. `keys` is the ring that `log` was opened with."""
+    lifetimes = Lifetimes(
+        idle=timedelta(seconds=settings.session_idle_seconds),
+        absolute=timedelta(seconds=settings.session_seconds),
+        longest_access_token=timedelta(seconds=settings.longest_access_token_seconds),
+    )
+    page = timedelta(seconds=settings.page_seconds)
+    questions = Questions(log.pool, idle=lifetimes.idle)
+    keys.read_from(questions)
+    passwords = Passwords(settings.argon2, workers=settings.password_workers, queue=settings.password_queue)
+    throttle = Throttle(log.pool, master, settings.limits, clock)
+    sessions = Sessions(
+        log,
+        questions=questions,
+        keys=keys,
+        passwords=passwords,
+        throttle=throttle,
+        clock=clock,
+        lifetimes=lifetimes,
+    )
+    accounts = Accounts(
+        log,
+        questions=questions,
+        keys=keys,
+        passwords=passwords,
+        throttle=throttle,
+        master=master,
+        demo=settings.demo,
+    )
+    consents = Consents(log)
+
+    async def head() -> int:
+        found = await log.head()
+        return found.position
+
+    site = Site(
+        pages=Pages(settings.issuer, demo=settings.demo),
+        cookies=Cookies.of(settings.issuer),
+        forms=Forms(master, settings.issuer, clock, page),
+        seals=Seals(master, clock, page),
+        sessions=sessions,
+        consents=consents,
+        accounts=accounts,
+        issuer=Issuer(issuer),
+        head=head,
+        clock=clock,
+        proxies=tuple(ip_network(network) for network in settings.proxies),
+    )
+    userinfo = Userinfo(questions, guard, metadata_address(settings.issuer))
+    rpc = IdentityService(
+        log,
+        accounts=accounts,
+        sessions=sessions,
+        consents=consents,
+        questions=questions,
+        deploy_secret=_deploy_secret(settings.deploy_secret_file),
+    )
+    return Parts(
+        app=application(site, userinfo, settings.issuer),
+        rpc=rpc,
+        questions=questions,
+        accounts=accounts,
+        sessions=sessions,
+        consents=consents,
+        passwords=passwords,
+    )
+
+
+async def main() -> None:
+    """Serve until told to stop."""
+    settings = load(IdentitySettings)
+    configure_logging("identity", settings.log_level)
+    master = MasterKey.read(settings.master_key_file)
+    password = read_secret(settings.database_password_file, "the database password")
+    tls = Tls.read(settings)
+    nats = NatsAccess.read(settings)
+    management = Management.of(settings, nats, tls)
+    issuer = channel(settings.token_issuer_address, tls, "token_issuer")
+    guard = Guard(
+        issuer=settings.issuer,
+        audience=f"{settings.issuer}/connect/userinfo",
+        feed=NatsFeed(
+            nats.url,
+            user=nats.user,
+            password=nats.password,
+            inbox_prefix=nats.inbox_prefix.decode(),
+            heartbeat_seconds=settings.heartbeat_seconds,
+        ),
+        keys=HttpKeys(f"{settings.issuer}/connect/jwks"),
+        online=GrpcOnline(issuer),
+        max_staleness=settings.max_staleness_seconds,
+    )
+    keys = PersonalKeyRing(master)
+    log = await Log.open(settings.database, password, Catalogue.of(events, registry_events), personal_keys=keys)
+    try:
+        parts = assemble(settings, master=master, keys=keys, log=log, issuer=issuer, guard=guard, clock=system_clock)
+        await refuse_demo_users(parts.questions, demo=settings.demo)
+        follower = Follower(log, PROJECTION, SOURCES, project_registry, nats)
+        rpc = RpcServer(settings.grpc_bind, tls, RULES, management.authenticate)
+        rpc.add(add_IdentityServicer_to_server, parts.rpc, SERVICE)
+
+        once_ready = False
+
+        async def ready() -> Readiness:
+            nonlocal once_ready
+            tokens = management.readiness()
+            once_ready = once_ready or tokens.ok
+            return Readiness(
+                {
+                    "log": await _reachable(log),
+                    "follower": follower.readiness(),
+                    # Without pushed denials tokens are judged online, and people sign in as ever.
+                    "tokens": Check(ok=once_ready, detail=tokens.detail),
+                }
+            )
+
+        background = [follower.run(), management.run(), guard.run()]
+        await serve(settings, parts.app, rpc, ready, background)
+        parts.passwords.close()
+    finally:
+        await issuer.close(None)
+        await log.close()
+
+
+async def refuse_demo_users(questions: Questions, *, demo: bool) -> None:
+    """End the process if the log holds users whose passwords are public and this is not the demo."""
+    if not demo and await questions.marked(DEMO):
+        raise SystemExit(
+            "stagedoor: this log holds demo users, whose passwords are public; set STAGEDOOR_DEMO, or use another log"
+        )
+
+
+def _deploy_secret(file: Path | None) -> str | None:
+    """The secret; None where none is set, or its file was removed once it had been used."""
+    return read_secret(file, "the deploy secret") if file is not None and file.exists() else None
+
+
+async def _reachable(log: Log) -> Check:
+    try:
+        head = await log.head()
+    except Refusal as refusal:
+        return Check(ok=False, detail=refusal.message)
+    return Check(ok=True, detail=f"at position {head.position}")
+
+
+if __name__ == "__main__":
+    run(main())

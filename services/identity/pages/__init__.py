@@ -1,0 +1,1 @@
+"""What people see: sign-in, consent, signing out, their password. Rendered on the server, and no script anywhere."""

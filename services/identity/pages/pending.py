@@ -1,0 +1,121 @@
+"""What goes from page to page through the browser: sealed, so that nothing is kept here and nothing can be changed.
+
+The issuer's own sealed request travels inside; what is around it is what the pages need to know of it again.
+"""
+
+import json
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from os import urandom
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from google.protobuf.message import DecodeError
+
+from protos.stagedoor.tokens.v1.tokens_pb2 import Logout, Proceed
+from services.identity.domain.interaction import Demands
+from shared.clock import Clock
+from shared.errors import Kind, Refusal
+from shared.keys import MasterKey
+
+LIMIT = 24 * 1024
+"""Characters of a sealed text."""
+
+
+class PageExpired(Refusal):
+    """The text was not sealed here, or too long ago."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Kind.INVALID,
+            "page_expired",
+            "This page is too old, or incomplete. Go back to the application and begin again.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAuthorization:
+    """An authorization request that is waiting for the person."""
+
+    proceed: Proceed
+    position: int
+    """Where the log stood when the request came."""
+    chosen_session: str = ""
+    """The session that the person chose for it."""
+
+    @property
+    def demands(self) -> Demands:
+        """What it asks of the pages."""
+        asked = self.proceed
+        return Demands(
+            position=self.position,
+            scopes=tuple(scope.name for scope in asked.scopes),
+            prompt=frozenset(asked.prompt),
+            max_age=timedelta(seconds=min(asked.max_age, 10**9)) if asked.HasField("max_age") else None,
+            expected_sub=asked.expected_sub,
+            skip_consent=asked.skip_consent,
+            chosen_session=self.chosen_session,
+        )
+
+    def choosing(self, sid: str) -> "PendingAuthorization":
+        """The same, with the person's choice of a session."""
+        return replace(self, chosen_session=sid)
+
+
+class Seals:
+    """Seals and opens."""
+
+    def __init__(self, master: MasterKey, clock: Clock, lifetime: timedelta) -> None:
+        self._aead = AESGCM(master.derive("pending-requests"))
+        self._clock = clock
+        self._lifetime = lifetime
+
+    def seal(self, pending: PendingAuthorization) -> str:
+        """The text for the next page."""
+        about: dict[str, str | int] = {"position": pending.position, "chosen": pending.chosen_session}
+        return self._seal("authorization", about, pending.proceed.SerializeToString())
+
+    def open(self, text: str | None) -> PendingAuthorization:
+        """What the page before sealed. Raises `PageExpired`."""
+        about, message = self._open("authorization", text)
+        try:
+            return PendingAuthorization(Proceed.FromString(message), int(about["position"]), str(about["chosen"]))
+        except (DecodeError, KeyError, ValueError):
+            raise PageExpired from None
+
+    def seal_logout(self, logout: Logout) -> str:
+        """The text for the page that asks."""
+        return self._seal("logout", {}, logout.SerializeToString())
+
+    def open_logout(self, text: str | None) -> Logout:
+        """What the page before sealed. Raises `PageExpired`."""
+        _, message = self._open("logout", text)
+        try:
+            return Logout.FromString(message)
+        except DecodeError:
+            raise PageExpired from None
+
+    def _seal(self, kind: str, about: dict[str, str | int], message: bytes) -> str:
+        head = json.dumps({**about, "at": int(self._clock().timestamp())}).encode()
+        nonce = urandom(12)
+        sealed = self._aead.encrypt(nonce, zlib.compress(head + b"\n" + message), kind.encode())
+        return urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+
+    def _open(self, kind: str, text: str | None) -> tuple[dict[str, str | int], bytes]:
+        if not text or len(text) > LIMIT or not text.isascii():
+            raise PageExpired
+        try:
+            raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            head, _, message = zlib.decompress(self._aead.decrypt(raw[:12], raw[12:], kind.encode())).partition(b"\n")
+            about: dict[str, str | int] = json.loads(head)
+        except (InvalidTag, ValueError, zlib.error):
+            raise PageExpired from None
+        if self._age(about) > self._lifetime:
+            raise PageExpired
+        return about, message
+
+    def _age(self, about: dict[str, str | int]) -> timedelta:
+        now: datetime = self._clock()
+        return now - datetime.fromtimestamp(int(about["at"]), now.tzinfo)

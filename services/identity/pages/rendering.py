@@ -1,0 +1,109 @@
+"""Templates into answers, with the headers that a page needs."""
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+_HERE = Path(__file__).parent
+_STATIC = {"style.css": "text/css; charset=utf-8", "mark.svg": "image/svg+xml"}
+_HOST = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+_SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
+"""Private-use scheme of a native application (RFC 8252 section 7.1): it has a dot in it."""
+_LOOPBACK = ("http://127.0.0.1:*", "http://localhost:*")
+
+
+class Pages:
+    """Renders pages."""
+
+    def __init__(self, issuer: str, *, demo: bool) -> None:
+        self._issuer = issuer
+        parts = urlsplit(issuer)
+        self._base = parts.path.rstrip("/")
+        self._images = ("'self'", "https:", "data:", *(_LOOPBACK if demo else ()))
+        self._static = {name: (_HERE / name).read_bytes() for name in _STATIC}
+        self._environment = Environment(
+            loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        self._environment.globals.update(path=self.path, static=self._static_path, host=parts.netloc)
+
+    def path(self, path: str) -> str:
+        """The path of a page as forms and links have it."""
+        return self._base + path
+
+    def render(
+        self,
+        template: str,
+        fields: Mapping[str, object],
+        *,
+        status: int = 200,
+        form_targets: tuple[str, ...] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> HTMLResponse:
+        """A page. `form_targets`: origins that a form on it may lead to in the end, beside this site."""
+        text = self._environment.get_template(template).render(fields)
+        return HTMLResponse(text, status, {**_page_headers(self._images, form_targets), **(headers or {})})
+
+    def see(self, path: str, **query: str) -> RedirectResponse:
+        """On to another page of ours, by GET (RFC 9110 section 15.4.4); its address is never taken from the request."""
+        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items() if value)
+        return see_other(f"{self._issuer}{path}{'?' if pairs else ''}{pairs}")
+
+    def static(self, name: str) -> Response | None:
+        """A file that pages need; None if there is no such one."""
+        content = self._static.get(name)
+        if content is None:
+            return None
+        # The address has the content's digest in it, so the answer never changes.
+        headers = {
+            "Cache-Control": "public, max-age=31536000, immutable",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+        return Response(content, media_type=_STATIC[name], headers=headers)
+
+    def _static_path(self, name: str) -> str:
+        return f"{self._base}/static/{name}?v={sha256(self._static[name]).hexdigest()[:12]}"
+
+
+def see_other(address: str) -> RedirectResponse:
+    """303, so that a form is never sent on to where it leads (RFC 9700 section 4.12)."""
+    if not address or any(not "\x21" <= character <= "\x7e" for character in address):
+        raise ValueError("an address to redirect to is made of visible ASCII")
+    return RedirectResponse(address, 303)
+
+
+def origin_of(address: str) -> str:
+    """scheme://host[:port] of an address; of one without a host, its scheme."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
+
+
+def _source(target: str) -> str:
+    """What stands for it in a policy (CSP Level 3 section 2.3.1); empty if it is nothing that may stand there."""
+    if _HOST.fullmatch(target):
+        return target
+    scheme = target.partition(":")[0]
+    return f"{scheme}:" if _SCHEME.fullmatch(scheme) else ""
+
+
+def _page_headers(images: tuple[str, ...], form_targets: tuple[str, ...]) -> dict[str, str]:
+    targets = " ".join(["'self'", *filter(None, map(_source, form_targets))])
+    return {
+        "Content-Security-Policy": "; ".join(
+            [
+                "default-src 'none'",
+                "style-src 'self'",
+                f"img-src {' '.join(images)}",
+                f"form-action {targets}",
+                "frame-ancestors 'none'",
+                "base-uri 'none'",
+            ]
+        ),
+        # So that our own forms say where they come from, and other sites learn nothing.
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }

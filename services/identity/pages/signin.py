@@ -1,0 +1,178 @@
+"""Signing in, and choosing between the account that is signed in and another one."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.identity.domain.interaction import Step, acceptable, next_step
+from services.identity.pages.authorize import Authorize, signed_in
+from services.identity.pages.cookies import YEAR, Cookie
+from services.identity.pages.pending import PendingAuthorization
+from services.identity.pages.site import Site, course, query
+from services.identity.read_model import SessionRow
+from services.identity.sessions import AnotherAccount, Presented, WrongCredentials
+from services.identity.throttle import Throttled
+from shared.errors import Refusal, Unavailable
+from shared.http.forms import Params
+from shared.ids import new_secret
+
+_PASSWORD = "password"
+"""`then`: on to the page where the password is changed."""
+
+
+class SignIn:
+    """The pages."""
+
+    def __init__(self, site: Site, authorize: Authorize) -> None:
+        self._site = site
+        self._authorize = authorize
+
+    async def page(self, request: Request) -> Response:
+        """GET /signin."""
+        sealed = query(request, "request")
+        pending = self._site.seals.open(sealed) if sealed else None
+        name, notice = await self._about(request, pending)
+        return self._form(request, sealed or "", pending, _then(query(request, "then")), user_name=name, notice=notice)
+
+    async def _about(self, request: Request, pending: PendingAuthorization | None) -> tuple[str, str]:
+        """The name to begin with, and why somebody who is signed in has to do it again."""
+        if pending is None:
+            return "", ""
+        hint = pending.proceed.login_hint
+        session = await self._site.session(request)
+        known = signed_in(session)
+        if session is None or known is None or acceptable(pending.demands, known, self._site.clock()):
+            return hint, ""
+        expected = pending.proceed.expected_sub
+        own = session.user.user_name if expected in ("", session.user.sub) else ""
+        return hint or own, "Please sign in once more to go on."
+
+    async def submit(self, request: Request) -> Response:
+        """POST /signin."""
+        site = self._site
+        form = await site.forms.read(request)
+        sealed = form.get("request") or ""
+        pending = site.seals.open(sealed) if sealed else None
+        site.forms.check(form.get("form"), "signin", site.cookies.read(request, Cookie.FORM), sealed)
+        if form.get("action") == "cancel" and pending is not None:
+            return await self._authorize.refuse(pending)
+        then = _then(form.get("then"))
+        try:
+            return await self._sign_in(request, form, sealed, pending, then)
+        except (WrongCredentials, AnotherAccount, Throttled, Unavailable) as refusal:
+            return self._again(request, form, refusal, sealed=sealed, pending=pending, then=then)
+
+    async def choose_page(self, request: Request) -> Response:
+        """GET /signin/choose."""
+        site = self._site
+        sealed = query(request, "request") or ""
+        pending = site.seals.open(sealed)
+        session = await site.session(request, pending.proceed.client_id)
+        if session is None or self._step(pending, session) is not Step.CHOOSE_ACCOUNT:
+            return await self._authorize.go_on(pending, session)
+        fields = {
+            "application": pending.proceed.display_name,
+            "shown_name": session.user.shown_name,
+            "user_name": session.user.user_name,
+            "other": f"{site.pages.path('/signin')}?request={sealed}",
+            "hidden": {"request": sealed, "form": site.forms.token("choose", site.secret(request), sealed)},
+        }
+        return site.pages.render("choose.html", fields, form_targets=(pending.proceed.redirect_origin,))
+
+    async def choose(self, request: Request) -> Response:
+        """POST /signin/choose: go on as the one who is signed in."""
+        site = self._site
+        form = await site.forms.read(request)
+        sealed = form.get("request") or ""
+        pending = site.seals.open(sealed)
+        site.forms.check(form.get("form"), "choose", site.secret(request), sealed)
+        session = await site.session(request, pending.proceed.client_id)
+        if session is not None:
+            pending = pending.choosing(session.sid)
+        return await self._authorize.go_on(pending, session)
+
+    def _step(self, pending: PendingAuthorization, session: SessionRow) -> Step:
+        return next_step(pending.demands, signed_in(session), self._site.clock())
+
+    async def _sign_in(
+        self, request: Request, form: Params, sealed: str, pending: PendingAuthorization | None, then: str
+    ) -> Response:
+        site = self._site
+        presented = Presented(
+            form.get("user_name") or "",
+            form.get("password") or "",
+            site.cookies.read(request, Cookie.SESSION),
+            "" if pending is None else pending.proceed.expected_sub,
+        )
+        opened = await site.sessions.sign_in(presented, site.origin(request), course())
+        if pending is None:
+            response = site.pages.see("/account/password" if then == _PASSWORD else "/account")
+        else:
+            # Not on to the application at once: should the issuer be away, the session is there all the same.
+            response = site.pages.see("/consent", request=sealed)
+        site.cookies.set(response, Cookie.SESSION, opened.secret)
+        site.cookies.set(response, Cookie.DEVICE, opened.device_cookie, YEAR)
+        site.cookies.clear(response, Cookie.FORM)
+        return response
+
+    def _again(  # noqa: PLR0913  (what the page before had)
+        self,
+        request: Request,
+        form: Params,
+        refusal: Refusal,
+        *,
+        sealed: str,
+        pending: PendingAuthorization | None,
+        then: str,
+    ) -> Response:
+        """The form once more, with what was wrong; the password is never sent back."""
+        status, headers = 422, {}
+        alert = refusal.message
+        if isinstance(refusal, Throttled | Unavailable):
+            status = 429 if isinstance(refusal, Throttled) else 503
+            headers["Retry-After"] = str(max(1, round(refusal.retry_after)))
+        if isinstance(refusal, Unavailable):
+            alert = "Signing in does not work at this moment. Please try again shortly."
+        return self._form(
+            request,
+            sealed,
+            pending,
+            then,
+            user_name=(form.get("user_name") or "")[:256],
+            alert=alert,
+            status=status,
+            headers=headers,
+        )
+
+    def _form(  # noqa: PLR0913  (the parts of a page)
+        self,
+        request: Request,
+        sealed: str,
+        pending: PendingAuthorization | None,
+        then: str,
+        *,
+        user_name: str = "",
+        notice: str = "",
+        alert: str = "",
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+    ) -> Response:
+        site = self._site
+        known = site.cookies.read(request, Cookie.FORM)
+        secret = known or new_secret()
+        fields = {
+            "application": "" if pending is None else pending.proceed.display_name,
+            "alert": alert,
+            "notice": notice,
+            "user_name": user_name,
+            "hidden": {"request": sealed, "then": then, "form": site.forms.token("signin", secret, sealed)},
+        }
+        targets = () if pending is None else (pending.proceed.redirect_origin,)
+        response = site.pages.render("signin.html", fields, status=status, form_targets=targets, headers=headers)
+        if known is None:
+            site.cookies.set(response, Cookie.FORM, secret)
+        return response
+
+
+def _then(asked: str | None) -> str:
+    """Where to go afterwards: one of our own pages, by its name, never by an address."""
+    return _PASSWORD if asked == _PASSWORD else ""

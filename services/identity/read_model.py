@@ -1,0 +1,339 @@
+"""The tables of this service: what its facts make of them, and the questions asked of them.
+
+`project` is pure and is used by the append and by a rebuild. Each question is one statement, so that what it
+answers was true at one moment; a row's `position` tells up to where, which is what a fence needs.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from services.identity.domain.user import attributes
+from services.identity.events import (
+    ConsentGiven,
+    ConsentWithdrawn,
+    PasswordChanged,
+    PasswordReset,
+    PasswordSet,
+    ProfileChanged,
+    RolesChanged,
+    SessionEnded,
+    SessionReauthenticated,
+    SessionStarted,
+    UserDisabled,
+    UserEnabled,
+    UserKind,
+    UserRegistered,
+)
+from shared.log.event import Delete, Patch, Put, Recorded, RowChange, RowValue
+from shared.questions import ask
+
+USERS = "identity.users"
+VAULT = "identity.vault"
+SESSIONS = "identity.sessions"
+ACTIVITY = "identity.session_activity"
+CONSENTS = "identity.consents"
+UNINSTALLED = "identity.uninstalled_applications"
+INSTANCE = "identity.instance"
+
+PASSWORD = "password"
+PERSONAL_KEY = "personal_key"
+BOOTSTRAPPED = "bootstrapped"
+DEMO = "demo"
+
+
+def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: C901, PLR0912  (one case for each fact)
+    """What the tables learn of a fact of this service."""
+    event = recorded.event
+    match event:
+        case UserRegistered():
+            user_name = event.user_name.reveal()
+            if user_name is None:  # erased: nothing is left to look up
+                return
+            yield Put(
+                USERS,
+                {
+                    "sub": event.sub,
+                    "user_name": user_name,
+                    "kind": event.kind.value,
+                    "enabled": True,
+                    "roles": [role.value for role in event.roles],
+                    **attributes(event.profile),
+                    "sessions_cut_off": 0,
+                    "kept_session": None,
+                    "registered_at": recorded.recorded_at,
+                    "updated_at": recorded.recorded_at,
+                    "position": recorded.position,
+                },
+            )
+        case ProfileChanged():
+            yield _user(recorded, event.sub, **attributes(event.profile), updated_at=recorded.recorded_at)
+        case RolesChanged():
+            yield _user(recorded, event.sub, roles=[role.value for role in event.roles])
+        case UserDisabled():
+            yield _user(recorded, event.sub, enabled=False)
+        case UserEnabled():
+            yield _user(recorded, event.sub, enabled=True)
+        case PasswordSet():
+            yield _user(recorded, event.sub)
+        case PasswordReset():
+            yield _user(recorded, event.sub, sessions_cut_off=recorded.position, kept_session=None)
+        case PasswordChanged():
+            yield _user(recorded, event.sub, sessions_cut_off=recorded.position, kept_session=event.kept_session)
+        case SessionStarted() | SessionReauthenticated() | SessionEnded():
+            yield _session(recorded, event)
+        case ConsentGiven():
+            for scope in event.scopes:
+                yield Put(
+                    CONSENTS,
+                    {"sub": event.sub, "client_id": event.client_id, "scope": scope, "position": recorded.position},
+                )
+        case ConsentWithdrawn():
+            yield Delete(CONSENTS, {"sub": event.sub, "client_id": event.client_id})
+        case _:
+            return
+
+
+def _user(recorded: Recorded, sub: str, **values: RowValue) -> RowChange:
+    return Patch(USERS, {"sub": sub}, {**values, "position": recorded.position})
+
+
+def _session(recorded: Recorded, event: SessionStarted | SessionReauthenticated | SessionEnded) -> RowChange:
+    if isinstance(event, SessionEnded):
+        return Delete(SESSIONS, {"sid": event.sid})
+    proved: dict[str, RowValue] = {
+        "secret_digest": event.secret_digest,
+        "auth_time": event.auth_time,
+        "amr": list(event.amr),
+        "auth_position": recorded.position,
+    }
+    if isinstance(event, SessionReauthenticated):
+        return Patch(SESSIONS, {"sid": event.sid}, proved)
+    return Put(
+        SESSIONS,
+        {
+            "sid": event.sid,
+            "sub": event.sub,
+            **proved,
+            "expires_at": event.expires_at,
+            "user_agent": None if event.user_agent is None else event.user_agent.reveal(),
+            "started_position": recorded.position,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A user as the tables have it."""
+
+    sub: str
+    user_name: str
+    kind: UserKind
+    enabled: bool
+    roles: tuple[str, ...]
+    given_name: str | None
+    family_name: str | None
+    display_name: str | None
+    email: str | None
+    email_verified: bool
+    locale: str | None
+    zoneinfo: str | None
+    registered_at: datetime
+    updated_at: datetime
+    position: int
+
+    @property
+    def shown_name(self) -> str:
+        """What a page calls this person."""
+        whole = " ".join(part for part in (self.given_name, self.family_name) if part)
+        return self.display_name or whole or self.user_name
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user and what their sign-in is checked against, as of `user.position`."""
+
+    user: UserRow
+    password_hash: str | None
+    wrapped_key: bytes | None
+    """The key of their personal data, as it is in the vault."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session that holds: its user may sign in, it was not ended, and it has not run out."""
+
+    sid: str
+    user: UserRow
+    auth_time: datetime
+    auth_position: int
+    amr: tuple[str, ...]
+    expires_at: datetime
+    seen_at: datetime
+    user_agent: str | None
+    consented: frozenset[str]
+    """Scopes that the user has allowed the application that was asked about."""
+    consent_position: int
+
+    @property
+    def position(self) -> int:
+        """Up to here everything about the user and the session is in this row."""
+        return max(self.user.position, self.auth_position)
+
+
+_USER = """u.sub, u.user_name, u.kind, u.enabled, u.roles, u.given_name, u.family_name, u.display_name, u.email,
+    u.email_verified, u.locale, u.zoneinfo, u.registered_at, u.updated_at, u.position"""
+_HOLDS = """u.enabled AND u.kind <> 'service'
+    AND (s.started_position > u.sessions_cut_off OR s.sid = u.kept_session)
+    AND s.expires_at > $2 AND coalesce(a.seen_at, s.auth_time) > $3"""
+_SESSION = f"""SELECT {_USER}, s.sid, s.auth_time, s.auth_position, s.amr, s.expires_at, s.user_agent,
+    greatest(a.seen_at, s.auth_time) AS seen_at,
+    c.scopes AS consented, coalesce(c.position, 0) AS consent_position
+  FROM identity.sessions s
+  JOIN identity.users u ON u.sub = s.sub
+  LEFT JOIN identity.session_activity a ON a.sid = s.sid
+  LEFT JOIN LATERAL (
+    SELECT array_agg(c.scope) AS scopes, max(c.position) AS position FROM identity.consents c
+     WHERE c.sub = s.sub AND c.client_id = $4
+       AND NOT EXISTS (SELECT FROM identity.uninstalled_applications gone WHERE gone.client_id = c.client_id)
+  ) c ON true
+ WHERE {_HOLDS}"""  # noqa: S608  (put together from constants)
+
+
+class Questions:
+    """The questions that this service asks its tables. All raise `LogUnavailable` if the database does not answer."""
+
+    def __init__(self, pool: asyncpg.Pool, *, idle: timedelta) -> None:
+        self._pool = pool
+        self._idle = idle
+
+    async def credentials(self, user_name: str) -> Credentials | None:
+        """The user of this (normalised) name with what their sign-in is checked against."""
+        return await self._credentials("u.user_name = $1", user_name)
+
+    async def credentials_of(self, sub: str) -> Credentials | None:
+        """The same for a known user."""
+        return await self._credentials("u.sub = $1", sub)
+
+    async def session(self, secret_digest: str, now: datetime, client_id: str = "") -> SessionRow | None:
+        """The session whose cookie this is, if it holds at `now`, and what its user allowed `client_id`."""
+        rows = await self._ask(f"{_SESSION} AND s.secret_digest = $1", secret_digest, now, now - self._idle, client_id)
+        return _session_row(rows[0]) if rows else None
+
+    async def sessions_of(self, sub: str, now: datetime) -> list[SessionRow]:
+        """A user's sessions that hold at `now`, the newest first."""
+        rows = await self._ask(
+            f"{_SESSION} AND s.sub = $1 ORDER BY s.auth_time DESC LIMIT 1000", sub, now, now - self._idle, ""
+        )
+        return [_session_row(row) for row in rows]
+
+    async def user(self, sub: str) -> UserRow | None:
+        """The user with this `sub`."""
+        rows = await self._ask(f"SELECT {_USER} FROM identity.users u WHERE u.sub = $1", sub)  # noqa: S608
+        return _user_row(rows[0]) if rows else None
+
+    async def user_named(self, user_name: str) -> UserRow | None:
+        """The user with this (normalised) name."""
+        rows = await self._ask(f"SELECT {_USER} FROM identity.users u WHERE u.user_name = $1", user_name)  # noqa: S608
+        return _user_row(rows[0]) if rows else None
+
+    async def users(self, after: str, limit: int) -> list[UserRow]:
+        """Users in the order of their names, those whose name comes after `after`."""
+        rows = await self._ask(
+            f'SELECT {_USER} FROM identity.users u WHERE u.user_name COLLATE "C" > $1'  # noqa: S608
+            ' ORDER BY u.user_name COLLATE "C" LIMIT $2',
+            after,
+            limit,
+        )
+        return [_user_row(row) for row in rows]
+
+    async def wrapped_keys(self, subs: Sequence[str]) -> dict[str, bytes]:
+        """The wrapped keys of these users' personal data; none for those who have been erased."""
+        rows = await self._ask(
+            "SELECT sub, value FROM identity.vault WHERE kind = $2 AND sub = ANY($1::text[])", list(subs), PERSONAL_KEY
+        )
+        return {row["sub"]: row["value"] for row in rows}
+
+    async def marked(self, mark: str) -> bool:
+        """Whether this is true of the instance."""
+        return bool(await self._ask("SELECT FROM identity.instance WHERE mark = $1", mark))
+
+    async def seen(self, sid: str, now: datetime) -> None:
+        """Note that a session was used, and take the chance to forget a few that have idled out."""
+        await self._ask(
+            """INSERT INTO identity.session_activity (sid, seen_at) VALUES ($1, $2)
+               ON CONFLICT (sid) DO UPDATE SET seen_at = greatest(session_activity.seen_at, excluded.seen_at)""",
+            sid,
+            now,
+        )
+        # What is older belongs to sessions that have idled out; forgetting it does not bring them back.
+        await self._ask(
+            """DELETE FROM identity.session_activity WHERE sid IN (
+                 SELECT sid FROM identity.session_activity WHERE seen_at < $1
+                  ORDER BY seen_at LIMIT 50 FOR UPDATE SKIP LOCKED)""",
+            now - self._idle,
+        )
+
+    async def replace_hash(self, sub: str, old: str, new: str) -> None:
+        """Keep the same password under another hash, unless it was changed meanwhile."""
+        await self._ask(
+            "UPDATE identity.vault SET value = $3 WHERE sub = $1 AND kind = 'password' AND value = $2",
+            sub,
+            old.encode(),
+            new.encode(),
+        )
+
+    async def _credentials(self, condition: str, value: str) -> Credentials | None:
+        rows = await self._ask(
+            f"""SELECT {_USER}, p.value AS password_hash, k.value AS wrapped_key FROM identity.users u
+                  LEFT JOIN identity.vault p ON p.sub = u.sub AND p.kind = '{PASSWORD}'
+                  LEFT JOIN identity.vault k ON k.sub = u.sub AND k.kind = '{PERSONAL_KEY}'
+                 WHERE {condition}""",  # noqa: S608  (put together from constants)
+            value,
+        )
+        if not rows:
+            return None
+        stored = rows[0]["password_hash"]
+        return Credentials(_user_row(rows[0]), None if stored is None else stored.decode(), rows[0]["wrapped_key"])
+
+    async def _ask(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await ask(self._pool.fetch(statement, *arguments))
+        return rows
+
+
+def _user_row(row: Any) -> UserRow:
+    return UserRow(
+        sub=row["sub"],
+        user_name=row["user_name"],
+        kind=UserKind(row["kind"]),
+        enabled=row["enabled"],
+        roles=tuple(row["roles"]),
+        given_name=row["given_name"],
+        family_name=row["family_name"],
+        display_name=row["display_name"],
+        email=row["email"],
+        email_verified=row["email_verified"],
+        locale=row["locale"],
+        zoneinfo=row["zoneinfo"],
+        registered_at=row["registered_at"],
+        updated_at=row["updated_at"],
+        position=row["position"],
+    )
+
+
+def _session_row(row: Any) -> SessionRow:
+    return SessionRow(
+        sid=row["sid"],
+        user=_user_row(row),
+        auth_time=row["auth_time"],
+        auth_position=row["auth_position"],
+        amr=tuple(row["amr"]),
+        expires_at=row["expires_at"],
+        seen_at=row["seen_at"],
+        user_agent=row["user_agent"],
+        consented=frozenset(row["consented"] or ()),
+        consent_position=row["consent_position"],
+    )

@@ -1,0 +1,236 @@
+"""Slowing down those who guess passwords, without letting anybody lock somebody else out.
+
+A budget belongs to an account *together with* where the attempt comes from, never to the account alone: else a
+stranger who fails often enough would keep Freddie out. So there are three budgets:
+
+- a device that this account has signed in from before (it holds a signed cookie) and the account;
+- without such a cookie: the network address and the account;
+- without such a cookie: the network address, for any account, larger: who tries one password on many names.
+
+A device that is known is not charged to its address, so a neighbour behind the same address cannot lock its owner out
+either. Names that do not exist are counted like names that do. An attempt is charged before the password is looked
+at, so many at once get no more guesses than one after the other; a sign-in that succeeds gives it back. Failures
+fade one by one with time, and nothing that is refused is charged, so waiting helps however often somebody knocks.
+
+The counters are rows in a table that every replica shares. They are changed in place, unlike everything else: they
+are derived from no fact and are worth none after an hour, and an append for each guess would let strangers fill
+the log. Accounts and addresses stand there as keyed digests.
+
+What this does not do: a guesser with very many addresses gets a budget for each. The cost of one verification, the
+length that passwords must have and, later, second factors stand against that; a limit for the account alone would
+hand the same guesser the means to lock its owner out.
+"""
+
+import math
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+import asyncpg
+from prometheus_client import Counter
+
+from shared.clock import Clock
+from shared.errors import Kind, Refusal
+from shared.ids import keyed_digest, new_id, same
+from shared.keys import MasterKey
+from shared.questions import ask
+
+_THROTTLED = Counter("stagedoor_identity_sign_in_throttled_total", "Sign-ins refused without looking at the password")
+
+ACCOUNTS_OF_A_DEVICE = 5
+"""How many accounts one device cookie can vouch for; the oldest goes first."""
+
+
+class Throttled(Refusal):
+    """Too many failures; the password was not looked at."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(
+            Kind.EXHAUSTED, "too_many_attempts", "There were too many attempts. Wait a little, then try again."
+        )
+        self.retry_after = retry_after
+        """Seconds until one more attempt is admitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many failures there may be, and how fast they fade."""
+
+    failures: int
+    fade: timedelta
+    """Time after which one failure is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The budgets, all of them settings."""
+
+    device: Budget = Budget(10, timedelta(seconds=60))
+    address: Budget = Budget(10, timedelta(seconds=60))
+    address_any_account: Budget = Budget(100, timedelta(seconds=10))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    account: str
+    device: str
+    address: str
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A charged attempt; one that succeeds is given back."""
+
+    account: str
+    counters: tuple[_Counter, ...]
+
+
+class Throttle:
+    """Charges attempts to budgets."""
+
+    def __init__(self, pool: asyncpg.Pool, master: MasterKey, limits: Limits, clock: Clock) -> None:
+        self._pool = pool
+        self._digest_key = master.derive("throttle")
+        self._device_key = master.derive("known-devices")
+        self._limits = limits
+        self._clock = clock
+
+    async def admit(self, user_name: str, device_cookie: str | None, address: str) -> Attempt:
+        """Charge one attempt to sign in with this (normalised) name. Raises `Throttled`; then nothing is charged."""
+        account = self._digest("account", user_name)
+        device = self._known_device(device_cookie, account)
+        if device is not None:
+            counters: tuple[_Counter, ...] = (_Counter(account, device, "", self._limits.device),)
+        else:
+            place = self._digest("address", network(address))
+            counters = (
+                _Counter("", "", place, self._limits.address_any_account),
+                _Counter(account, "", place, self._limits.address),
+            )
+        charged: list[_Counter] = []
+        for counter in counters:
+            wait = await self._charge(counter)
+            if wait is not None:
+                for earlier in charged:
+                    await self._give_back(earlier)
+                _THROTTLED.inc()
+                raise Throttled(wait)
+            charged.append(counter)
+        return Attempt(account, counters)
+
+    async def succeeded(self, attempt: Attempt) -> None:
+        """The password was right: the attempt costs nothing."""
+        for counter in attempt.counters:
+            await self._give_back(counter)
+
+    def remember(self, device_cookie: str | None, attempt: Attempt) -> str:
+        """The cookie of a device that has just signed in to the account: what it was, and this account."""
+        device, tags = _parse(device_cookie)
+        kept = [tag for tag in tags if device and self._known(device, tag)]
+        device = device if kept else new_id()
+        tag = self._tag(device, attempt.account)
+        return ".".join([device, tag, *[other for other in kept if other != tag][: ACCOUNTS_OF_A_DEVICE - 1]])
+
+    def _known_device(self, device_cookie: str | None, account: str) -> str | None:
+        device, tags = _parse(device_cookie)
+        expected = self._tag(device, account)
+        return device if any(same(tag, expected) for tag in tags) else None
+
+    def _tag(self, device: str, account: str) -> str:
+        """A short name of the account and its seal, so that each can be checked without knowing the others."""
+        short = account[:16]
+        return short + _text(keyed_digest(self._device_key, "known-device", f"{device}.{short}"))
+
+    def _known(self, device: str, tag: str) -> bool:
+        return same(tag, self._tag(device, tag[:16]))
+
+    def _digest(self, purpose: str, value: str) -> str:
+        return _text(keyed_digest(self._digest_key, purpose, value))
+
+    async def _charge(self, counter: _Counter) -> float | None:
+        """Charge it, or answer how many seconds to wait."""
+        now = self._clock()
+        fade = counter.budget.fade.total_seconds()
+        row = await self._ask(
+            f"""INSERT INTO identity.sign_in_failures AS f (account, device, address, failures, counted_at)
+                VALUES ($1, $2, $3, 1, $4)
+                ON CONFLICT (account, device, address) DO UPDATE
+                   SET failures = {_FADED} + 1, counted_at = greatest(f.counted_at, $4)
+                 WHERE {_FADED} + 1 <= $6
+                RETURNING failures""",  # noqa: S608  (put together from constants)
+            counter.account,
+            counter.device,
+            counter.address,
+            now,
+            fade,
+            float(counter.budget.failures),
+        )
+        if row is not None:
+            return None
+        left = await self._ask(
+            f"SELECT {_FADED} AS failures FROM identity.sign_in_failures f "  # noqa: S608  (put together from constants)
+            "WHERE account = $1 AND device = $2 AND address = $3",
+            counter.account,
+            counter.device,
+            counter.address,
+            now,
+            fade,
+        )
+        over = 0.0 if left is None else float(left["failures"]) + 1 - counter.budget.failures
+        return max(1.0, math.ceil(over * fade))
+
+    async def _give_back(self, counter: _Counter) -> None:
+        """Undo one charge, and take the chance to forget a few counters that have faded."""
+        await self._ask(
+            "UPDATE identity.sign_in_failures SET failures = greatest(0, failures - 1) "
+            "WHERE account = $1 AND device = $2 AND address = $3",
+            counter.account,
+            counter.device,
+            counter.address,
+        )
+        budgets = (self._limits.device, self._limits.address, self._limits.address_any_account)
+        longest = max(budget.failures * budget.fade for budget in budgets)
+        await self._ask(
+            """DELETE FROM identity.sign_in_failures WHERE (account, device, address) IN (
+                 SELECT account, device, address FROM identity.sign_in_failures WHERE counted_at < $1
+                  ORDER BY counted_at LIMIT 50 FOR UPDATE SKIP LOCKED)""",
+            self._clock() - longest,
+        )
+
+    async def _ask(self, statement: str, *arguments: str | float | datetime) -> asyncpg.Record | None:
+        row: asyncpg.Record | None = await ask(self._pool.fetchrow(statement, *arguments))
+        return row
+
+
+_FADED = (
+    "greatest(0, f.failures - greatest(0, extract(epoch FROM $4::timestamptz - f.counted_at)) / $5::double precision)"
+)
+"""SQL: how many failures are left of counter `f` at $4, where one fades in $5 seconds."""
+
+
+def network(address: str) -> str:
+    """What counts as one place: an IPv4 address, or the /64 that one IPv6 customer has."""
+    try:
+        parsed: IPv4Address | IPv6Address = ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Network((parsed, 64), strict=False))
+
+
+def _parse(cookie: str | None) -> tuple[str, list[str]]:
+    if cookie is None or len(cookie) > 600:
+        return "", []
+    device, *tags = cookie.split(".")
+    if len(device) != 22 or len(tags) > ACCOUNTS_OF_A_DEVICE or not cookie.isascii():
+        return "", []
+    return device, tags
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")

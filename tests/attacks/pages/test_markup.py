@@ -1,0 +1,65 @@
+"""Cross-site scripting: what others wrote, on our pages."""
+
+import pytest
+
+from tests.support.browsing import Page
+from tests.support.identity_service import PASSWORD, Identity, authorization, sign_in
+
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
+
+
+def harmless(page: Page) -> bool:
+    tags = {tag for tag, _ in page.tags}
+    handlers = [name for _, given in page.tags for name in given if name.startswith("on")]
+    return "script" not in tags and not handlers and "49" not in page.text
+
+
+async def test_the_name_of_an_application(identity: Identity) -> None:
+    await identity.register()
+    identity.issuer.change(display_name=EVIL, contact=EVIL)
+    browser = identity.browser()
+    for page in (await browser.get(authorization()), await sign_in(browser)):
+        assert harmless(page)
+        assert "<script>alert(1)</script>" in page.text
+    page = await browser.get("/id/connect/endsession", params={"client_id": "com.backstagehub/app"})
+    assert harmless(page)
+
+
+@pytest.mark.parametrize(
+    "uri", ["javascript:alert(1)", "data:text/html,<script>", "http://evil.example/x.png", f"https://x/{EVIL}"]
+)
+async def test_the_logo_of_an_application(identity: Identity, uri: str) -> None:
+    await identity.register()
+    identity.issuer.change(logo_uri=uri)
+    page = await sign_in(identity.browser())
+    assert harmless(page)
+    sources = [given["src"] for tag, given in page.tags if tag == "img"]
+    assert all(source.startswith("https://") for source in sources)
+
+
+async def test_the_name_of_a_person(identity: Identity) -> None:
+    await identity.register(display_name=EVIL)
+    browser = identity.browser()
+    page = await sign_in(browser)
+    assert harmless(page)
+    assert harmless(await browser.get("/id/account"))
+
+
+@pytest.mark.parametrize("name", [EVIL, "a\u202eb", "x" * 5000])
+async def test_what_was_typed(identity: Identity, name: str) -> None:
+    page = await identity.browser().get(authorization())
+    page = await identity.browser().get(authorization(login_hint=name))
+    assert harmless(page)
+    browser = identity.browser()
+    page = await browser.submit(await browser.get(authorization()), user_name=name, password=PASSWORD)
+    assert harmless(page)
+    assert PASSWORD not in page.response.text
+
+
+async def test_what_stands_in_the_address(identity: Identity) -> None:
+    browser = identity.browser()
+    for path in (f"/id/{EVIL}", "/id/static/../main.py", "/id/static/..%2fmain.py", "/id/static/base.html"):
+        page = await browser.send("GET", path)
+        assert page.status == 404
+        assert harmless(page)
+        assert "alert(1)" not in page.response.text

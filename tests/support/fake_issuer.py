@@ -1,0 +1,135 @@
+"""A small token issuer for tests of the pages: it keeps applications in a dictionary and seals nothing.
+
+It speaks the real gRPC service, so what the pages send and understand is what goes over the wire.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+from urllib.parse import urlencode, urlsplit
+
+import grpc
+
+from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
+from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationServicer, add_AuthorizationServicer_to_server
+
+CLIENT = "com.backstagehub/app"
+CALLBACK = "http://localhost:8480/callback"
+AFTERWARDS = "http://localhost:8480/signed-out"
+WORDS = {"openid": "know that it is you", "read": "see your tours", "update": "change your tours"}
+
+
+@dataclass(frozen=True)
+class KnownApplication:
+    """What the fake knows of an application."""
+
+    client_id: str = CLIENT
+    display_name: str = "BackstageHub"
+    redirect_uri: str = CALLBACK
+    logo_uri: str = ""
+    contact: str = ""
+    first_party: bool = False
+
+
+@dataclass
+class FakeIssuer(AuthorizationServicer):
+    """Answers like the issuer, and remembers what it was asked."""
+
+    applications: dict[str, KnownApplication] = field(default_factory=lambda: {CLIENT: KnownApplication()})
+    begun: list[list[tuple[str, str]]] = field(default_factory=list)
+    issued: list[pb.IssueCodeRequest] = field(default_factory=list)
+    refused: list[pb.RefuseAuthorizationRequest] = field(default_factory=list)
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        self._sealed: dict[str, tuple[str, str]] = {}
+        self._server: grpc.aio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server()
+        add_AuthorizationServicer_to_server(self, self._server)
+        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Go away, as a process that was killed."""
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
+
+    def change(self, **changes: Any) -> None:
+        """Let the application be another one."""
+        self.applications[CLIENT] = replace(self.applications[CLIENT], **changes)
+
+    async def BeginAuthorization(self, request: pb.BeginAuthorizationRequest, context: Any) -> Any:  # noqa: N802, ARG002
+        pairs = [(parameter.name, parameter.value) for parameter in request.parameters]
+        self.begun.append(pairs)
+        given = dict(pairs)
+        known = self.applications.get(given.get("client_id", ""))
+        if known is None:
+            return _refused("invalid_client", "this application is not registered here")
+        if given.get("redirect_uri") != known.redirect_uri:
+            return _refused("invalid_redirect_uri", "redirect_uri is not registered here")
+        if given.get("response_type") != "code":
+            answer = {"error": "unsupported_response_type", "state": given.get("state", "")}
+            return pb.BeginAuthorizationResponse(redirect=f"{known.redirect_uri}?{urlencode(answer)}")
+        sealed = secrets.token_urlsafe(48)
+        self._sealed[sealed] = (known.redirect_uri, given.get("state", ""))
+        parts = urlsplit(known.redirect_uri)
+        proceed = pb.Proceed(
+            sealed_request=sealed,
+            client_id=known.client_id,
+            display_name=known.display_name,
+            logo_uri=known.logo_uri,
+            contact=known.contact,
+            redirect_origin=f"{parts.scheme}://{parts.netloc}",
+            scopes=_scopes(given.get("scope", "openid").split()),
+            prompt=given.get("prompt", "").split(),
+            login_hint=given.get("login_hint", ""),
+            skip_consent=known.first_party,
+            expected_sub=given.get("id_token_hint", ""),
+        )
+        if "max_age" in given:
+            proceed.max_age = int(given["max_age"])
+        return pb.BeginAuthorizationResponse(proceed=proceed)
+
+    async def IssueCode(self, request: pb.IssueCodeRequest, context: Any) -> Any:  # noqa: N802, ARG002
+        redirect_uri, state = self._sealed[request.sealed_request]
+        self.issued.append(request)
+        answer = {"code": f"code-{len(self.issued)}", "state": state}
+        return pb.IssueCodeResponse(redirect=f"{redirect_uri}?{urlencode(answer)}", position=1)
+
+    async def RefuseAuthorization(self, request: pb.RefuseAuthorizationRequest, context: Any) -> Any:  # noqa: N802, ARG002
+        redirect_uri, state = self._sealed[request.sealed_request]
+        self.refused.append(request)
+        answer = {"error": request.error, "state": state}
+        return pb.RefuseAuthorizationResponse(redirect=f"{redirect_uri}?{urlencode(answer)}")
+
+    async def BeginLogout(self, request: pb.BeginLogoutRequest, context: Any) -> Any:  # noqa: N802, ARG002
+        given = {parameter.name: parameter.value for parameter in request.parameters}
+        after = given.get("post_logout_redirect_uri", "")
+        if after not in ("", AFTERWARDS):
+            return pb.BeginLogoutResponse(
+                refused=pb.Refused(error="invalid_redirect_uri", description="this address is not registered here")
+            )
+        sub, _, sid = given.get("id_token_hint", "").partition(" ")
+        state = f"?{urlencode({'state': given['state']})}" if "state" in given else ""
+        logout = pb.Logout(sub=sub, sid=sid, redirect=f"{after}{state}" if after else "")
+        if "client_id" in given or sub:
+            logout.client_id = CLIENT
+            logout.display_name = self.applications[CLIENT].display_name
+        return pb.BeginLogoutResponse(logout=logout)
+
+
+def _scopes(names: Sequence[str]) -> list[pb.RequestedScope]:
+    return [pb.RequestedScope(name=name, description=WORDS.get(name, "")) for name in names]
+
+
+def _refused(error: str, description: str) -> pb.BeginAuthorizationResponse:
+    return pb.BeginAuthorizationResponse(refused=pb.Refused(error=error, description=description))

@@ -1,0 +1,156 @@
+from dataclasses import replace
+
+import pytest
+
+from services.identity.domain.user import (
+    USER,
+    ChangePassword,
+    ChangeUser,
+    DisableUser,
+    EnableUser,
+    RegisterUser,
+    ResetPassword,
+)
+from services.identity.events import (
+    PasswordChanged,
+    PasswordReset,
+    PasswordSet,
+    Profile,
+    ProfileChanged,
+    Role,
+    RolesChanged,
+    UserDisabled,
+    UserEnabled,
+    UserKind,
+    UserRegistered,
+)
+from shared.log.event import Personal
+from tests.support.decider import given
+
+SUB = "freddie-sub-0123456789"
+PROFILE = Profile(
+    display_name=Personal("Freddie"),
+    email=Personal("freddie@example.com"),
+    email_verified=True,
+    locale=Personal("en-GB"),
+    zoneinfo=Personal("Europe/London"),
+)
+REGISTER = RegisterUser(SUB, "Freddie", UserKind.INTERNAL, PROFILE, (), with_password=True)
+
+
+def registered(kind: UserKind = UserKind.INTERNAL, *roles: Role) -> UserRegistered:
+    return UserRegistered(sub=SUB, user_name=Personal("freddie"), kind=kind, profile=PROFILE, roles=roles)
+
+
+FREDDIE = registered()
+PASSWORD = PasswordSet(sub=SUB)
+
+
+def test_a_user_is_registered_under_the_normalised_name_and_with_a_password() -> None:
+    assert given(USER).when(REGISTER).events == (FREDDIE, PASSWORD)
+
+
+def test_without_a_password_none_is_set() -> None:
+    assert given(USER).when(replace(REGISTER, with_password=False)).events == (FREDDIE,)
+
+
+def test_a_user_is_registered_once() -> None:
+    given(USER, FREDDIE).when(REGISTER).refused("user_exists")
+
+
+@pytest.mark.parametrize("name", ["", "   ", "two words", "tab\there", "a" * 65, "null\0", "join\u200der", "x" * 300])
+def test_names_that_are_refused(name: str) -> None:
+    given(USER).when(replace(REGISTER, user_name=name)).refused("invalid_user_name")
+
+
+def test_a_service_user_has_no_password() -> None:
+    given(USER).when(replace(REGISTER, kind=UserKind.SERVICE)).refused("service_user")
+    given(USER, registered(UserKind.SERVICE)).when(ResetPassword()).refused("service_user")
+
+
+@pytest.mark.parametrize("kind", [UserKind.COMMUNITY, UserKind.SERVICE])
+def test_only_internal_users_have_roles(kind: UserKind) -> None:
+    command = replace(REGISTER, kind=kind, with_password=False, roles=(Role.AUDITOR,))
+    given(USER).when(command).refused("invalid_roles")
+    given(USER, registered(kind)).when(ChangeUser("brian", roles=(Role.AUDITOR,))).refused("invalid_roles")
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        Profile(display_name=Personal("")),
+        Profile(display_name=Personal(" padded ")),
+        Profile(given_name=Personal("a" * 257)),
+        Profile(given_name=Personal("two\nlines")),
+        Profile(email=Personal("not an address")),
+        Profile(email=Personal("a@b@c")),
+        Profile(locale=Personal("en_GB")),
+        Profile(zoneinfo=Personal("Europe/../London")),
+        Profile(email_verified=True),
+    ],
+)
+def test_attributes_that_are_refused(profile: Profile) -> None:
+    given(USER).when(replace(REGISTER, profile=profile)).refused("invalid_profile")
+    given(USER, FREDDIE).when(ChangeUser("brian", profile=profile)).refused("invalid_profile")
+
+
+def test_attributes_change() -> None:
+    other = Profile(display_name=Personal("Farrokh"))
+    changed = given(USER, FREDDIE).when(ChangeUser("brian", profile=other))
+    assert changed.events == (ProfileChanged(sub=SUB, profile=other),)
+
+
+def test_the_same_attributes_and_roles_are_nothing_new() -> None:
+    same = Profile(
+        display_name=Personal("Freddie"),
+        email=Personal("freddie@example.com"),
+        email_verified=True,
+        locale=Personal("en-GB"),
+        zoneinfo=Personal("Europe/London"),
+    )
+    given(USER, FREDDIE).when(ChangeUser("brian", profile=same, roles=())).then_nothing()
+
+
+def test_roles_change_and_say_which_were_removed() -> None:
+    both = (Role.ADMINISTRATOR, Role.AUDITOR)
+    given(USER, FREDDIE).when(ChangeUser("brian", roles=(Role.AUDITOR, Role.ADMINISTRATOR))).then(
+        RolesChanged(sub=SUB, roles=both, removed=())
+    ).when(ChangeUser("brian", roles=(Role.AUDITOR,))).then(
+        RolesChanged(sub=SUB, roles=(Role.AUDITOR,), removed=(Role.ADMINISTRATOR,))
+    )
+
+
+def test_nobody_locks_themselves_out() -> None:
+    administrator = registered(UserKind.INTERNAL, Role.ADMINISTRATOR)
+    given(USER, administrator).when(ChangeUser(SUB, roles=())).refused("own_role")
+    given(USER, administrator).when(DisableUser(SUB, "")).refused("own_account")
+
+
+def test_a_user_is_disabled_and_enabled() -> None:
+    given(USER, FREDDIE).when(DisableUser("brian", " left ")).then(UserDisabled(sub=SUB, reason="left")).when(
+        DisableUser("brian", "again")
+    ).then_nothing().when(EnableUser()).then(UserEnabled(sub=SUB)).when(EnableUser()).then_nothing()
+
+
+def test_a_reason_is_not_a_story() -> None:
+    given(USER, FREDDIE).when(DisableUser("brian", "x" * 201)).refused("invalid_reason")
+
+
+def test_a_reset_of_a_password_ends_what_was_given_and_a_first_one_ends_nothing() -> None:
+    given(USER, FREDDIE).when(ResetPassword()).then(PASSWORD).when(ResetPassword()).then(PasswordReset(sub=SUB))
+
+
+def test_a_user_changes_the_password_and_keeps_the_session() -> None:
+    given(USER, FREDDIE, PASSWORD).when(ChangePassword("sid")).then(PasswordChanged(sub=SUB, kept_session="sid"))
+
+
+def test_a_disabled_user_changes_no_password() -> None:
+    given(USER, FREDDIE, UserDisabled(sub=SUB, reason="")).when(ChangePassword("sid")).refused("user_disabled")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [ChangeUser("brian"), DisableUser("brian", ""), EnableUser(), ResetPassword(), ChangePassword("sid")],
+)
+def test_nobody_is_nobody(command: ChangeUser | DisableUser | EnableUser | ResetPassword | ChangePassword) -> None:
+    given(USER).when(command).refused("unknown_user")
