@@ -87,8 +87,12 @@ class CodeRedeemed(Event, stored_as="token_issuer.CodeRedeemed"):
 
     gid: str
     jti: str
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
     access_token_seconds: int
     refresh_digest: str | None
+    tokens_end_at: datetime
+    """By then every access token of the grant so far has expired."""
 
 
 class RefreshTokenRotated(Event, stored_as="token_issuer.RefreshTokenRotated"):
@@ -104,6 +108,8 @@ class RefreshTokenRotated(Event, stored_as="token_issuer.RefreshTokenRotated"):
     audiences: tuple[str, ...]
     access_token_seconds: int
     rotated_at: datetime
+    tokens_end_at: datetime
+    """By then every access token of the grant so far has expired."""
 
 
 class GrantEndReason(StrEnum):

@@ -1,0 +1,129 @@
+"""BeginAuthorization: raw parameters become a sealed request, an error for the application, or one for the person."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.token_issuer.authorization.hints import Hints
+from services.token_issuer.authorization.parameters import Parameters
+from services.token_issuer.authorization.redirects import origin, with_parameters
+from services.token_issuer.authorization.rules import (
+    Destination,
+    Surroundings,
+    check,
+    destination,
+    login_hint,
+    state_to_return,
+    ui_locales,
+)
+from services.token_issuer.issuer import Issuer
+from services.token_issuer.scopes import DESCRIPTIONS
+from services.token_issuer.sealing import AuthorizationRequest
+from services.token_issuer.views import Application, Known, Resource
+from shared.errors import Refusal, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """To be shown to the person: there is nobody to send them back to."""
+
+    error: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Where to send the browser, with an error for the application."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """What the pages have to know to ask the person."""
+
+    sealed: str
+    request: AuthorizationRequest
+    application: Application
+    redirect_origin: str
+    scopes: tuple[tuple[str, str], ...]
+    """Each with what it lets the application do."""
+    login_hint: str
+    ui_locales: tuple[str, ...]
+    skip_consent: bool
+
+
+Outcome = Proceed | Redirect | Refused
+
+
+async def begin(issuer: Issuer, pairs: Sequence[tuple[str, str]]) -> Outcome:
+    """Apply every rule to a request."""
+    parameters = Parameters.of(pairs)
+    client_id = parameters.trusted("client_id")
+    if parameters.oversized:
+        return Refused("invalid_request", "the request is too large")
+    if client_id is None:
+        return Refused("invalid_request", "client_id is missing, given more than once, or malformed")
+    there: Destination | None = None
+
+    async def attempt() -> Proceed:
+        nonlocal there
+        there = None
+        targets = () if parameters.faulty() else parameters.all("resource")
+        known = await issuer.questions.known(client_id, identifiers=targets)
+        there = destination(known.application, parameters)
+        hints = Hints(issuer.keys, issuer.policy.issuer)
+        around = Surroundings(
+            resources=known.resources,
+            places=issuer.policy.places,
+            read_hint=hints.read,
+            now=issuer.clock(),
+            position=known.as_of.get("registry", 0),
+        )
+        return _proceed(issuer, there.application, check(there, parameters, around), known, parameters)
+
+    try:
+        return await issuer.patiently(attempt)
+    except Unavailable:
+        raise
+    except Refusal as refusal:
+        if there is None:
+            return Refused(refusal.code, refusal.message)
+        return Redirect(error(issuer, there.redirect_uri, state_to_return(parameters), refusal))
+
+
+def error(issuer: Issuer, redirect_uri: str, state: str | None, refusal: Refusal) -> str:
+    """Where an error goes (RFC 6749 section 4.1.2.1); `iss` says whose it is (RFC 9207)."""
+    return with_parameters(
+        redirect_uri,
+        {
+            "error": refusal.code,
+            "error_description": refusal.message,
+            "state": state,
+            "iss": issuer.policy.issuer,
+        },
+    )
+
+
+def _proceed(
+    issuer: Issuer, application: Application, request: AuthorizationRequest, known: Known, parameters: Parameters
+) -> Proceed:
+    return Proceed(
+        sealed=issuer.sealing.seal(request),
+        request=request,
+        application=application,
+        redirect_origin=origin(request.redirect_uri),
+        scopes=tuple((scope, _description(scope, known.resources)) for scope in request.scopes),
+        login_hint=login_hint(parameters),
+        ui_locales=tuple(ui_locales(parameters)),
+        skip_consent=application.settings.first_party and application.confidential,
+    )
+
+
+def _description(scope: str, resources: Sequence[Resource]) -> str:
+    if scope in DESCRIPTIONS:
+        return DESCRIPTIONS[scope]
+    for resource in resources:
+        for owned in resource.settings.scopes:
+            if owned.name == scope:
+                return owned.description
+    return scope

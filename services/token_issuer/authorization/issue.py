@@ -1,0 +1,177 @@
+"""IssueCode and RefuseAuthorization: how an authorization request ends."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.identity.events import UserKind
+from services.token_issuer.authorization.begin import error
+from services.token_issuer.authorization.redirects import registered, with_parameters
+from services.token_issuer.domain.grant import Open, decider
+from services.token_issuer.issuer import Issuer, append_of
+from services.token_issuer.refreshing import new_code
+from services.token_issuer.scopes import OFFLINE_ACCESS, Access, Places, narrowed, permitted, roles
+from services.token_issuer.sealing import AuthorizationRequest
+from services.token_issuer.views import Application, Known, User, parties
+from shared.errors import Kind, Refusal
+from shared.ids import digest, new_id
+from shared.log.append import Append, Context, Fence
+
+LEEWAY = timedelta(seconds=5)
+"""By which the clocks of identity and issuer may differ."""
+
+REFUSALS = {
+    "access_denied": "the person said no",
+    "login_required": "nobody is signed in",
+    "consent_required": "the person has to be asked",
+    "interaction_required": "the person has to be asked something",
+    "account_selection_required": "the person has to choose an account",
+}
+"""OpenID Connect Core section 3.1.2.6, and RFC 6749 section 4.1.2.1."""
+
+MOST_METHODS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who signed in, and what they agreed to, as the identity service says."""
+
+    sid: str
+    sub: str
+    auth_time: datetime
+    amr: tuple[str, ...]
+    consented: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Where to send the browser, and where in the log the grant began; 0 where there is none."""
+
+    redirect: str
+    position: int
+
+
+async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int, context: Context) -> Sent:
+    """Open the grant; or send the application an error, where the person may not have what it asks for."""
+    _check_switch(issuer)
+    request = issuer.sealing.open(sealed, issuer.clock())
+    if not set(person.consented) <= set(request.scopes):
+        raise Refusal(Kind.INVALID, "invalid_request", "more was agreed to than was asked for")
+    if len(person.amr) > MOST_METHODS:
+        raise Refusal(Kind.INVALID, "invalid_request", "too many authentication methods")
+    await issuer.following.reach(max(minimum, request.position))
+    gid = new_id()
+    code = new_code(gid)
+
+    async def decide() -> tuple[Refusal | None, Append | None]:
+        known = await issuer.questions.known(
+            request.client_id, sub=person.sub, sid=person.sid, identifiers=request.audiences
+        )
+        now = issuer.clock()
+        application = _application(known, request)
+        try:
+            user = _user(known, request, person, now)
+            access = _access(application, user, known, issuer.policy.places, request=request, person=person)
+        except Refusal as refusal:
+            return refusal, None
+        command = Open(
+            gid=gid,
+            client_id=request.client_id,
+            sub=user.sub,
+            sid=person.sid,
+            scopes=access.scopes,
+            audiences=access.audiences,
+            redirect_uri=request.redirect_uri,
+            redirect_uri_given=request.redirect_uri_given,
+            code_digest=digest(code),
+            code_challenge=request.code_challenge,
+            nonce=request.nonce,
+            auth_time=person.auth_time,
+            amr=person.amr,
+            roles=roles(access.audiences, user, issuer.policy.places),
+            now=now,
+            code_lifetime=issuer.policy.code,
+            refresh_lifetime=issuer.policy.refresh_life(application) if OFFLINE_ACCESS in access.scopes else None,
+        )
+        fence = Fence(known.as_of, parties(request.client_id, user.sub, person.sid))
+        return None, append_of(decider.stream(gid), 0, decider.decide(command, None), context, fence)
+
+    refusal, appended = await issuer.write(decide)
+    if refusal is not None or appended is None:
+        refusal = refusal or _denied("nothing was given")
+        return Sent(error(issuer, request.redirect_uri, request.state, refusal), 0)
+    answer = {"code": code, "state": request.state, "iss": issuer.policy.issuer}
+    return Sent(with_parameters(request.redirect_uri, answer), appended.position)
+
+
+def refuse(issuer: Issuer, sealed: str, code: str) -> str:
+    """Where to send the browser when the person, or `prompt=none`, refuses."""
+    _check_switch(issuer)
+    if code not in REFUSALS:
+        raise Refusal(Kind.INVALID, "invalid_request", "this is not an error that a person's answer can be")
+    request = issuer.sealing.open(sealed, issuer.clock())
+    return error(issuer, request.redirect_uri, request.state, Refusal(Kind.INVALID, code, REFUSALS[code]))
+
+
+def _check_switch(issuer: Issuer) -> None:
+    if not issuer.policy.issue_for_identity:
+        raise Refusal(Kind.FORBIDDEN, "identity_refused", "the issuer refuses the identity service at the moment")
+
+
+def _application(known: Known, request: AuthorizationRequest) -> Application:
+    """The application as it is now; where it has lost the redirect URI meanwhile, nobody is sent there."""
+    application = known.application
+    if application is None or not application.enabled or not registered(application, request.redirect_uri):
+        raise Refusal(Kind.PRECONDITION, "invalid_client", "the application was disabled or changed meanwhile")
+    return application
+
+
+def _user(known: Known, request: AuthorizationRequest, person: SignedIn, now: datetime) -> User:
+    """The person, if their session goes on and is new enough for what was asked."""
+    user, session = known.user, known.session
+    if user is None or not user.enabled or user.kind is UserKind.SERVICE:
+        raise _denied("this user cannot sign in to an application")
+    if session is None or not session.open(user, now):
+        raise _login("the session has ended")
+    if request.expected_sub is not None and request.expected_sub != user.sub:
+        raise _login("somebody else is signed in")
+    if person.auth_time > now + LEEWAY:
+        raise _login("the sign-in has not happened yet")
+    since = request.begun_at - LEEWAY
+    if "login" in request.prompt and person.auth_time < since:
+        raise _login("the person had to sign in again, and did not")
+    if request.max_age is not None and person.auth_time < since - timedelta(seconds=request.max_age):
+        raise _login("the sign-in is too long ago")
+    return user
+
+
+def _access(  # noqa: PLR0913  (each is one independent fact)
+    application: Application,
+    user: User,
+    known: Known,
+    places: Places,
+    *,
+    request: AuthorizationRequest,
+    person: SignedIn,
+) -> Access:
+    """What the person may give and did."""
+    if user.kind is UserKind.INTERNAL and UserKind.INTERNAL not in application.settings.user_kinds:
+        raise _denied("the application does not admit this kind of user")
+    asked = Access(request.scopes, request.audiences)
+    possible = permitted(asked, application, known.resources, user, places)
+    if request.scopes_given and places.management in request.audiences and places.management not in possible.audiences:
+        raise _denied("management is for administrators and auditors")
+    agreed = tuple(scope for scope in possible.scopes if scope in person.consented)
+    if not agreed or not possible.audiences:
+        raise _denied("nothing is left that this person could give")
+    try:
+        return narrowed(possible, known.resources, " ".join(agreed), (), places)
+    except Refusal:
+        raise _denied("nothing is left that this person could give") from None
+
+
+def _denied(message: str) -> Refusal:
+    return Refusal(Kind.FORBIDDEN, "access_denied", message)
+
+
+def _login(message: str) -> Refusal:
+    return Refusal(Kind.FORBIDDEN, "login_required", message)

@@ -1,0 +1,209 @@
+"""The rules of an authorization request (RFC 6749 section 4.1.1, RFC 7636, RFC 9700, OpenID Connect Core 3.1.2).
+
+Two steps. `destination` finds out whether the browser may be sent back at all; as long as client and redirect URI are
+not beyond doubt, nothing is redirected. `check` applies everything else, and its refusals go back to the application.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.registry.events import GrantType
+from services.token_issuer.authorization.parameters import Parameters
+from services.token_issuer.authorization.redirects import registered
+from services.token_issuer.scopes import OPENID, Places, asked, parse
+from services.token_issuer.sealing import AuthorizationRequest
+from services.token_issuer.views import Application, Resource
+from shared.errors import Kind, Refusal
+
+PROMPTS = ("none", "login", "consent", "select_account")
+LONGEST_STATE = 2048
+LONGEST_NONCE = 512
+LONGEST_LOGIN_HINT = 256
+MOST_LOCALES = 10
+
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+"""SHA-256 in base64url (RFC 7636 section 4.2)."""
+_MAX_AGE = re.compile(r"[0-9]{1,9}")
+_LOCALE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,4}")
+
+ReadHint = Callable[[str], Mapping[str, Any] | None]
+"""The claims of an ID token of this issuer, expired or not; None where it is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the browser may be sent back to."""
+
+    application: Application
+    redirect_uri: str
+    given: bool
+    """It stood in the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a request is checked against."""
+
+    resources: Sequence[Resource]
+    places: Places
+    read_hint: ReadHint
+    now: datetime
+    position: int
+
+
+def destination(application: Application | None, parameters: Parameters) -> Destination:
+    """The application and where to send the browser back to; a refusal from here is shown, never sent anywhere."""
+    if application is None or not application.enabled:
+        raise Refusal(Kind.INVALID, "invalid_client", "this application is not registered here, or it is disabled")
+    known = application.settings.redirect_uris
+    if "redirect_uri" in parameters.repeated:
+        raise invalid_request("redirect_uri is given more than once")
+    uri = parameters.get("redirect_uri")
+    if uri is None:
+        # OpenID Connect Core section 3.1.2.1 requires it; RFC 6749 section 3.1.2.3 does without where there is one.
+        if len(known) != 1 or OPENID in (parameters.get("scope") or "").split(" "):
+            raise invalid_request("redirect_uri is missing")
+        return Destination(application, known[0], given=False)
+    if not registered(application, uri):
+        raise _refusal("invalid_redirect_uri", "redirect_uri is not registered for this application")
+    return Destination(application, uri, given=True)
+
+
+def check(there: Destination, parameters: Parameters, around: Surroundings) -> AuthorizationRequest:
+    """The request, every rule applied; raises a refusal that goes back to the application."""
+    _check_form(parameters)
+    _check_kind(there.application, parameters)
+    nonce = _bounded(parameters, "nonce", LONGEST_NONCE)
+    prompt = _prompt(parameters.get("prompt"))
+    access = asked(
+        there.application,
+        around.resources,
+        parameters.get("scope"),
+        parameters.all("resource"),
+        around.places,
+        with_user=True,
+    )
+    return AuthorizationRequest(
+        client_id=there.application.client_id,
+        redirect_uri=there.redirect_uri,
+        redirect_uri_given=there.given,
+        scopes=access.scopes,
+        audiences=access.audiences,
+        scopes_given=bool(parse(parameters.get("scope"))),
+        state=parameters.get("state"),
+        nonce=nonce,
+        code_challenge=_challenge(there.application, parameters),
+        response_mode="query",
+        prompt=prompt,
+        max_age=_max_age(parameters.get("max_age")),
+        expected_sub=_expected_sub(there.application, parameters.get("id_token_hint"), around.read_hint),
+        begun_at=around.now,
+        position=around.position,
+    )
+
+
+def state_to_return(parameters: Parameters) -> str | None:
+    """The `state` for an answer, which is as trustworthy as it has to be: one, and of a length that fits."""
+    state = parameters.trusted("state")
+    return state if state is not None and len(state) <= LONGEST_STATE else None
+
+
+def login_hint(parameters: Parameters) -> str:
+    """A name for the sign-in page to begin with; one that is too long to be a name is left aside."""
+    hint = parameters.get("login_hint") or ""
+    return hint if len(hint) <= LONGEST_LOGIN_HINT else ""
+
+
+def ui_locales(parameters: Parameters) -> list[str]:
+    """Languages, best first (OpenID Connect Core section 3.1.2.1); what is no language tag is left aside."""
+    tags = (parameters.get("ui_locales") or "").split(" ")
+    return [tag for tag in tags if _LOCALE.fullmatch(tag)][:MOST_LOCALES]
+
+
+def invalid_request(message: str) -> Refusal:
+    """RFC 6749 section 4.1.2.1."""
+    return _refusal("invalid_request", message)
+
+
+def _check_form(parameters: Parameters) -> None:
+    if parameters.repeated:
+        raise invalid_request("a parameter is given more than once")
+    if (name := parameters.faulty()) is not None:
+        raise invalid_request(f"{name} is too long, or holds a control character")
+    _bounded(parameters, "state", LONGEST_STATE)
+    for name, code in (
+        ("request", "request_not_supported"),
+        ("request_uri", "request_uri_not_supported"),
+        ("registration", "registration_not_supported"),
+    ):
+        if parameters.get(name) is not None:
+            raise _refusal(code, f"{name} is not supported")  # OpenID Connect Core section 3.1.2.6
+
+
+def _check_kind(application: Application, parameters: Parameters) -> None:
+    response_type = parameters.get("response_type")
+    if response_type is None:
+        raise invalid_request("response_type is missing")
+    if response_type != "code":
+        raise _refusal("unsupported_response_type", "response_type has to be code")
+    if not application.uses(GrantType.AUTHORIZATION_CODE):
+        raise _refusal("unauthorized_client", "the application may not use authorization codes")
+    if parameters.get("response_mode") not in (None, "query"):
+        raise invalid_request("response_mode has to be query")
+
+
+def _challenge(application: Application, parameters: Parameters) -> str | None:
+    """PKCE with S256, which nobody but a confidential application may be allowed to go without (RFC 9700, 2.1.1)."""
+    challenge, method = parameters.get("code_challenge"), parameters.get("code_challenge_method")
+    if challenge is None:
+        if method is not None:
+            raise invalid_request("code_challenge_method stands without a code_challenge")
+        if application.settings.require_pkce or not application.confidential:
+            raise invalid_request("code_challenge is missing: this application has to use PKCE")
+        return None
+    if method != "S256":
+        raise invalid_request("code_challenge_method has to be S256")
+    if not _CHALLENGE.fullmatch(challenge):
+        raise invalid_request("code_challenge is not a SHA-256 in base64url")
+    return challenge
+
+
+def _prompt(text: str | None) -> tuple[str, ...]:
+    prompts = tuple(dict.fromkeys(word for word in (text or "").split(" ") if word))
+    if not set(prompts) <= set(PROMPTS):
+        raise invalid_request("prompt has a value that is not supported")
+    if "none" in prompts and len(prompts) > 1:
+        raise invalid_request("prompt=none cannot stand with another value")
+    return prompts
+
+
+def _max_age(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _MAX_AGE.fullmatch(text):
+        raise invalid_request("max_age is not a number of seconds")
+    return int(text)
+
+
+def _expected_sub(application: Application, hint: str | None, read_hint: ReadHint) -> str | None:
+    """The user that an ID token names, given to this application before (OpenID Connect Core section 3.1.2.1)."""
+    if hint is None:
+        return None
+    claims = read_hint(hint)
+    if claims is None or claims.get("aud") != application.client_id:
+        raise invalid_request("id_token_hint is not an ID token that this application was given")
+    return str(claims["sub"])
+
+
+def _bounded(parameters: Parameters, name: str, longest: int) -> str | None:
+    value = parameters.get(name)
+    if value is not None and len(value) > longest:
+        raise invalid_request(f"{name} is longer than {longest} characters")
+    return value
+
+
+def _refusal(code: str, message: str) -> Refusal:
+    return Refusal(Kind.INVALID, code, message)

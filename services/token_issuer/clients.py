@@ -1,0 +1,101 @@
+"""Client authentication (RFC 6749 section 2.3): who asks, proved in exactly one way, and in the way registered.
+
+Every failure is the same `invalid_client`, so that nobody learns which applications exist, are disabled, or use what.
+"""
+
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import unquote_plus
+
+from services.registry.events import AuthMethod
+from services.token_issuer.views import Application, Secret
+from shared.errors import Kind, Refusal
+from shared.http.forms import Params
+from shared.ids import digest, same
+
+_LONGEST = 512
+"""Characters of a client_id or secret that are looked at."""
+_BASIC = re.compile(r"basic +([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
+_NONE = (Secret(digest(""), datetime.min.replace(tzinfo=UTC)),)
+"""Compared where there is no secret; it expired before anybody could have had it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """Who says what to be whom."""
+
+    client_id: str
+    method: AuthMethod
+    secret: str = field(default="", repr=False)
+
+
+def presented(authorization: Sequence[str], form: Params) -> Presented:
+    """The credentials of a request: from its `Authorization` headers, or from its body, never from both.
+
+    Raises `invalid_request` where they are given twice, `invalid_client` where there are none.
+    """
+    client_id, secret = form.get("client_id"), form.get("client_secret")
+    if "client_assertion" in form or "client_assertion_type" in form:
+        raise invalid_client()
+    if authorization:
+        if len(authorization) > 1 or secret is not None:
+            raise Refusal(Kind.INVALID, "invalid_request", "the client authenticates in more than one way")
+        found = _basic(authorization[0])
+        if client_id is not None and client_id != found.client_id:
+            raise Refusal(Kind.INVALID, "invalid_request", "the client is named twice, and not alike")
+        return found
+    if client_id is None:
+        raise invalid_client()
+    if secret is not None:
+        return _bounded(Presented(client_id, AuthMethod.CLIENT_SECRET_POST, secret))
+    return _bounded(Presented(client_id, AuthMethod.NONE))
+
+
+def authenticate(application: Application | None, who: Presented, now: datetime) -> Application:
+    """The application, if it proved to be itself and is not disabled; else `invalid_client`.
+
+    Every secret is compared, known client or not, so that the time tells nothing.
+    """
+    shown = digest(who.secret)
+    valid = False
+    for secret in (application.secrets if application is not None else ()) or _NONE:
+        alive = secret.expires_at is None or now < secret.expires_at
+        valid |= same(shown, secret.digest) and alive
+    if application is None or not application.enabled or application.settings.auth_method is not who.method:
+        raise invalid_client()
+    # A client that authenticates with nothing is one that can keep no secret, whatever its settings say.
+    if application.confidential if who.method is AuthMethod.NONE else not valid:
+        raise invalid_client()
+    return application
+
+
+def invalid_client() -> Refusal:
+    """RFC 6749 section 5.2."""
+    return Refusal(Kind.UNAUTHENTICATED, "invalid_client", "client authentication failed")
+
+
+def _basic(header: str) -> Presented:
+    """HTTP Basic (RFC 7617), both parts form-encoded before (RFC 6749 section 2.3.1)."""
+    found = _BASIC.fullmatch(header)
+    if found is None:
+        raise invalid_client()
+    try:
+        name, colon, secret = b64decode(found.group(1), validate=True).decode().partition(":")
+        client_id, plain = (unquote_plus(part, errors="strict") for part in (name, secret))
+    except (Base64Error, ValueError):
+        raise invalid_client() from None
+    if not colon:
+        raise invalid_client()
+    return _bounded(Presented(client_id, AuthMethod.CLIENT_SECRET_BASIC, plain))
+
+
+def _bounded(who: Presented) -> Presented:
+    too_long = len(who.client_id) > _LONGEST or len(who.secret) > _LONGEST
+    # A lone NUL would not even be a question to the database.
+    if not who.client_id or too_long or "\0" in who.client_id:
+        raise invalid_client()
+    return who

@@ -1,0 +1,65 @@
+"""What the issuer says about itself (OpenID Connect Discovery, RFC 8414): exactly what works, and nothing more."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from services.registry.events import AuthMethod, GrantType
+from services.token_issuer.authorization.rules import PROMPTS
+from services.token_issuer.events import KeyUse
+from services.token_issuer.signing import ALGORITHMS
+
+SCOPES = ("openid", "profile", "email", "offline_access")
+_ID_TOKEN_CLAIMS = ("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "amr", "sid", "at_hash")
+_USERINFO_CLAIMS = (
+    "name",
+    "given_name",
+    "family_name",
+    "preferred_username",
+    "locale",
+    "zoneinfo",
+    "updated_at",
+    "email",
+    "email_verified",
+)
+
+
+def openid_path(issuer: str) -> str:
+    """Where OpenID Connect Discovery section 4 has the document: below the issuer."""
+    return f"{urlsplit(issuer).path}/.well-known/openid-configuration"
+
+
+def oauth_path(issuer: str) -> str:
+    """Where RFC 8414 section 3.1 has it: between host and path of the issuer."""
+    return f"/.well-known/oauth-authorization-server{urlsplit(issuer).path}"
+
+
+def document(issuer: str) -> dict[str, Any]:
+    """The metadata; the same document serves both."""
+    connect = f"{issuer}/connect"
+    methods = [method.value for method in AuthMethod]
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{connect}/authorize",
+        "token_endpoint": f"{connect}/token",
+        "userinfo_endpoint": f"{connect}/userinfo",
+        "jwks_uri": f"{connect}/jwks",
+        "introspection_endpoint": f"{connect}/introspect",
+        "revocation_endpoint": f"{connect}/revocation",
+        "end_session_endpoint": f"{connect}/endsession",
+        "scopes_supported": list(SCOPES),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": [grant.value for grant in GrantType],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [ALGORITHMS[KeyUse.ID_TOKEN].value],
+        "token_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_methods_supported": [m for m in methods if m != AuthMethod.NONE],
+        "revocation_endpoint_auth_methods_supported": methods,
+        "code_challenge_methods_supported": ["S256"],
+        "prompt_values_supported": list(PROMPTS),
+        "claims_supported": [*_ID_TOKEN_CLAIMS, *_USERINFO_CLAIMS],
+        "claims_parameter_supported": False,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+        "authorization_response_iss_parameter_supported": True,
+    }

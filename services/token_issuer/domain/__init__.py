@@ -1,0 +1,1 @@
+"""The rules of what the token issuer gives, as pure deciders."""

@@ -1,0 +1,74 @@
+"""What the token endpoint answers (RFC 6749 section 5.1)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.token_issuer.domain.grant import Grant
+from services.token_issuer.events import KeyUse
+from services.token_issuer.issuer import Issuer
+from services.token_issuer.scopes import OPENID, Places
+from services.token_issuer.tokens import Content, Issued, access_token, id_token
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Tokens, on their way to who asked for them."""
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    scope: str
+    refresh_token: str | None = field(default=None, repr=False)
+    id_token: str | None = field(default=None, repr=False)
+
+    def body(self) -> dict[str, Any]:
+        """The members of the JSON object."""
+        body: dict[str, Any] = {
+            "access_token": self.access_token,
+            "token_type": "Bearer",
+            "expires_in": self.expires_in,
+            "scope": self.scope,
+        }
+        if self.refresh_token is not None:
+            body["refresh_token"] = self.refresh_token
+        if self.id_token is not None:
+            body["id_token"] = self.id_token
+        return body
+
+
+def of_grant(  # noqa: PLR0913  (each is one independent part of the answer)
+    issuer: Issuer, grant: Grant, issued: Issued, refresh_token: str | None, *, expires_in: int, first: bool
+) -> Answer:
+    """The tokens of the event that a grant's newest access token belongs to; `first`: in exchange for the code.
+
+    The same event gives the same access token, whenever and by whichever replica it is made. Only the first ID token
+    has the nonce (OpenID Connect Core section 12.2).
+    """
+    content = content_of(grant, issuer.policy.places)
+    token = access_token(issuer.keys.signer(KeyUse.ACCESS_TOKEN), issuer.policy.issuer, content, issued)
+    beside = None
+    if OPENID in (grant.scopes if first else grant.token_scopes):
+        signer, nonce = issuer.keys.signer(KeyUse.ID_TOKEN), grant.nonce if first else None
+        beside = id_token(signer, issuer.policy.issuer, grant, issued, beside=token, nonce=nonce)
+    return Answer(
+        access_token=token,
+        expires_in=expires_in,
+        scope=" ".join(grant.token_scopes),
+        refresh_token=refresh_token,
+        id_token=beside,
+    )
+
+
+def content_of(grant: Grant, places: Places) -> Content:
+    """What a grant's newest access token says."""
+    if grant.jti is None:
+        raise TypeError("the grant has issued no access token yet")
+    return Content(
+        jti=grant.jti,
+        sub=grant.sub,
+        client_id=grant.client_id,
+        scopes=grant.token_scopes,
+        audiences=grant.token_audiences,
+        seconds=grant.access_token_seconds,
+        roles=grant.roles if places.management in grant.token_audiences else (),
+        grant=grant,
+    )

@@ -1,0 +1,51 @@
+"""What the two grants that a person began have in common."""
+
+from collections.abc import Sequence
+
+from prometheus_client import Counter
+
+from services.token_issuer.domain.refusals import invalid_grant
+from services.token_issuer.events import GrantEnded
+from services.token_issuer.scopes import Access, Places, narrowed, permitted
+from services.token_issuer.views import Application, Known, KnownGrant, denied, parties
+from shared.errors import Refusal
+from shared.log.append import Fence
+from shared.log.event import Event
+from shared.telemetry import logger
+
+_log = logger(__name__)
+_reused = Counter(
+    "stagedoor_grants_ended_by_reuse_total", "Grants ended because a code or refresh token was used twice"
+)
+
+NOTHING = Access((), ())
+
+
+def allowed_now(application: Application, known: Known, grant: KnownGrant, places: Places) -> Access:
+    """What is left of a grant as things are now: nothing, if one of its parties was denied since it was opened."""
+    user = known.user
+    if user is None or not user.enabled or denied(grant.grant, grant.born, known.denials):
+        return NOTHING
+    return permitted(Access(grant.grant.scopes, grant.grant.audiences), application, known.resources, user, places)
+
+
+def part(access: Access, known: Known, scope: str | None, targets: Sequence[str], places: Places) -> Access:
+    """The part that a request asks for; all of nothing is nothing."""
+    return narrowed(access, known.resources, scope, targets, places) if access.audiences else NOTHING
+
+
+def fence(known: Known, grant: KnownGrant, events: Sequence[Event]) -> Fence | None:
+    """The fence around what a grant gives; its end gives nothing, and nothing may stop it."""
+    if any(isinstance(event, GrantEnded) for event in events):
+        return None
+    return Fence(known.as_of, parties(grant.grant.client_id, grant.grant.sub, grant.grant.sid))
+
+
+def ended(events: Sequence[Event]) -> Refusal | None:
+    """What to tell whoever's request ended the grant; None if it did not."""
+    for event in events:
+        if isinstance(event, GrantEnded):
+            _reused.inc()
+            _log.warning("grant_ended", gid=event.gid, reason=event.reason.value)
+            return invalid_grant("it was used before; the grant, and every token of it, has ended")
+    return None

@@ -1,0 +1,78 @@
+"""`grant_type=refresh_token` (RFC 6749 section 6): rotation, a moment's grace, and an end to what was used twice."""
+
+from collections.abc import Sequence
+
+from services.registry.events import GrantType
+from services.token_issuer.clients import Presented, authenticate
+from services.token_issuer.domain.grant import Grant, Refresh, decider
+from services.token_issuer.domain.refusals import invalid_grant
+from services.token_issuer.grants.answer import Answer, of_grant
+from services.token_issuer.grants.parts import allowed_now, ended, fence, part
+from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
+from services.token_issuer.refreshing import RefreshTokens, grant_of_refresh_token
+from services.token_issuer.tokens import Issued
+from services.token_issuer.views import KnownGrant
+from shared.errors import Kind, Refusal
+from shared.http.forms import Params
+from shared.ids import digest, new_id
+from shared.log.append import Append
+from shared.log.event import Event
+
+
+async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
+    """Exchange a refresh token for its successor, or repeat the answer of a moment ago."""
+    token, targets = form.require("refresh_token"), form.all("resource")
+    gid = grant_of_refresh_token(token)
+    successor = issuer.refresh_tokens.successor(token)
+    context = on_behalf_of(who.client_id)
+    jti = new_id()
+
+    async def decide() -> tuple[tuple[KnownGrant, Grant, Sequence[Event]], Append | None]:
+        known = await issuer.questions.known(who.client_id, gid=gid, identifiers=targets)
+        now = issuer.clock()
+        application = authenticate(known.application, who, now)
+        if not application.uses(GrantType.REFRESH_TOKEN):
+            raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not use refresh_token")
+        found = known.grant
+        if found is None or found.grant.client_id != application.client_id:
+            raise invalid_grant("the refresh token is not known for this client")
+        allowed = allowed_now(application, known, found, issuer.policy.places)
+        access = part(allowed, known, form.get("scope"), targets, issuer.policy.places)
+        command = Refresh(
+            client_id=application.client_id,
+            presented_digest=digest(token),
+            outdated=outdated(issuer.refresh_tokens, token, found),
+            denied=not access.audiences,
+            jti=jti,
+            scopes=access.scopes,
+            audiences=access.audiences,
+            access_token_seconds=issuer.policy.access_token_life(application),
+            successor_digest=digest(successor),
+            grace=issuer.policy.grace,
+            now=now,
+        )
+        events = decider.decide(command, found.grant)
+        state: Grant | None = found.grant
+        for event in events:
+            state = decider.evolve(state, event)
+        if state is None:
+            raise TypeError("a grant does not vanish")
+        append = append_of(decider.stream(state.gid), found.version, events, context, fence(known, found, events))
+        return (found, state, events), append if events else None
+
+    (found, state, events), appended = await issuer.write(decide)
+    if (refusal := ended(events)) is not None:
+        raise refusal
+    if appended is not None:
+        issued = Issued(appended.epoch, appended.position, appended.recorded_at)
+        return of_grant(issuer, state, issued, successor, expires_in=state.access_token_seconds, first=False)
+    issued = Issued(found.epoch, found.position, found.issued_at)
+    left = issued.iat + state.access_token_seconds - int(issuer.clock().timestamp())
+    expires_in = max(0, min(left, state.access_token_seconds))
+    return of_grant(issuer, state, issued, successor, expires_in=expires_in, first=False)
+
+
+def outdated(tokens: RefreshTokens, token: str, found: KnownGrant) -> bool:
+    """Whether the issuer gave this refresh token some rotations ago."""
+    current = found.grant.refresh_digest
+    return current is not None and digest(token) != current and tokens.leads_to(token, current, found.version)

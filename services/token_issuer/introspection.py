@@ -1,0 +1,80 @@
+"""Introspection (RFC 7662): a resource asks whether a token is active, and learns only of tokens that are its own."""
+
+from typing import Any
+
+from services.registry.events import AuthMethod
+from services.token_issuer.clients import Presented, authenticate, invalid_client
+from services.token_issuer.grants.parts import allowed_now
+from services.token_issuer.issuer import Issuer
+from services.token_issuer.refreshing import grant_of_refresh_token
+from services.token_issuer.views import Known
+from shared.errors import Unavailable
+from shared.http.forms import Params
+from shared.ids import digest, same
+from stagedoor import Denied, Guard
+from stagedoor.token import AccessToken
+from stagedoor.token import read as read_access_token
+
+INACTIVE = {"active": False}
+
+_TOLD = ("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti", "auth_time", "amr", "roles")
+
+
+async def introspect(issuer: Issuer, guard: Guard, who: Presented, form: Params) -> dict[str, Any]:
+    """What the caller may know of a token: that it is active, and what it says; or that it is not.
+
+    A token that is none of the caller's business is not told apart from one that never was. `guard` has to be running.
+    """
+    if who.method is AuthMethod.NONE:
+        raise invalid_client()
+    token = form.require("token")
+    gid = grant_of_refresh_token(token)
+    access_token = None if gid is not None else read_access_token(token, issuer.keys, issuer.policy.issuer)
+    audiences = access_token.audiences if isinstance(access_token, AccessToken) else ()
+    known = await issuer.questions.known(who.client_id, gid=gid, identifiers=tuple(audiences))
+    authenticate(known.application, who, issuer.clock())
+    if isinstance(access_token, AccessToken):
+        if not _concerns(access_token, who.client_id, known):
+            return INACTIVE
+        return await _access_token(guard, token, access_token, known.head)
+    return _refresh_token(issuer, token, known)
+
+
+def _concerns(token: AccessToken, client_id: str, known: Known) -> bool:
+    """Whether the token is the caller's own, or for a resource that names the caller."""
+    return token.client_id == client_id or any(
+        resource.identifier in token.audiences and f"client:{client_id}" in resource.settings.callers
+        for resource in known.resources
+    )
+
+
+async def _access_token(guard: Guard, token: str, verified: AccessToken, head: int) -> dict[str, Any]:
+    """The answer as of the head of the log, so that what was revoked before the question is never active."""
+    audience = next(iter(verified.audiences), None)
+    verdict = await guard.validate(token, audience=audience, min_position=head)
+    if isinstance(verdict, Denied):
+        if verdict.temporary:
+            raise Unavailable(verdict.reason.value, verdict.description)
+        return INACTIVE
+    told = {name: verdict.claims[name] for name in _TOLD if name in verdict.claims}
+    return {"active": True, "token_type": "Bearer", **told}
+
+
+def _refresh_token(issuer: Issuer, token: str, known: Known) -> dict[str, Any]:
+    """Refresh tokens concern nobody but the client that has them."""
+    found, application = known.grant, known.application
+    if found is None or application is None or found.grant.client_id != application.client_id:
+        return INACTIVE
+    grant, now = found.grant, issuer.clock()
+    current = grant.refresh_digest is not None and same(digest(token), grant.refresh_digest)
+    left = allowed_now(application, known, found, issuer.policy.places)
+    if not (current and grant.refreshable(now) and left.audiences) or grant.refresh_expires_at is None:
+        return INACTIVE
+    return {
+        "active": True,
+        "iss": issuer.policy.issuer,
+        "sub": grant.sub,
+        "client_id": grant.client_id,
+        "scope": " ".join(left.scopes),
+        "exp": int(grant.refresh_expires_at.timestamp()),
+    }

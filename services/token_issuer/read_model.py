@@ -1,0 +1,278 @@
+"""The issuer's own tables: what they learn of its facts, and the questions they answer.
+
+What a request is decided on is one question with one answer, so that all of it is of the same moment.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from services.registry.events import ApplicationSettings, ResourceSettings
+from services.token_issuer.domain.grant import Grant, evolve
+from services.token_issuer.events import (
+    CodeRedeemed,
+    GrantEnded,
+    GrantOpened,
+    KeyUse,
+    RefreshTokenRotated,
+    SigningKeyActivated,
+    SigningKeyCompromised,
+    SigningKeyCreated,
+    SigningKeyRetired,
+)
+from services.token_issuer.subscriptions import PROJECTION
+from services.token_issuer.views import Application, Known, KnownGrant, Resource, Secret, Session, Standing, User
+from shared.log.event import Patch, Put, Recorded, RowChange, RowValue
+from shared.questions import Together, ask
+
+GRANTS = "token_issuer.grants"
+KEYS = "token_issuer.signing_keys"
+VAULT = "token_issuer.vault"
+
+
+# What the tables learn
+
+
+def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: PLR0911  (one answer for each fact)
+    """The rows that change with a fact of the issuer."""
+    event = recorded.event
+    match event:
+        case GrantOpened():
+            return (Put(GRANTS, _opened(event, recorded)),)
+        case CodeRedeemed():
+            return (_issued(event, recorded, {}),)
+        case RefreshTokenRotated():
+            rotated: dict[str, RowValue] = {
+                "previous_digest": event.presented_digest,
+                "rotated_at": event.rotated_at,
+            }
+            return (_issued(event, recorded, rotated),)
+        case GrantEnded():
+            return (Patch(GRANTS, {"gid": event.gid}, {"ended": event.reason.value, "version": recorded.version}),)
+        case SigningKeyCreated():
+            return (Put(KEYS, _announced(event, recorded)),)
+        case SigningKeyActivated():
+            return (Patch(KEYS, {"kid": event.kid}, {"activated": recorded.position}),)
+        case SigningKeyRetired() | SigningKeyCompromised():
+            return (Patch(KEYS, {"kid": event.kid}, {"withdrawn": True}),)
+        case _:
+            return ()
+
+
+def _opened(event: GrantOpened, recorded: Recorded) -> dict[str, RowValue]:
+    grant = evolve(None, event)
+    if grant is None:
+        raise TypeError("an opened grant has a state")
+    row: dict[str, RowValue] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(grant).items()
+    }
+    return {**row, "born": recorded.position, **_place(recorded)}
+
+
+def _issued(event: CodeRedeemed | RefreshTokenRotated, recorded: Recorded, more: Mapping[str, RowValue]) -> Patch:
+    values: dict[str, RowValue] = {
+        "refresh_digest": event.refresh_digest,
+        "jti": event.jti,
+        "token_scopes": list(event.scopes),
+        "token_audiences": list(event.audiences),
+        "access_token_seconds": event.access_token_seconds,
+        "tokens_end_at": event.tokens_end_at,
+        **more,
+        **_place(recorded),
+    }
+    return Patch(GRANTS, {"gid": event.gid}, values)
+
+
+def _place(recorded: Recorded) -> dict[str, RowValue]:
+    return {
+        "version": recorded.version,
+        "position": recorded.position,
+        "epoch": recorded.epoch,
+        "issued_at": recorded.recorded_at,
+    }
+
+
+def _announced(event: SigningKeyCreated, recorded: Recorded) -> dict[str, RowValue]:
+    return {
+        "kid": event.kid,
+        "algorithm": event.algorithm,
+        "use": event.use.value,
+        "public_jwk": event.public_jwk,
+        "announced": recorded.position,
+        "activated": None,
+        "withdrawn": False,
+    }
+
+
+# What is asked
+
+_KNOWN = f"""
+SELECT
+    (SELECT clock_timestamp()) AS now, (SELECT h.position FROM log.head h) AS head,
+    (SELECT jsonb_object_agg(c.source, c.position) FROM token_issuer.checkpoints c
+      WHERE c.projection = '{PROJECTION}')::text AS as_of,
+    a.client_id, a.settings::text AS settings, a.enabled AND NOT a.uninstalled AS enabled,
+    (SELECT jsonb_agg(jsonb_build_object('digest', k.digest, 'expires_at', k.expires_at))
+       FROM token_issuer.secrets k WHERE k.client_id = a.client_id)::text AS secrets,
+    (SELECT jsonb_agg(jsonb_build_object('identifier', r.identifier, 'settings', r.settings) ORDER BY r.identifier)
+       FROM token_issuer.resources r WHERE r.scopes && a.scopes
+         OR r.identifier = ANY (ARRAY(SELECT jsonb_array_elements_text(q.identifiers::jsonb))))::text AS resources,
+    to_jsonb(u)::text AS account, to_jsonb(s)::text AS session, to_jsonb(g)::text AS grant,
+    (SELECT jsonb_agg(to_jsonb(d))
+       FROM (VALUES ('client', g.client_id), ('subject', g.sub), ('subject_sessions', g.sub), ('session', g.sid),
+                    ('subject_client', g.sub || ' ' || g.client_id)) AS party (kind, id)
+       JOIN token_issuer.denials d ON d.kind = party.kind AND d.id = party.id)::text AS denials
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
+     AS q (client_id, gid, sub, sid, identifiers, place)
+LEFT JOIN LATERAL (SELECT * FROM token_issuer.applications t WHERE t.client_id = q.client_id LIMIT 1) a ON true
+LEFT JOIN LATERAL (SELECT * FROM token_issuer.grants t WHERE t.gid = q.gid LIMIT 1) g ON true
+LEFT JOIN LATERAL (SELECT * FROM token_issuer.users t
+                    WHERE t.sub = COALESCE(q.sub, g.sub, a.service_account) LIMIT 1) u ON true
+LEFT JOIN LATERAL (SELECT * FROM token_issuer.sessions t WHERE t.sid = q.sid LIMIT 1) s ON true
+ORDER BY q.place
+"""  # noqa: S608  (the only thing put in is a constant)
+
+_GRANTS = """
+SELECT to_jsonb(g)::text AS grant FROM token_issuer.grants g
+ WHERE ($1::text IS NULL OR g.sub = $1) AND ($2::text IS NULL OR g.client_id = $2)
+   AND ($3::bigint IS NULL OR g.born < $3)
+ ORDER BY g.born DESC LIMIT $4
+"""
+
+_KEYS = """
+SELECT k.kid, k.use, k.public_jwk::text AS public_jwk, k.activated, v.wrapped
+  FROM token_issuer.signing_keys k LEFT JOIN token_issuer.vault v USING (kid)
+ WHERE NOT k.withdrawn ORDER BY k.announced
+"""
+
+
+class _Place(msgspec.Struct):
+    """Where a grant stands in the log."""
+
+    version: int
+    born: int
+    position: int
+    epoch: int
+    issued_at: datetime
+
+
+class _Resource(msgspec.Struct):
+    identifier: str
+    settings: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    """A signing key as it is kept."""
+
+    kid: str
+    use: KeyUse
+    public_jwk: dict[str, str]
+    activated: int | None
+    wrapped: bytes | None
+
+
+class Questions:
+    """What the issuer asks of its tables. Each is one statement; `LogUnavailable` where they are out of reach."""
+
+    def __init__(self, pool: asyncpg.Pool, learn: Callable[[datetime], None] = lambda _: None) -> None:
+        """`learn` is told the time by the database whenever it is known."""
+        self._pool = pool
+        self._learn = learn
+        self._together = Together(self._known)
+
+    async def known(
+        self,
+        client_id: str,
+        *,
+        gid: str | None = None,
+        sub: str | None = None,
+        sid: str | None = None,
+        identifiers: Sequence[str] = (),
+    ) -> Known:
+        """All about one application, with the resources of its scopes and those named.
+
+        With `gid`, the grant and what was denied of its parties; the user is that of `sub`, else of the grant, else
+        the application's service account.
+        """
+        return await self._together.ask((client_id, gid, sub, sid, msgspec.json.encode(identifiers).decode()))
+
+    async def _known(self, questions: Sequence[tuple[str | None, ...]]) -> list[Known]:
+        rows = await ask(self._pool.fetch(_KNOWN, *map(list, zip(*questions, strict=True))))
+        self._learn(rows[0]["now"])
+        return [_known(row) for row in rows]
+
+    async def grants(
+        self, *, sub: str | None, client_id: str | None, before: int | None, limit: int
+    ) -> list[KnownGrant]:
+        """Grants of a user, an application, both or all; newest first, from before a position on."""
+        rows = await ask(self._pool.fetch(_GRANTS, sub, client_id, before, limit))
+        return [_grant(row["grant"]) for row in rows]
+
+    async def keys(self) -> list[KeptKey]:
+        """The signing keys that are not withdrawn, oldest first."""
+        return [
+            KeptKey(
+                row["kid"],
+                KeyUse(row["use"]),
+                msgspec.json.decode(row["public_jwk"], type=dict[str, str]),
+                row["activated"],
+                row["wrapped"],
+            )
+            for row in await ask(self._pool.fetch(_KEYS))
+        ]
+
+
+def _known(row: Mapping[str, Any]) -> Known:
+    return Known(
+        head=row["head"],
+        as_of={} if row["as_of"] is None else msgspec.json.decode(row["as_of"], type=dict[str, int]),
+        application=None if row["client_id"] is None else _application(row),
+        resources=_resources(row["resources"]),
+        user=None if row["account"] is None else msgspec.json.decode(row["account"], type=User),
+        session=None if row["session"] is None else msgspec.json.decode(row["session"], type=Session),
+        grant=None if row["grant"] is None else _grant(row["grant"]),
+        denials=() if row["denials"] is None else msgspec.json.decode(row["denials"], type=tuple[Standing, ...]),
+    )
+
+
+def _application(row: Mapping[str, Any]) -> Application:
+    secrets = row["secrets"]
+    return Application(
+        client_id=row["client_id"],
+        settings=_settings(row["settings"]),
+        enabled=bool(row["enabled"]),
+        secrets=() if secrets is None else msgspec.json.decode(secrets, type=tuple[Secret, ...]),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _settings(text: str) -> ApplicationSettings:
+    return ApplicationSettings.model_validate_json(text)
+
+
+@lru_cache(maxsize=1024)
+def _resources(text: str | None) -> tuple[Resource, ...]:
+    if text is None:
+        return ()
+    return tuple(
+        Resource(resource.identifier, ResourceSettings.model_validate_json(bytes(resource.settings)))
+        for resource in msgspec.json.decode(text, type=list[_Resource])
+    )
+
+
+def _grant(text: str) -> KnownGrant:
+    place = msgspec.json.decode(text, type=_Place)
+    return KnownGrant(
+        grant=msgspec.json.decode(text, type=Grant),
+        version=place.version,
+        born=place.born,
+        position=place.position,
+        epoch=place.epoch,
+        issued_at=place.issued_at,
+    )

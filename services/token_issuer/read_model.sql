@@ -1,0 +1,119 @@
+-- What the token issuer looks things up in. Rows of its own facts are written in the append of the fact.
+
+-- Fed by the facts of each grant's stream: all that a grant's next decision needs, so that no decision needs an event
+-- that may have been archived.
+CREATE TABLE IF NOT EXISTS token_issuer.grants (
+    gid text PRIMARY KEY,
+    client_id text NOT NULL,
+    sub text NOT NULL,
+    sid text NOT NULL,
+    scopes text[] NOT NULL,
+    audiences text[] NOT NULL,
+    redirect_uri text NOT NULL,
+    redirect_uri_given boolean NOT NULL,
+    code_digest text NOT NULL,
+    code_challenge text,
+    nonce text,
+    auth_time timestamptz NOT NULL,
+    amr text[] NOT NULL,
+    roles text[] NOT NULL,
+    opened_at timestamptz NOT NULL,
+    code_expires_at timestamptz NOT NULL,
+    refresh_expires_at timestamptz,             -- null: it cannot be refreshed
+    tokens_end_at timestamptz NOT NULL,         -- by then every access token so far has expired
+    refresh_digest text,                        -- of the current refresh token
+    previous_digest text,                       -- of the one before it
+    rotated_at timestamptz,
+    jti text,                                   -- of the newest access token; null: the code is unused
+    token_scopes text[] NOT NULL,
+    token_audiences text[] NOT NULL,
+    access_token_seconds integer NOT NULL,
+    ended text,                                 -- the reason; null: it goes on
+    version integer NOT NULL,                   -- of the stream
+    born bigint NOT NULL,                       -- position of the opening
+    position bigint NOT NULL,                   -- of the event that issued the newest access token ...
+    epoch integer NOT NULL,                     -- ... its epoch ...
+    issued_at timestamptz NOT NULL              -- ... and when it was recorded
+);
+CREATE INDEX IF NOT EXISTS grants_by_user ON token_issuer.grants (sub, client_id);
+CREATE INDEX IF NOT EXISTS grants_by_client ON token_issuer.grants (client_id);
+
+-- Fed by the facts of the stream `keys-signing`.
+CREATE TABLE IF NOT EXISTS token_issuer.signing_keys (
+    kid text PRIMARY KEY,
+    algorithm text NOT NULL,
+    use text NOT NULL,
+    public_jwk jsonb NOT NULL,
+    announced bigint NOT NULL,                  -- position
+    activated bigint,                           -- position; of one use, the key activated last signs
+    withdrawn boolean NOT NULL                  -- retired or compromised
+);
+
+-- Secrets at rest: private signing keys, wrapped under the master key. Written in the append of their fact, never in a
+-- fact, left alone by rebuilds.
+CREATE TABLE IF NOT EXISTS token_issuer.vault (
+    kid text PRIMARY KEY,
+    wrapped bytea NOT NULL
+);
+
+-- Fed by the registry's facts.
+CREATE TABLE IF NOT EXISTS token_issuer.applications (
+    client_id text PRIMARY KEY,
+    settings jsonb NOT NULL,
+    scopes text[] NOT NULL,                     -- as in the settings
+    service_account text,                       -- as in the settings
+    enabled boolean NOT NULL,
+    uninstalled boolean NOT NULL,
+    position bigint NOT NULL
+);
+CREATE TABLE IF NOT EXISTS token_issuer.secrets (
+    client_id text NOT NULL,
+    secret_id text NOT NULL,
+    digest text NOT NULL,
+    expires_at timestamptz,
+    PRIMARY KEY (client_id, secret_id)
+);
+CREATE TABLE IF NOT EXISTS token_issuer.resources (
+    resource_id text PRIMARY KEY,
+    identifier text NOT NULL,
+    settings jsonb NOT NULL,
+    scopes text[] NOT NULL,                     -- their names, as in the settings
+    position bigint NOT NULL
+);
+CREATE INDEX IF NOT EXISTS resources_by_identifier ON token_issuer.resources (identifier);
+
+-- Fed by identity's facts.
+CREATE TABLE IF NOT EXISTS token_issuer.users (
+    sub text PRIMARY KEY,
+    kind text NOT NULL,
+    roles text[] NOT NULL,
+    enabled boolean NOT NULL,
+    sessions_cut_off bigint NOT NULL,           -- sessions begun at or before this position are over ...
+    kept_session text,                          -- ... but for this one
+    position bigint NOT NULL
+);
+CREATE TABLE IF NOT EXISTS token_issuer.sessions (
+    sid text PRIMARY KEY,
+    sub text NOT NULL,
+    expires_at timestamptz NOT NULL,
+    ended boolean NOT NULL,
+    position bigint NOT NULL                    -- where it began
+);
+
+-- Fed by the denials that the facts of both declare. They hold for grants as they do for tokens: a grant lives longer.
+CREATE TABLE IF NOT EXISTS token_issuer.denials (
+    kind text NOT NULL,
+    id text NOT NULL,
+    rule text NOT NULL,
+    except_id text NOT NULL,                    -- empty: without exception
+    position bigint NOT NULL,
+    PRIMARY KEY (kind, id, rule, except_id)
+);
+
+-- How far the facts of others have been taken in.
+CREATE TABLE IF NOT EXISTS token_issuer.checkpoints (
+    projection text NOT NULL,
+    source text NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (projection, source)
+);

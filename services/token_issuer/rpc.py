@@ -1,0 +1,223 @@
+"""The issuer's gRPC edge: sign-in for the identity service, tokens and grants for administrators. No rules in here."""
+# ruff: noqa: N802, ARG002  (gRPC names its methods so, and gives each a context)
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+
+from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
+from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationServicer, TokensServicer
+from services.identity.events import Role
+from services.token_issuer.authorization.begin import Proceed, Redirect, begin
+from services.token_issuer.authorization.issue import SignedIn, issue_code, refuse
+from services.token_issuer.authorization.logout import Logout, begin_logout
+from services.token_issuer.events import GrantEndReason
+from services.token_issuer.issuer import Issuer
+from services.token_issuer.revoking import ANYBODY, end_grant, revoke_by_id, revoke_token
+from services.token_issuer.views import KnownGrant
+from shared.errors import Kind, Refusal
+from shared.rpc import caller
+from shared.rpc.caller import Rule
+
+AUTHORIZATION = "stagedoor.tokens.v1.Authorization"
+TOKENS = "stagedoor.tokens.v1.Tokens"
+
+_Call = grpc.aio.ServicerContext[Any, Any]
+
+_IDENTITY = Rule(frozenset({"service/identity"}))
+_ADMINISTRATORS = Rule(frozenset({"operator"}), frozenset({Role.ADMINISTRATOR.value}))
+
+
+def _methods(service: str) -> Iterable[str]:
+    return (method.name for method in pb.DESCRIPTOR.services_by_name[service].methods)
+
+
+RULES: Mapping[str, Rule] = {
+    **{f"/{AUTHORIZATION}/{method}": _IDENTITY for method in _methods("Authorization")},
+    **{f"/{TOKENS}/{method}": _ADMINISTRATORS for method in _methods("Tokens")},
+}
+
+_PAGE = 100
+_LARGEST_PAGE = 1000
+_LONGEST_ID = 128
+
+
+class AuthorizationService(AuthorizationServicer):
+    """`stagedoor.tokens.v1.Authorization`: the identity service shows the pages, the rules are here."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+
+    async def BeginAuthorization(
+        self, request: pb.BeginAuthorizationRequest, context: _Call
+    ) -> pb.BeginAuthorizationResponse:
+        """Apply the rules to a raw authorization request."""
+        outcome = await begin(self._issuer, _pairs(request.parameters))
+        if isinstance(outcome, Proceed):
+            return pb.BeginAuthorizationResponse(proceed=_proceed(outcome))
+        if isinstance(outcome, Redirect):
+            return pb.BeginAuthorizationResponse(redirect=outcome.uri)
+        return pb.BeginAuthorizationResponse(refused=pb.Refused(error=outcome.error, description=outcome.description))
+
+    async def IssueCode(self, request: pb.IssueCodeRequest, context: _Call) -> pb.IssueCodeResponse:
+        """Open the grant."""
+        _check_ids(request.sid, request.sub)
+        if not request.HasField("auth_time") or request.minimum_position < 0:
+            raise _invalid("auth_time is missing, or the position negative")
+        person = SignedIn(
+            sid=request.sid,
+            sub=request.sub,
+            auth_time=request.auth_time.ToDatetime(UTC),
+            amr=tuple(request.amr),
+            consented=tuple(dict.fromkeys(request.consented_scopes)),
+        )
+        # It is the person who gives this, though the identity service brings the message.
+        origin = replace(caller.context(), actor=f"user:{person.sub}")
+        sent = await issue_code(self._issuer, request.sealed_request, person, request.minimum_position, origin)
+        return pb.IssueCodeResponse(redirect=sent.redirect, position=sent.position)
+
+    async def RefuseAuthorization(
+        self, request: pb.RefuseAuthorizationRequest, context: _Call
+    ) -> pb.RefuseAuthorizationResponse:
+        """Send the browser back with a no."""
+        return pb.RefuseAuthorizationResponse(redirect=refuse(self._issuer, request.sealed_request, request.error))
+
+    async def BeginLogout(self, request: pb.BeginLogoutRequest, context: _Call) -> pb.BeginLogoutResponse:
+        """Apply the rules to a raw logout request."""
+        outcome = await begin_logout(self._issuer, _pairs(request.parameters))
+        if isinstance(outcome, Logout):
+            return pb.BeginLogoutResponse(
+                logout=pb.Logout(
+                    client_id=outcome.client_id,
+                    display_name=outcome.display_name,
+                    sub=outcome.sub,
+                    sid=outcome.sid,
+                    redirect=outcome.redirect,
+                )
+            )
+        return pb.BeginLogoutResponse(refused=pb.Refused(error=outcome.error, description=outcome.description))
+
+
+class TokensService(TokensServicer):
+    """`stagedoor.tokens.v1.Tokens`, for administrators."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+
+    async def RevokeToken(self, request: pb.RevokeTokenRequest, context: _Call) -> pb.RevokeTokenResponse:
+        """Revoke one access token, or the grant of a refresh token."""
+        match request.WhichOneof("what"):
+            case "token":
+                position = await revoke_token(self._issuer, request.token, ANYBODY, caller.context())
+            case "jti":
+                _check_ids(request.jti)
+                position = await revoke_by_id(self._issuer, request.jti, caller.context())
+            case _:
+                raise _invalid("name a token, or its jti")
+        return pb.RevokeTokenResponse(position=position)
+
+    async def EndGrant(self, request: pb.EndGrantRequest, context: _Call) -> pb.EndGrantResponse:
+        """End a grant and every token of it."""
+        _check_ids(request.gid)
+        reason = GrantEndReason.ENDED_BY_ADMINISTRATOR
+        position = await end_grant(
+            self._issuer, request.gid, ANYBODY, reason, context=caller.context(), genuine=lambda _: True
+        )
+        if position is None:
+            raise Refusal(Kind.NOT_FOUND, "grant_not_found", "there is no such grant")
+        return pb.EndGrantResponse(position=position)
+
+    async def ListGrants(self, request: pb.ListGrantsRequest, context: _Call) -> pb.ListGrantsResponse:
+        """Grants, newest first."""
+        if not 0 <= request.page_size <= _LARGEST_PAGE:
+            raise _invalid(f"a page has at most {_LARGEST_PAGE} grants")
+        size = request.page_size or _PAGE
+        found = await self._issuer.questions.grants(
+            sub=_filter(request.sub),
+            client_id=_filter(request.client_id),
+            before=_position(request.page_token),
+            limit=size + 1,
+        )
+        page = found[:size]
+        return pb.ListGrantsResponse(
+            grants=[_grant(known, self._issuer.clock()) for known in page],
+            next_page_token=_page_token(page[-1].born) if len(found) > size else "",
+        )
+
+
+def _proceed(outcome: Proceed) -> pb.Proceed:
+    settings, request = outcome.application.settings, outcome.request
+    return pb.Proceed(
+        sealed_request=outcome.sealed,
+        client_id=request.client_id,
+        display_name=settings.display_name,
+        logo_uri=settings.logo_uri or "",
+        contact=settings.contact or "",
+        redirect_origin=outcome.redirect_origin,
+        scopes=[pb.RequestedScope(name=name, description=description) for name, description in outcome.scopes],
+        prompt=request.prompt,
+        max_age=request.max_age,
+        login_hint=outcome.login_hint,
+        skip_consent=outcome.skip_consent,
+        expected_sub=request.expected_sub or "",
+        ui_locales=outcome.ui_locales,
+    )
+
+
+def _grant(known: KnownGrant, now: datetime) -> pb.Grant:
+    grant = known.grant
+    last = max(grant.tokens_end_at, grant.refresh_expires_at or grant.tokens_end_at)
+    message = pb.Grant(
+        gid=grant.gid,
+        client_id=grant.client_id,
+        sub=grant.sub,
+        sid=grant.sid,
+        scopes=grant.scopes,
+        state="ended" if grant.ended is not None or now >= last else "open",
+        position=known.born,
+    )
+    message.opened_at.FromDatetime(grant.opened_at)
+    if grant.refresh_expires_at is not None:
+        message.refresh_expires_at.FromDatetime(grant.refresh_expires_at)
+    return message
+
+
+def _pairs(parameters: Iterable[pb.Parameter]) -> list[tuple[str, str]]:
+    return [(parameter.name, parameter.value) for parameter in parameters]
+
+
+def _check_ids(*ids: str) -> None:
+    for one in ids:
+        if not 1 <= len(one) <= _LONGEST_ID or not one.isprintable() or " " in one:
+            raise _invalid("an id is missing or malformed")
+
+
+def _filter(value: str) -> str | None:
+    if value:
+        _check_ids(value)
+    return value or None
+
+
+def _page_token(position: int) -> str:
+    return urlsafe_b64encode(str(position).encode()).decode()
+
+
+def _position(token: str) -> int | None:
+    if not token:
+        return None
+    try:
+        text = urlsafe_b64decode(token).decode("ascii")
+    except (Base64Error, ValueError):
+        text = ""
+    if not (text.isdigit() and len(text) <= 18):
+        raise _invalid("the page token is not one of this server")
+    return int(text)
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal(Kind.INVALID, "invalid_request", message)

@@ -1,0 +1,73 @@
+"""What the token issuer is told from outside, and what follows from it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pydantic import Field
+
+from services.token_issuer.scopes import Places
+from services.token_issuer.views import Application
+from shared.settings import ServiceSettings
+
+LONGEST_ACCESS_TOKEN = timedelta(days=1)
+"""No application's access tokens live longer."""
+
+
+class TokenIssuerSettings(ServiceSettings):
+    """Settings of this service."""
+
+    code_seconds: int = Field(default=60, ge=1, le=600)
+    """Life of an authorization code (RFC 6749 section 4.1.2: at most 10 minutes)."""
+    access_token_seconds: int = Field(default=3600, ge=60, le=24 * 3600)
+    """Life of an access token where the application says nothing else."""
+    refresh_token_seconds: int = Field(default=30 * 24 * 3600, ge=60)
+    """Absolute life of refreshing, from the opening of the grant, for confidential applications."""
+    public_refresh_token_seconds: int = Field(default=24 * 3600, ge=60)
+    """The same for public and native applications."""
+    refresh_grace_seconds: int = Field(default=10, ge=0, le=60)
+    """How long a used refresh token gets the same answer again."""
+    authorization_seconds: int = Field(default=15 * 60, ge=60, le=3600)
+    """How long a person may take from the request to the answer."""
+    issue_for_identity: bool = True
+    """Switch that refuses all that the identity service asks for, should it be stolen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings as the rules use them."""
+
+    issuer: str
+    places: Places
+    code: timedelta
+    access_token_seconds: int
+    refresh: timedelta
+    public_refresh: timedelta
+    grace: timedelta
+    authorization: timedelta
+    issue_for_identity: bool
+
+    @classmethod
+    def of(cls, settings: TokenIssuerSettings) -> "Policy":
+        """What these settings mean."""
+        return cls(
+            issuer=settings.issuer,
+            places=Places(userinfo=f"{settings.issuer}/connect/userinfo", management=f"{settings.origin}/management"),
+            code=timedelta(seconds=settings.code_seconds),
+            access_token_seconds=settings.access_token_seconds,
+            refresh=timedelta(seconds=settings.refresh_token_seconds),
+            public_refresh=timedelta(seconds=settings.public_refresh_token_seconds),
+            grace=timedelta(seconds=settings.refresh_grace_seconds),
+            authorization=timedelta(seconds=settings.authorization_seconds),
+            issue_for_identity=settings.issue_for_identity,
+        )
+
+    def access_token_life(self, application: Application) -> int:
+        """Life of an application's access tokens, in seconds."""
+        seconds = application.settings.access_token_seconds or self.access_token_seconds
+        return min(seconds, int(LONGEST_ACCESS_TOKEN.total_seconds()))
+
+    def refresh_life(self, application: Application) -> timedelta:
+        """Life of an application's refreshing, from the opening of a grant."""
+        if application.settings.refresh_token_seconds is not None:
+            return timedelta(seconds=application.settings.refresh_token_seconds)
+        return self.refresh if application.confidential else self.public_refresh

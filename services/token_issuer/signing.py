@@ -1,0 +1,140 @@
+"""Signing keys, and the JWS that they make (RFC 7515, compact form)."""
+
+import hashlib
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+
+from services.token_issuer.events import KeyUse
+from stagedoor.keys import Algorithm, PublicKey, parse_jwk
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+ALGORITHMS = {KeyUse.ACCESS_TOKEN: Algorithm.ES256, KeyUse.ID_TOKEN: Algorithm.RS256}
+"""RS256 is what every OpenID client understands (OpenID Connect Core section 15.1); ES256 is fast to sign."""
+
+_ES256 = ec.ECDSA(SHA256())
+_PKCS1 = padding.PKCS1v15()
+_SHA256 = SHA256()
+_RSA_BITS = 2048
+LONGEST = 8 * 1024
+"""Bytes of a token that is read at all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SigningKey:
+    """A key pair of the issuer."""
+
+    kid: str
+    use: KeyUse
+    public: PublicKey
+    private: PrivateKey = field(repr=False)
+
+    def sign(self, typ: str, claims: Mapping[str, Any]) -> str:
+        """A JWT of this type (RFC 7519)."""
+        header = msgspec.json.encode({"alg": self.public.algorithm.value, "typ": typ, "kid": self.kid})
+        signed = encode(header) + b"." + encode(msgspec.json.encode(claims))
+        if isinstance(self.private, rsa.RSAPrivateKey):
+            signature = self.private.sign(signed, _PKCS1, _SHA256)
+        else:
+            r, s = decode_dss_signature(self.private.sign(signed, _ES256))
+            signature = r.to_bytes(32) + s.to_bytes(32)
+        return (signed + b"." + encode(signature)).decode()
+
+    def private_der(self) -> bytes:
+        """The private half, PKCS #8; only ever to be wrapped."""
+        return self.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+def generate(use: KeyUse) -> tuple[SigningKey, dict[str, str]]:
+    """A new key pair, and its public JWK."""
+    if ALGORITHMS[use] is Algorithm.RS256:
+        return restored(use, rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS))
+    return restored(use, ec.generate_private_key(ec.SECP256R1()))
+
+
+def restored(use: KeyUse, private: PrivateKey) -> tuple[SigningKey, dict[str, str]]:
+    """The key pair of a private key, and its public JWK; the `kid` is its thumbprint (RFC 7638)."""
+    required = _required_members(private)
+    canonical = json.dumps(required, sort_keys=True, separators=(",", ":")).encode()
+    kid = encode(hashlib.sha256(canonical).digest()).decode()
+    jwk = {**required, "kid": kid, "use": "sig", "alg": ALGORITHMS[use].value}
+    public = parse_jwk(jwk)
+    if public is None:
+        raise ValueError("the private key is of another kind than its use asks for")
+    return SigningKey(kid, use, public, private), jwk
+
+
+def load(use: KeyUse, der: bytes) -> SigningKey:
+    """The key pair whose private half was kept. Raises `ValueError` for anything else."""
+    private = load_der_private_key(der, None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise ValueError("not a signing key")  # noqa: TRY004  (one kind of error for a wrong key)
+    return restored(use, private)[0]
+
+
+def read(token: str, find: Callable[[str], PublicKey | None], typ: str) -> dict[str, Any] | None:
+    """The claims of one of the issuer's own tokens of this type; None if it is not, or was changed.
+
+    Says nothing about time: whoever wants an unexpired token looks at `exp`.
+    """
+    parts = token.split(".") if len(token) <= LONGEST and token.isascii() else []
+    if len(parts) != 3:
+        return None
+    header = _json(parts[0])
+    if header is None or header.keys() != {"alg", "typ", "kid"} or header["typ"] != typ:
+        return None
+    key = find(header["kid"]) if isinstance(header["kid"], str) else None
+    signature = _decode(parts[2])
+    if key is None or signature is None or header["alg"] != key.algorithm.value:
+        return None
+    if not key.verifies(signature, f"{parts[0]}.{parts[1]}".encode()):
+        return None
+    return _json(parts[1])
+
+
+def encode(raw: bytes) -> bytes:
+    """base64url without padding (RFC 7515 section 2)."""
+    return urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def _decode(part: str) -> bytes | None:
+    """The bytes of a part in its one canonical form; None for anything else."""
+    try:
+        raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except (Base64Error, ValueError):
+        return None
+    return raw if encode(raw).decode() == part else None
+
+
+def _json(part: str) -> dict[str, Any] | None:
+    raw = _decode(part)
+    if raw is None:
+        return None
+    try:
+        value = msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _required_members(private: PrivateKey) -> dict[str, str]:
+    """The members that a thumbprint is made of (RFC 7638 section 3.2)."""
+    if isinstance(private, rsa.RSAPrivateKey):
+        numbers = private.public_key().public_numbers()
+        return {"e": _number(numbers.e), "kty": "RSA", "n": _number(numbers.n)}
+    point = private.public_key().public_numbers()
+    return {"crv": "P-256", "kty": "EC", "x": _number(point.x, 32), "y": _number(point.y, 32)}
+
+
+def _number(value: int, length: int | None = None) -> str:
+    return encode(value.to_bytes(length or (value.bit_length() + 7) // 8)).decode()
