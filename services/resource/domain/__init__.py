@@ -1,0 +1,1 @@
+"""What the resource service decides: pure, and the only place where its rules stand."""
