@@ -1,0 +1,118 @@
+"""`stagedoor tokens`: may this token do this, take it back, and which grants there are."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
+from services.cli import output, passwords
+from services.cli.connection import Connection
+from services.cli.output import Json
+from services.cli.profile import default_path
+from shared.errors import Kind, Refusal
+from stagedoor.validation.v1 import validation_pb2 as validation
+
+app = typer.Typer(help="Access tokens and grants.", no_args_is_help=True)
+
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", help="Read it from the first line of this file; - is standard input.", allow_dash=True
+    ),
+]
+
+
+@app.command()
+def validate(
+    *,
+    token_file: TokenFile = None,
+    audience: Annotated[str | None, typer.Option(help="Whose token it should be; default: the API.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="Needed; repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask whether a token is accepted now. It is asked for, or read from standard input; a denied one is status 1."""
+    token = passwords.read(token_file, "Token")
+
+    async def work() -> None:
+        async with Connection(default_path()) as services:
+            request = validation.ValidateRequest(
+                token=token,
+                audience=audience or f"{services.profile.origin}/api",
+                scopes=[word for text in scope or () for word in text.split()],
+                with_claims=True,
+            )
+            verdict = await services.ask(services.validation.Validate, request, as_person=False)
+        claims = json.loads(verdict.claims) if verdict.claims else None
+        if as_json:
+            output.document({**output.plain(verdict), "claims": claims})
+        elif verdict.allowed:
+            output.facts({"allowed": True, **(claims or {}), "as of position": verdict.position})
+        if not verdict.allowed:
+            raise Refusal(Kind.FORBIDDEN, verdict.reason, f"the token is denied, as of position {verdict.position}")
+
+    output.run(work())
+
+
+@app.command()
+def revoke(
+    *,
+    token_file: TokenFile = None,
+    jti: Annotated[str | None, typer.Option(help="The id of an access token, instead of the token.")] = None,
+    grant: Annotated[str | None, typer.Option(help="The id of a grant, to end it with every token of it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take back a token or a grant, everywhere, at once."""
+    if sum(given is not None for given in (token_file, jti, grant)) > 1:
+        raise typer.BadParameter("give one of --token-file, --jti and --grant")
+    token = passwords.read(token_file, "Token") if jti is None and grant is None else ""
+
+    async def work() -> None:
+        async with Connection(default_path()) as services:
+            if grant is not None:
+                answer = await services.ask(services.tokens.EndGrant, pb.EndGrantRequest(gid=grant))
+            else:
+                request = pb.RevokeTokenRequest(token=token) if jti is None else pb.RevokeTokenRequest(jti=jti)
+                answer = await services.ask(services.tokens.RevokeToken, request)
+            if not answer.position:
+                # To a client the answer would be silence (RFC 7009 section 2.2); a person wants to know.
+                raise Refusal(Kind.NOT_FOUND, "token_not_found", "there is no such token to take back")
+        if as_json:
+            output.document({"position": answer.position})
+        else:
+            print(f"revoked (position {answer.position})")
+
+    output.run(work())
+
+
+@app.command("list")
+def list_(
+    *,
+    sub: Annotated[str | None, typer.Option(help="Only those of this user, by sub.")] = None,
+    client: Annotated[str | None, typer.Option(help="Only those of this application.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the grants: what users allowed applications."""
+
+    async def work() -> None:
+        found: list[pb.Grant] = []
+        request = pb.ListGrantsRequest(sub=sub or "", client_id=client or "", page_size=1000)
+        async with Connection(default_path()) as services:
+            while True:
+                page = await services.ask(services.tokens.ListGrants, request)
+                found += page.grants
+                if not page.next_page_token:
+                    break
+                request.page_token = page.next_page_token
+        if as_json:
+            output.document([output.plain(one) for one in found])
+        else:
+            output.rows(("gid", "client_id", "sub", "scopes", "state", "opened"), [_row(one) for one in found])
+
+    output.run(work())
+
+
+def _row(grant: Any) -> tuple[object, ...]:
+    scopes = " ".join(grant.scopes)
+    return grant.gid, grant.client_id, grant.sub, scopes, grant.state, output.when(grant.opened_at)

@@ -1,0 +1,182 @@
+"""The command against the whole system: signing in, and what the other services do for it."""
+
+import asyncio
+import json
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.services import python_environment
+from infra.local.sign_in import Visitor
+from infra.local.system import System
+from services.cli import profile
+from shared.ids import new_id
+
+AUDITOR = ("auditor", "under-pressure-1981")
+
+
+@dataclass
+class Command:
+    """The command with a profile."""
+
+    system: System
+    profile: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **python_environment(),
+            "STAGEDOOR_HOME": str(self.system.home.path),
+            "STAGEDOOR_PORT_BASE": str(self.system.ports.base),
+            "STAGEDOOR_PROFILE": str(self.profile),
+            "BROWSER": "",
+            "DISPLAY": "",
+            "WAYLAND_DISPLAY": "",
+        }
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.cli.main", *arguments),
+            env=self.environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def __call__(self, *arguments: str, given: str = "") -> tuple[int | None, str, str]:
+        """Status, output, and what it says beside it."""
+        process = await self.start(*arguments)
+        async with asyncio.timeout(60):
+            out, err = await process.communicate(given.encode())
+        return process.returncode, out.decode(), err.decode()
+
+    async def json(self, *arguments: str, given: str = "") -> Any:
+        """The one document that it prints."""
+        status, out, err = await self(*arguments, "--json", given=given)
+        assert status == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def brian(system: System) -> Command:
+    """With the profile that the system left for Brian."""
+    return Command(system, system.home.path / "profile.toml")
+
+
+@pytest.fixture
+def newcomer(system: System, tmp_path: Path) -> Command:
+    """Without a profile."""
+    return Command(system, tmp_path / "profile.toml")
+
+
+async def _login(newcomer: Command, name: str, password: str) -> tuple[int | None, str]:
+    """`stagedoor login`, with a browser that has no window; what it prints."""
+    process = await newcomer.start("login", "--json")
+    assert process.stderr is not None
+    async with asyncio.timeout(60), Visitor(name, password) as person:
+        address = ""
+        while "/connect/authorize?" not in address:
+            line = await process.stderr.readline()
+            assert line, "it ended without showing an address"
+            address = line.decode().strip()
+        page = await person.browser.get(await person.go(address))
+        assert page.status_code == 200
+        out, _ = await process.communicate()
+    return process.returncode, out.decode()
+
+
+async def test_signing_in_with_the_browser(newcomer: Command) -> None:
+    status, out = await _login(newcomer, *AUDITOR)
+    assert status == 0
+    assert json.loads(out)["issuer"] == newcomer.system.ports.issuer
+    assert stat.S_IMODE(newcomer.profile.stat().st_mode) == 0o600
+    assert profile.read(newcomer.profile).refresh_token
+
+    status, out, _ = await newcomer("audit", "replay", "--limit", "3", "--json")
+    assert status == 0
+    assert [json.loads(line)["position"] for line in out.splitlines()] == [1, 2, 3]
+    status, out, err = await newcomer("apps", "disable", "com.backstagehub/app")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+
+
+async def test_a_token_that_ends_is_refreshed_on_the_way(newcomer: Command) -> None:
+    await _login(newcomer, *AUDITOR)
+    before = profile.read(newcomer.profile)
+    profile.write(newcomer.profile, before.model_copy(update={"expires_at": 0}))
+    ended = await asyncio.gather(*(newcomer("audit", "replay", "--limit", "1") for _ in range(2)))
+    assert [status for status, _, _ in ended] == [0, 0]
+    after = profile.read(newcomer.profile)
+    assert after.refresh_token != before.refresh_token
+    assert (await newcomer("audit", "replay", "--limit", "1"))[0] == 0
+
+
+async def test_the_life_of_a_user(brian: Command) -> None:
+    name = f"john-{new_id()[:6].lower().strip('-_')}x"
+    added = await brian.json("users", "add", name, "--given-name", "John", given="deacon-bass-1951\n")
+    assert added["position"] > 0
+    shown = await brian.json("users", "show", name)
+    assert (shown["sub"], shown["given_name"], shown["roles"]) == (added["sub"], "John", [])
+    assert await brian.json("users", "show", "--sub", added["sub"]) == shown
+    changed = await brian.json("users", "change", name, "--role", "auditor", "--family-name", "Deacon")
+    assert (changed["roles"], changed["family_name"], changed["given_name"]) == (["auditor"], "Deacon", "John")
+    await brian.json("users", "disable", name, "--reason", "on leave")
+    assert (await brian.json("users", "show", name))["enabled"] is False
+    await brian.json("users", "enable", name)
+    await brian.json("users", "set-password", name, given="another-one-bites-1980\n")
+    assert name in [one["user_name"] for one in await brian.json("users", "list")]
+
+
+async def test_tokens_are_listed_and_taken_back(brian: Command, newcomer: Command) -> None:
+    await _login(newcomer, *AUDITOR)
+    listed = await brian.json("tokens", "list", "--client", "com.stagedoor/cli")
+    assert {one["state"] for one in listed} >= {"open"}
+    kept = profile.read(newcomer.profile)
+    revoked = await brian.json("tokens", "revoke", given=f"{kept.refresh_token}\n")
+    assert revoked["position"] > 0
+    status, _, err = await newcomer("audit", "replay", "--limit", "1")
+    assert status == 1
+    assert "stagedoor login" in err
+
+
+async def test_what_is_no_token_cannot_be_taken_back(brian: Command) -> None:
+    status, out, err = await brian("tokens", "revoke", given="rubbish\n")
+    assert (status, out) == (1, "")
+    assert "no such token" in err
+
+
+async def test_verdicts(brian: Command) -> None:
+    token = profile.read(brian.profile).access_token
+    management = f"{brian.system.ports.origin}/management"
+    verdict = await brian.json("tokens", "validate", "--audience", management, "--scope", "sec", given=f"{token}\n")
+    assert verdict["allowed"] is True
+    assert verdict["claims"]["client_id"] == "com.stagedoor/cli"
+    status, out, err = await brian("tokens", "validate", "--audience", management, "--json", given="garbage\n")
+    assert (status, json.loads(out)["allowed"]) == (1, False)
+    assert "malformed" in err
+
+
+async def test_the_log_is_followed_live(brian: Command) -> None:
+    process = await brian.start("audit", "tail", "--last", "0", "--type", "registry.ApplicationDisabled", "--json")
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            seen = asyncio.create_task(process.stdout.readline())
+            while not seen.done():
+                await brian.json("apps", "disable", "com.merchsync/service")
+                await brian.json("apps", "enable", "com.merchsync/service")
+                await asyncio.wait([seen], timeout=0.2)
+        assert json.loads(await seen)["data"]["client_id"] == "com.merchsync/service"
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def test_bootstrap_is_over(newcomer: Command) -> None:
+    secret = (newcomer.system.home.path / "secrets" / "deploy").read_text().strip()
+    status, out, err = await newcomer("bootstrap", "mallory", given=f"{secret}\nsome-password-1234\n")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert secret not in err

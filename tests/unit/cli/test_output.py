@@ -1,0 +1,59 @@
+"""What is printed: the whole message for programs, nothing dangerous for terminals."""
+
+import json
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from protos.stagedoor.registry.v1 import registry_pb2 as pb
+from services.cli import output
+from shared.errors import Kind, Refusal
+
+
+def test_a_message_in_json_has_every_field() -> None:
+    at = Timestamp(seconds=521_582_400, nanos=5_000_000)
+    message = pb.Application(
+        client_id="com.example/app", position=1 << 60, secrets=[pb.Secret(secret_id="s", added_at=at)]
+    )
+    found = json.loads(json.dumps(output.plain(message)))
+    assert set(found) == {field.name for field in message.DESCRIPTOR.fields}
+    assert found["position"] == 1 << 60
+    assert found["enabled"] is False
+    assert found["settings"] is None
+    assert found["secrets"] == [{"secret_id": "s", "added_at": "1986-07-12T20:00:00.005Z", "expires_at": None}]
+
+
+def test_an_optional_value_that_is_not_there_is_null() -> None:
+    assert output.plain(pb.ApplicationSettings())["require_pkce"] is None
+    assert output.plain(pb.ApplicationSettings(require_pkce=False))["require_pkce"] is False
+
+
+def test_terminals_are_told_nothing_but_text() -> None:
+    assert output.cell("a\x1b[31mb\u202ec").plain == "a[31mbc"
+    assert output.cell(["a", "b"]).plain == "a\nb"
+    assert output.cell("[bold]x[/bold]").plain == "[bold]x[/bold]"
+    assert [output.cell(value).plain for value in (True, False, None)] == ["yes", "no", ""]
+
+
+def _failing(failure: BaseException) -> Coroutine[Any, Any, None]:
+    async def work() -> None:
+        raise failure
+
+    return work()
+
+
+def test_a_refusal_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        output.run(_failing(Refusal(Kind.NOT_FOUND, "application_not_found", "there is no such application")))
+    assert ended.value.exit_code == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "stagedoor: there is no such application (application_not_found)\n"
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_refusal() -> None:
+    with pytest.raises(ZeroDivisionError):
+        output.run(_failing(ZeroDivisionError()))
