@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check story protos format clean
+.PHONY: help run test check story bench protos format clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -19,7 +19,7 @@ run: $(READY) ## start everything with the demo data and BackstageHub, until Ctr
 	@exec $(BIN)/stagedoor up
 
 test: $(READY) ## run every test that this machine can run
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated code: under a minute
 	$(BIN)/ruff format --check .
@@ -27,12 +27,17 @@ check: $(READY) ## format, lint, types, architecture, generated code: under a mi
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m infra.protos --check
+	$(BIN)/python -m infra.event_docs --check
 
 story: $(READY) ## play the whole story against a system of its own, and check every step
 	@$(BIN)/python -m tests.story
 
-protos: $(READY) ## generate the code of the protos again
+bench: $(READY) ## measure what it costs, beside what it is compared with: about ten minutes
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+protos: $(READY) ## generate the code of the protos again, and what the docs say of events
 	$(BIN)/python -m infra.protos
+	$(BIN)/python -m infra.event_docs
 
 format: $(READY) ## format the code, and mend what ruff can mend
 	$(BIN)/ruff format .

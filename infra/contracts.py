@@ -4,6 +4,8 @@ Both read the graph of imports, so a rule holds for a file that nobody has writt
 """
 
 import sys
+from collections.abc import Iterable
+from typing import cast
 
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
@@ -69,7 +71,8 @@ class PureContract(_Listing):
 
     def wrong(self, graph: ImportGraph) -> list[str]:
         """Imports of a room that are not allowed."""
-        found = []
+        found: list[str] = []
+        allowed = frozenset(cast("Iterable[str]", self.allowed))
         for module in graph.modules:
             place = _service(module, str(self.package))
             if place is None or place[1][:1] != [str(self.room)]:
@@ -79,7 +82,7 @@ class PureContract(_Listing):
             for imported in graph.find_modules_directly_imported_by(module):
                 pure = imported in sys.stdlib_module_names and imported not in _IMPURE
                 ours = any(imported == name or imported.startswith(f"{name}.") for name in own)
-                if not (pure or ours or imported in self.allowed):
+                if not (pure or ours or imported in allowed):
                     found.append(f"{module} imports {imported}")
         return found
 
@@ -92,7 +95,8 @@ class RoomsContract(_Listing):
 
     def wrong(self, graph: ImportGraph) -> list[str]:
         """Imports that enter a closed room of another service, or a main."""
-        found = []
+        found: list[str] = []
+        open_rooms = frozenset(cast("Iterable[str]", self.open))
         for module in graph.modules:
             here = _service(module, str(self.package))
             for imported in graph.find_modules_directly_imported_by(module):
@@ -101,7 +105,7 @@ class RoomsContract(_Listing):
                     continue
                 name, path = there
                 into_main = path == ["main"]
-                across = here is not None and here[0] != name and not (path and path[0] in self.open)
+                across = here is not None and here[0] != name and not (path and path[0] in open_rooms)
                 if into_main or across:
                     found.append(f"{module} imports {imported}")
         return found

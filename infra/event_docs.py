@@ -1,4 +1,4 @@
-"""Writes what the event classes declare into `docs/`: the list of events, and the table of what each one denies.
+"""Writes what the event classes declare into `docs/`: the list of events, what goes over NATS, and what denies what.
 
 `python -m infra.event_docs` writes, `--check` only compares (part of `make check`).
 """
@@ -11,6 +11,7 @@ import services.identity.events
 import services.registry.events
 import services.resource.events
 import services.token_issuer.events
+from infra import asyncapi
 from shared.log.event import Catalogue, Event
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -69,7 +70,11 @@ def _with_table(page: str) -> str:
 def main() -> int:
     """Write the pages, or with `--check` say which one is out of date."""
     security = DOCS / "security.md"
-    pages = {DOCS / "events.md": events_page(), security: _with_table(security.read_text())}
+    pages = {
+        DOCS / "events.md": events_page(),
+        DOCS / "asyncapi.json": asyncapi.document(CATALOGUE),
+        security: _with_table(security.read_text()),
+    }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
         for path in stale:

@@ -1,0 +1,35 @@
+"""The front door of the local system: Caddy with `infra/caddy/Caddyfile`."""
+
+import os
+import sysconfig
+from pathlib import Path
+
+from infra.local.home import Home
+from infra.local.ports import LOOPBACK, Ports
+from infra.local.process import Process
+
+_CONFIGURATION = Path(__file__).resolve().parent.parent / "caddy" / "Caddyfile"
+
+
+def program(name: str) -> str:
+    """A program that came as a wheel into this environment."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def process(home: Home, ports: Ports) -> Process:
+    """Caddy, not yet started. It keeps nothing but its log."""
+    folder = home.path / "caddy"
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "XDG_DATA_HOME": str(folder),
+        "STAGEDOOR_DOOR": str(ports.door),
+        "STAGEDOOR_READINESS": f"{LOOPBACK}:{ports.readiness}",
+        **{
+            f"STAGEDOOR_{service.upper()}": f"{LOOPBACK}:{ports.http(service)}"
+            for service in ("identity", "token_issuer", "resource")
+        },
+    }
+    command = [program("caddy"), "run", "--config", str(_CONFIGURATION), "--adapter", "caddyfile"]
+    return Process("caddy", command, environment, home.log("caddy"))

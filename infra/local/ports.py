@@ -1,0 +1,97 @@
+"""Which part of the local system listens where. Everything is on the loopback address."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LOOPBACK = "127.0.0.1"
+DEFAULT_BASE = 8400
+SERVICES = ("registry", "identity", "token_issuer", "resource", "ledger")
+"""In the order of their ports: HTTP on base + 1 to base + 5, gRPC a thousand higher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All ports of one system; another base moves them all, so that several systems run side by side."""
+
+    base: int = DEFAULT_BASE
+
+    @property
+    def door(self) -> int:
+        """The front door, the only public one."""
+        return self.base
+
+    @property
+    def readiness(self) -> int:
+        """Where the door asks whether all services are ready."""
+        return self.base + 6
+
+    @property
+    def nats(self) -> int:
+        """NATS clients."""
+        return self.base + 22
+
+    @property
+    def backstagehub(self) -> int:
+        """BackstageHub, the demo application."""
+        return self.base + 80
+
+    @property
+    def spa(self) -> int:
+        """Where the demo's browser application would be."""
+        return self.base + 81
+
+    @property
+    def setlist(self) -> int:
+        """Where the demo's other application would be."""
+        return self.base + 82
+
+    def http(self, service: str) -> int:
+        """A service's internal HTTP."""
+        return self.base + 1 + SERVICES.index(service)
+
+    def grpc(self, service: str) -> int:
+        """A service's gRPC."""
+        return self.base + 1001 + SERVICES.index(service)
+
+    @property
+    def origin(self) -> str:
+        """The public origin."""
+        return f"http://{LOOPBACK}:{self.door}"
+
+    @property
+    def issuer(self) -> str:
+        """The issuer identifier."""
+        return f"{self.origin}/id"
+
+    def grpc_address(self, service: str) -> str:
+        """Host and port of a service's gRPC."""
+        return f"{LOOPBACK}:{self.grpc(service)}"
+
+    def listening(self) -> Iterator[tuple[str, int]]:
+        """Every port that the system itself listens on, with what it is for."""
+        yield "the front door", self.door
+        yield "readiness", self.readiness
+        yield "NATS", self.nats
+        yield "BackstageHub", self.backstagehub
+        for service in SERVICES:
+            yield f"{service}, HTTP", self.http(service)
+            yield f"{service}, gRPC", self.grpc(service)
+
+    def taken(self) -> tuple[str, int] | None:
+        """The first port that somebody else listens on, or None."""
+        for what, port in self.listening():
+            if not _free(port):
+                return what, port
+        return None
+
+
+def _free(port: int) -> bool:
+    """Whether a server can listen on this port (connections of an earlier one may still be closing)."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,73 @@
+"""The five services as processes, and what each of them is told."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.local.certificates import Authority
+from infra.local.home import Home
+from infra.local.nats import password_file
+from infra.local.ports import LOOPBACK, SERVICES, Ports
+from infra.local.process import Process
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_IMPORTED = (ROOT, ROOT / "sdk", ROOT / "sdk" / "examples")
+
+
+def python_environment() -> dict[str, str]:
+    """The environment of a Python program of ours: the caller's, and where our packages are."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(map(str, _IMPORTED)),
+        "PYTHONUNBUFFERED": "1",
+        "GRPC_VERBOSITY": "NONE",
+    }
+
+
+def database_password(home: Home, service: str) -> Path:
+    """The file with the password of a service's login, made at the first call."""
+    return home.secret(f"{service}.database")
+
+
+def deploy_secret(home: Home) -> Path:
+    """The file with the one-time secret that makes the first administrator."""
+    return home.secret("deploy")
+
+
+def _settings(home: Home, ports: Ports, service: str, dsn: str) -> dict[str, str]:
+    """What a service is told (`shared.settings.ServiceSettings`); secrets only as files."""
+    authority = Authority(home.certificates)
+    shown = authority.service(service)
+    return {
+        "STAGEDOOR_ORIGIN": ports.origin,
+        "STAGEDOOR_ISSUER": ports.issuer,
+        "STAGEDOOR_DEMO": "true",
+        "STAGEDOOR_HTTP_BIND": f"{LOOPBACK}:{ports.http(service)}",
+        "STAGEDOOR_GRPC_BIND": ports.grpc_address(service),
+        "STAGEDOOR_DATABASE": dsn,
+        "STAGEDOOR_DATABASE_PASSWORD_FILE": str(database_password(home, service)),
+        "STAGEDOOR_NATS_URL": f"nats://{LOOPBACK}:{ports.nats}",
+        "STAGEDOOR_NATS_USER": service,
+        "STAGEDOOR_NATS_PASSWORD_FILE": str(password_file(home, service)),
+        "STAGEDOOR_TLS_CA_FILE": str(authority.certificate),
+        "STAGEDOOR_TLS_CERTIFICATE_FILE": str(shown.certificate),
+        "STAGEDOOR_TLS_KEY_FILE": str(shown.key),
+        "STAGEDOOR_MASTER_KEY_FILE": str(home.master_key(service)),
+        **{f"STAGEDOOR_{peer.upper()}_ADDRESS": ports.grpc_address(peer) for peer in SERVICES},
+        **({"STAGEDOOR_DEPLOY_SECRET_FILE": str(deploy_secret(home))} if service == "identity" else {}),
+    }
+
+
+def process(home: Home, ports: Ports, service: str, dsn: str, more: Mapping[str, str]) -> Process:
+    """A service, not yet started; `more` are settings that this system has otherwise than usual."""
+    environment = {**python_environment(), **_settings(home, ports, service, dsn), **more}
+    return Process(service, [sys.executable, "-P", "-m", f"services.{service}.main"], environment, home.log(service))
+
+
+def readiness(home: Home, ports: Ports) -> Process:
+    """The answer to the door's `/readyz`."""
+    command = [sys.executable, "-P", "-m", "infra.local.readiness", str(ports.readiness)]
+    command += [f"{service}={ports.http(service)}" for service in SERVICES]
+    return Process("readiness", command, python_environment(), home.log("readiness"))

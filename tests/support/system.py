@@ -1,0 +1,37 @@
+"""The running system that tests share, and systems of a test's own."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from infra.local.system import System
+from tests.support.ports import free_ports
+
+
+def new_folder() -> Path:
+    """A folder for a system. Not below pytest's, which another user (PostgreSQL's, under root) cannot enter."""
+    return Path(tempfile.mkdtemp(prefix="stagedoor-"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system() -> AsyncIterator[System]:
+    """One system for the whole run, with the demo data. Tests that stop parts of it start them again."""
+    folder = new_folder()
+    try:
+        async with System(folder, ports=free_ports(), durable=False) as running:
+            yield running
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for a system of the test's own."""
+    path = new_folder()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
