@@ -35,9 +35,7 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
         (Denial(DenialKind.SUBJECT_CLIENT, subject_client_id("s", _CLIENT), CUT_OFF),),
     ),
     (
-        identity.SessionEnded(
-            sub="s", sid="i", reason=identity.SessionEndReason.SIGNED_OUT, tokens_end_at=_MOMENT
-        ),
+        identity.SessionEnded(sub="s", sid="i", reason=identity.SessionEndReason.SIGNED_OUT, tokens_end_at=_MOMENT),
         (Denial(DenialKind.SESSION, "i", STANDING, until=_MOMENT),),
     ),
     (
