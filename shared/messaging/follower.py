@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from shared.errors import Unavailable
 from shared.handle import Project
@@ -15,7 +16,7 @@ from shared.messaging.message import Incoming
 from shared.messaging.session import obey_cancellation
 from shared.messaging.subscription import FAILURES, listen
 from shared.messaging.view import ProjectionStopped, View
-from shared.telemetry import logger
+from shared.telemetry import course_of, logger
 
 _log = logger(__name__)
 
@@ -111,20 +112,18 @@ class Follower:
     async def _look(self) -> None:
         try:
             head = await self._log.head()
+            self._head = head.position
+            for view in self._views.values():
+                with suppress(ProjectionStopped):  # said once by the view; tried again at the next look
+                    await view.advance(head.position)
         except LogUnavailable:
             self._log_is(reached=False)
-            return
-        self._head = head.position
-        for view in self._views.values():
-            try:
-                await view.advance(head.position)
-            except LogUnavailable:
-                self._log_is(reached=False)
-                return
-            except ProjectionStopped:
-                continue  # said once by the view; tried again at the next look
-        self._looked_at = time.monotonic()
-        self._log_is(reached=True)
+        except Exception as failure:  # noqa: BLE001  (a view that is late is safe, one that has ended is not)
+            _log.error("look_failed", projection=self._projection, course=course_of(failure), why=repr(type(failure)))
+            self._log_is(reached=False)
+        else:
+            self._looked_at = time.monotonic()
+            self._log_is(reached=True)
 
     async def _subscribe(self, nats: NatsAccess) -> None:
         shortest, longest = _RETRY_SECONDS
