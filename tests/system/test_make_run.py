@@ -243,6 +243,7 @@ async def test_only_one_runs_in_a_folder(started: list[Running], folder: Path) -
 async def test_a_port_that_is_taken_is_one_line(started: list[Running], folder: Path) -> None:
     ports = free_ports()
     with socket.socket() as somebody:
+        somebody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         somebody.bind((LOOPBACK, ports.nats))
         somebody.listen()
         run = await up(started, folder, ports)
