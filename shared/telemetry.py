@@ -4,6 +4,7 @@ Two nets hold secrets back: the value of every field whose name sounds like one,
 looks like one. They are nets, not licences: whoever logs leaves secrets out in the first place.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TextIO, cast
 
@@ -117,6 +119,7 @@ def configure_logging(service: str, level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, _render],
         )
     )
+    _requests.begin(service, enabled=number <= _LEVELS["info"])
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
@@ -126,6 +129,60 @@ def configure_logging(service: str, level: str) -> None:
 def logger(name: str) -> FilteringBoundLogger:
     """The logger of a module."""
     return cast("FilteringBoundLogger", structlog.get_logger(module=name))
+
+
+def log_request(module: str, method: str, path: str, status: int, seconds: float) -> None:
+    """The access log's line about a request: what `info("request", …)` would write, at a tenth of the cost.
+
+    A service that answers thousands of requests a second writes as many of these. So the line is put together at
+    once, and lines of the same turn of the event loop are written together.
+    """
+    _requests.log(module, method, path, status, seconds)
+
+
+class _Requests:
+    """The access log of this process; silent until logging is configured."""
+
+    def __init__(self) -> None:
+        self._service = ""
+        self._enabled = False
+        self._lines: list[str] = []
+
+    def begin(self, service: str, *, enabled: bool) -> None:
+        self._service = service
+        self._enabled = enabled
+
+    def log(self, module: str, method: str, path: str, status: int, seconds: float) -> None:
+        if not self._enabled:
+            return
+        line = {
+            "module": module,
+            "method": method,
+            "path": scrub(path),
+            "status": status,
+            "milliseconds": round(seconds * 1000, 2),
+            "event": "request",
+            "level": "info",
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "service": self._service,
+        }
+        if current := correlation.get():
+            line["correlation_id"] = current
+        self._lines.append(_render(None, "", line))
+        if len(self._lines) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self._write)
+        except RuntimeError:
+            self._write()
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.flush()
+
+
+_requests = _Requests()
 
 
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -13,8 +13,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import Refusal, Unavailable
+from shared.http.endpoint import ROUTE
 from shared.http.errors import invalid_request, json_error, server_error
-from shared.telemetry import accept_correlation, correlation, course_of, logger
+from shared.http.headers import secured
+from shared.telemetry import accept_correlation, correlation, course_of, log_request, logger
 
 _log = logger(__name__)
 _answered = Counter("stagedoor_http_requests_total", "HTTP requests answered", ["method", "route", "status"])
@@ -31,7 +33,7 @@ GONE: Final = 499
 
 
 class Edge:
-    """ASGI middleware: correlation, strictness about the target, a bound on work, access log, metrics, failures."""
+    """ASGI middleware: correlation, strictness about the target, a bound on work, headers, access log, metrics, failures."""
 
     def __init__(self, app: ASGIApp, limit_concurrency: int) -> None:
         self._app = app
@@ -93,11 +95,11 @@ class _Answer:
         self.status = GONE
 
     async def send(self, message: Message) -> None:
-        """Pass it on, with the correlation id."""
+        """Pass it on, with the correlation id and the headers that belong to every answer."""
         if message["type"] == "http.response.start":
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"correlation-id"]
             headers.append((b"correlation-id", self._correlation))
-            await self._send({**message, "headers": headers})
+            await self._send({**message, "headers": secured(headers)})
             self.started = True
             self.status = message["status"]
         else:
@@ -126,8 +128,10 @@ def _check_target(scope: Scope) -> None:
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
-    matched = scope.get("route")
-    route = scope.get("root_path", "") + matched.path if isinstance(matched, Route) else "unknown"
+    route = scope.get(ROUTE)
+    if route is None:
+        matched = scope.get("route")
+        route = scope.get("root_path", "") + matched.path if isinstance(matched, Route) else "unknown"
     _count_of(method, route, status).inc()
     _time_of(method, route).observe(seconds)
-    _log.info("request", method=method, path=scope["path"][:200], status=status, milliseconds=round(seconds * 1000, 2))
+    log_request(__name__, method, scope["path"][:200], status, seconds)

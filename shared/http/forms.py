@@ -5,7 +5,7 @@ nothing is repaired: no broken escape, no other character set, no parameter twic
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -20,6 +20,7 @@ MOST_PARAMETERS: Final = 100
 REPEATABLE: Final = frozenset({"resource", "audience"})
 """RFC 8707 section 2, RFC 8693 section 2.1."""
 
+_USUAL = "application/x-www-form-urlencoded"
 _FORM = re.compile(r'application/x-www-form-urlencoded(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -69,17 +70,32 @@ async def read_form(request: Request, *, limit: int = FORM_BYTES) -> list[tuple[
     Raises `Refusal`: 415 for another media type or character set, 413 past `limit` bytes, 400 (invalid_request) for
     anything malformed.
     """
-    types = request.headers.getlist("content-type")
-    if len(types) != 1 or not _FORM.fullmatch(types[0].strip(" \t")):
-        raise unsupported_media_type("the body has to be application/x-www-form-urlencoded, in UTF-8")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise unsupported_media_type("the body must not be compressed")
+    types, encodings = request.headers.getlist("content-type"), request.headers.getlist("content-encoding")
+    _require_form(types, encodings)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
             raise too_large(limit)
     return parse_pairs(bytes(body), "body")
+
+
+def form_of(types: Sequence[str], encodings: Sequence[str], body: bytes) -> list[tuple[str, str]]:
+    """The pairs of a form that is there as a whole; `types` and `encodings` are what its headers say of it.
+
+    Raises `Refusal` as `read_form` does.
+    """
+    _require_form(types, encodings)
+    if len(body) > FORM_BYTES:
+        raise too_large(FORM_BYTES)
+    return parse_pairs(body, "body")
+
+
+def _require_form(types: Sequence[str], encodings: Sequence[str]) -> None:
+    if len(types) != 1 or not (types[0] == _USUAL or _FORM.fullmatch(types[0].strip(" \t"))):
+        raise unsupported_media_type("the body has to be application/x-www-form-urlencoded, in UTF-8")
+    if any(encoding.lower() != "identity" for encoding in encodings):
+        raise unsupported_media_type("the body must not be compressed")
 
 
 def read_query(request: Request) -> list[tuple[str, str]]:

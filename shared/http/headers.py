@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 CONTENT_SECURITY_POLICY: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 """For answers that are no pages; pages set their own."""
 
@@ -25,28 +23,11 @@ class UnsafeHeader(Exception):  # noqa: N818  (it is the header that is unsafe)
     """An answer's header holds a character that would begin another header (RFC 9110 section 5.5)."""
 
 
-class SecurityHeaders:
-    """ASGI middleware. An answer may set a stricter or laxer value of its own for all but `nosniff`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def careful(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = secured(message.get("headers", ()))
-            await send(message)
-
-        await self._app(scope, receive, careful)
-
-
 def secured(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers with those that belong to every answer; raises `UnsafeHeader`."""
+    """The headers with those that belong to every answer; raises `UnsafeHeader`.
+
+    An answer may set a stricter or laxer value of its own for all of them.
+    """
     headers = list(given)
     if _FORBIDDEN.search(b" ".join([value for _, value in headers])):
         raise UnsafeHeader("a header of the answer holds a forbidden character")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.errors import Refusal
-from shared.http.headers import SecurityHeaders
+from shared.http.headers import secured
 from shared.telemetry import course_of, logger
 
 _log = logger(__name__)
@@ -68,7 +68,8 @@ class Operations:
             case _:
                 await self._app(scope, receive, send)
                 return
-        await SecurityHeaders(response)(scope, receive, send)
+        response.raw_headers = secured(response.raw_headers)
+        await response(scope, receive, send)
 
     async def _readiness(self) -> Response:
         if self.draining:

@@ -18,8 +18,8 @@ from shared.errors import Refusal
 from shared.http.binding import listen, refuse_exposed_demo
 from shared.http.body import BodyLimit
 from shared.http.edge import Edge
+from shared.http.endpoint import Application, Endpoints
 from shared.http.errors import install
-from shared.http.headers import SecurityHeaders
 from shared.http.operations import Check, Operations, Readiness, Ready
 from shared.http.protocol import protocol_class
 from shared.rpc.server import RpcServer
@@ -38,7 +38,8 @@ def layers(app: ASGIApp, ready: Ready, limit_concurrency: int) -> Operations:
     """The application with everything around it that every service has."""
     if isinstance(app, Starlette):
         install(app)
-    return Operations(SecurityHeaders(Edge(BodyLimit(app), limit_concurrency)), ready)
+    inner = Endpoints(app) if isinstance(app, Application) else app
+    return Operations(Edge(BodyLimit(inner), limit_concurrency), ready)
 
 
 async def serve(
