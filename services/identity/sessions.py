@@ -1,8 +1,10 @@
 """Sessions: signing in, proving it again, finding the session of a cookie, ending it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from services.identity.domain.names import normalised
 from services.identity.domain.session import (

@@ -7,9 +7,10 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import unquote_plus
+
+from msgspec import Struct
 
 from services.registry.events import AuthMethod
 from services.token_issuer.views import Application, Secret
@@ -24,13 +25,15 @@ _NONE = (Secret(digest(""), datetime.min.replace(tzinfo=UTC)),)
 """Compared where there is no secret; it expired before anybody could have had it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(Struct, frozen=True):
     """Who says what to be whom."""
 
     client_id: str
     method: AuthMethod
-    secret: str = field(default="", repr=False)
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"Presented({self.client_id!r}, {self.method.value})"
 
 
 def presented(authorization: Sequence[str], form: Params) -> Presented:

@@ -96,7 +96,7 @@ class _Edge:
             raise Refusal(Kind.INVALID, "unsupported_grant_type", "the grant_type is not supported")
         answer = await self._issuer.patiently(lambda: grant(self._issuer, who, form))
         _issued_by(grant_type).inc()
-        return Reply(200, _JSON, msgspec.json.encode(answer.body()))
+        return Reply(200, _JSON, msgspec.json.encode(answer))
 
     async def introspect(self, call: Call) -> Reply:
         """RFC 7662 section 2."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 import msgspec
@@ -112,10 +112,13 @@ def _announced(event: SigningKeyCreated, recorded: Recorded) -> dict[str, RowVal
 # What is asked
 
 _KNOWN = f"""
+WITH moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS now, (SELECT h.position FROM log.head h) AS head,
+           coalesce((SELECT jsonb_object_agg(c.source, c.position) FROM token_issuer.checkpoints c
+                      WHERE c.projection = '{PROJECTION}')::text, '{{}}') AS as_of
+)
 SELECT
-    (SELECT clock_timestamp()) AS now, (SELECT h.position FROM log.head h) AS head,
-    (SELECT jsonb_object_agg(c.source, c.position) FROM token_issuer.checkpoints c
-      WHERE c.projection = '{PROJECTION}')::text AS as_of,
+    m.now, m.head, m.as_of, q.place,
     a.client_id, a.settings::text AS settings, a.enabled AND NOT a.uninstalled AS enabled,
     (SELECT jsonb_agg(jsonb_build_object('digest', k.digest, 'expires_at', k.expires_at))
        FROM token_issuer.secrets k WHERE k.client_id = a.client_id)::text AS secrets,
@@ -127,15 +130,16 @@ SELECT
        FROM (VALUES ('client', g.client_id), ('subject', g.sub), ('subject_sessions', g.sub), ('session', g.sid),
                     ('subject_client', g.sub || ' ' || g.client_id)) AS party (kind, id)
        JOIN token_issuer.denials d ON d.kind = party.kind AND d.id = party.id)::text AS denials
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
-     AS q (client_id, gid, sub, sid, identifiers, place)
+FROM moment m
+LEFT JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
+     AS q (client_id, gid, sub, sid, identifiers, remembered, place) ON q.remembered IS DISTINCT FROM m.as_of
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.applications t WHERE t.client_id = q.client_id LIMIT 1) a ON true
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.grants t WHERE t.gid = q.gid LIMIT 1) g ON true
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.users t
                     WHERE t.sub = COALESCE(q.sub, g.sub, a.service_account) LIMIT 1) u ON true
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.sessions t WHERE t.sid = q.sid LIMIT 1) s ON true
-ORDER BY q.place
 """  # noqa: S608  (the only thing put in is a constant)
+"""One row for the moment at least; of a question that is remembered as of that moment nothing more."""
 
 _GRANTS = """
 SELECT to_jsonb(g)::text AS grant FROM token_issuer.grants g
@@ -149,6 +153,10 @@ SELECT k.kid, k.use, k.public_jwk::text AS public_jwk, k.activated, v.wrapped
   FROM token_issuer.signing_keys k LEFT JOIN token_issuer.vault v USING (kid)
  WHERE NOT k.withdrawn ORDER BY k.announced
 """
+
+
+_MOST_REMEMBERED = 4096
+"""Answers; each is a few hundred bytes, since applications and resources are shared."""
 
 
 class _Place(msgspec.Struct):
@@ -177,14 +185,44 @@ class KeptKey:
     wrapped: bytes | None
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A question about what a request is decided on."""
+
+    client_id: str
+    gid: str | None
+    sub: str | None
+    sid: str | None
+    identifiers: str
+    """JSON."""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether its answer depends on facts of others alone: it stays the same for as long as none is taken in."""
+        return self.gid is None and self.sub is None and self.sid is None
+
+
+class Fetches(Protocol):
+    """Whoever answers statements."""
+
+    async def fetch(self, statement: str, *arguments: object) -> list[Any]:
+        """The rows."""
+
+
 class Questions:
     """What the issuer asks of its tables. Each is one statement; `LogUnavailable` where they are out of reach."""
 
-    def __init__(self, pool: asyncpg.Pool, learn: Callable[[datetime], None] = lambda _: None) -> None:
-        """`learn` is told the time by the database whenever it is known."""
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        learn: Callable[[datetime], None] = lambda _: None,
+        kept: Fetches | None = None,
+    ) -> None:
+        """`learn` is told the time by the database whenever it is known; `kept` is for what is asked all the time."""
         self._pool = pool
+        self._kept: Fetches = pool if kept is None else kept
         self._learn = learn
         self._together = Together(self._known)
+        self._remembered: dict[Asked, tuple[str, Known]] = {}
 
     async def known(
         self,
@@ -200,12 +238,48 @@ class Questions:
         With `gid`, the grant and what was denied of its parties; the user is that of `sub`, else of the grant, else
         the application's service account.
         """
-        return await self._together.ask((client_id, gid, sub, sid, msgspec.json.encode(identifiers).decode()))
+        named = msgspec.json.encode(identifiers).decode() if identifiers else "[]"
+        return await self._together.ask(Asked(client_id, gid, sub, sid, named))
 
-    async def _known(self, questions: Sequence[tuple[str | None, ...]]) -> list[Known]:
-        rows = await ask(self._pool.fetch(_KNOWN, *map(list, zip(*questions, strict=True))))
-        self._learn(rows[0]["now"])
-        return [_known(row) for row in rows]
+    async def _known(self, questions: Sequence[Asked]) -> list[Known]:
+        """Answers of one moment.
+
+        What the tables know of an application changes only with a checkpoint, in the same transaction. So an answer
+        is remembered with the checkpoints that it was given at, and the database, which is asked all the same, says
+        whether they are still the last.
+        """
+        remembered = [self._remembered.get(one) for one in questions]
+        columns = (
+            [one.client_id for one in questions],
+            [one.gid for one in questions],
+            [one.sub for one in questions],
+            [one.sid for one in questions],
+            [one.identifiers for one in questions],
+            [None if last is None else last[0] for last in remembered],
+        )
+        rows = await ask(self._kept.fetch(_KNOWN, *columns))
+        moment = rows[0]
+        head = moment["head"]
+        self._learn(moment["now"])
+        fresh = {row["place"]: row for row in rows}
+        answers = []
+        for place, (one, last) in enumerate(zip(questions, remembered, strict=True), start=1):
+            if (row := fresh.get(place)) is not None:
+                answers.append(self._remember(one, _known(row), row["as_of"]))
+            elif last is not None:
+                answers.append(_at(last[1], head))
+            else:
+                raise TypeError("a question that is not remembered has a row")
+        return answers
+
+    def _remember(self, question: Asked, answer: Known, as_of: str) -> Known:
+        """Keep the answer for the next time; of clients that do not exist there would be no end."""
+        if question.lasting and answer.application is not None:
+            self._remembered.pop(question, None)
+            while len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))
+            self._remembered[question] = (as_of, answer)
+        return answer
 
     async def grants(
         self, *, sub: str | None, client_id: str | None, before: int | None, limit: int
@@ -228,10 +302,15 @@ class Questions:
         ]
 
 
+def _at(answer: Known, head: int) -> Known:
+    """The same at another moment; it has no grant, session or denials."""
+    return Known(head, answer.as_of, answer.application, answer.resources, answer.user)
+
+
 def _known(row: Mapping[str, Any]) -> Known:
     return Known(
         head=row["head"],
-        as_of={} if row["as_of"] is None else msgspec.json.decode(row["as_of"], type=dict[str, int]),
+        as_of=msgspec.json.decode(row["as_of"], type=dict[str, int]),
         application=None if row["client_id"] is None else _application(row),
         resources=_resources(row["resources"]),
         user=None if row["account"] is None else msgspec.json.decode(row["account"], type=User),

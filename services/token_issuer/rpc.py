@@ -4,11 +4,11 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
+from msgspec.structs import replace
 
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationServicer, TokensServicer

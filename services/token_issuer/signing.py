@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -38,21 +39,38 @@ class SigningKey:
     use: KeyUse
     public: PublicKey
     private: PrivateKey = field(repr=False)
+    _heads: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Of the types that it signed: the encoded header is the same each time."""
+    _raw: Callable[[bytes], bytes] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Asked once: these classes are abstract, and asking what somebody is of them takes longer than all around it.
+        private = self.private
+        raw = partial(_rs256, private) if isinstance(private, rsa.RSAPrivateKey) else partial(_es256, private)
+        object.__setattr__(self, "_raw", raw)
 
     def sign(self, typ: str, claims: Mapping[str, Any]) -> str:
         """A JWT of this type (RFC 7519)."""
-        header = msgspec.json.encode({"alg": self.public.algorithm.value, "typ": typ, "kid": self.kid})
-        signed = encode(header) + b"." + encode(msgspec.json.encode(claims))
-        if isinstance(self.private, rsa.RSAPrivateKey):
-            signature = self.private.sign(signed, _PKCS1, _SHA256)
-        else:
-            r, s = decode_dss_signature(self.private.sign(signed, _ES256))
-            signature = r.to_bytes(32) + s.to_bytes(32)
-        return (signed + b"." + encode(signature)).decode()
+        head = self._heads.get(typ)
+        if head is None:
+            header = {"alg": self.public.algorithm.value, "typ": typ, "kid": self.kid}
+            head = self._heads[typ] = encode(msgspec.json.encode(header)) + b"."
+        signed = head + encode(msgspec.json.encode(claims))
+        return (signed + b"." + encode(self._raw(signed))).decode()
 
     def private_der(self) -> bytes:
         """The private half, PKCS #8; only ever to be wrapped."""
         return self.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _rs256(private: rsa.RSAPrivateKey, signed: bytes) -> bytes:
+    return private.sign(signed, _PKCS1, _SHA256)
+
+
+def _es256(private: ec.EllipticCurvePrivateKey, signed: bytes) -> bytes:
+    """The two numbers of the signature as RFC 7518 section 3.4 has them."""
+    r, s = decode_dss_signature(private.sign(signed, _ES256))
+    return r.to_bytes(32) + s.to_bytes(32)
 
 
 def generate(use: KeyUse) -> tuple[SigningKey, dict[str, str]]:

@@ -7,9 +7,10 @@ only be made once that event is in the log, and made again as often as is needed
 import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from services.token_issuer.domain.grant import Grant
 from services.token_issuer.signing import SigningKey
@@ -18,8 +19,7 @@ ACCESS_TOKEN = "at+jwt"
 ID_TOKEN = "JWT"
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(Struct, frozen=True):
     """Where the event that issued a token stands."""
 
     epoch: int
@@ -32,8 +32,7 @@ class Issued:
         return int(self.recorded_at.timestamp())
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """What one access token says."""
 
     jti: str
@@ -43,7 +42,7 @@ class Content:
     audiences: Sequence[str]
     seconds: int
     roles: Sequence[str] = ()
-    grant: Grant | None = field(default=None)
+    grant: Grant | None = None
 
 
 def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued) -> str:

@@ -1,8 +1,10 @@
 """What the issuer knows of the world when it decides: typed, complete for one request, read in one statement."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from services.identity.events import Role, UserKind
 from services.registry.events import ApplicationSettings, ApplicationType, GrantType, ResourceSettings
@@ -106,8 +108,7 @@ class KnownGrant:
     """When that event was recorded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """All that one request is decided on, at one moment."""
 
     head: int
@@ -119,7 +120,7 @@ class Known:
     user: User | None = None
     session: Session | None = None
     grant: KnownGrant | None = None
-    denials: tuple[Standing, ...] = field(default=())
+    denials: tuple[Standing, ...] = ()
     """Of the parties of `grant`."""
 
 

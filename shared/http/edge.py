@@ -33,7 +33,7 @@ GONE: Final = 499
 
 
 class Edge:
-    """ASGI middleware: correlation, strictness about the target, a bound on work, headers, access log, metrics, failures."""
+    """ASGI middleware: correlation, strictness about the target, a bound on work, headers, log, metrics, failures."""
 
     def __init__(self, app: ASGIApp, limit_concurrency: int) -> None:
         self._app = app

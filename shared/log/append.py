@@ -1,8 +1,9 @@
 """What is asked of the log when something is appended, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct
 
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal, Unavailable
@@ -10,8 +11,7 @@ from shared.ids import CommandId
 from shared.log.event import Event, RowChange
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(Struct, frozen=True):
     """Refuses an append that gives something (code, token, session) if one of its parties was denied meanwhile.
 
     `as_of` says, for each source, up to which position that source's facts were known when it was decided. A
@@ -23,23 +23,20 @@ class Fence:
     parties: tuple[tuple[DenialKind, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """A name that is taken for ever, as a keyed digest (`shared.ids.keyed_digest`)."""
 
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OnceKey:
+class OnceKey(Struct, frozen=True):
     """Something that may be used once (a code, a `jti`). The expiry is part of the key: the same each time."""
 
     digest: bytes
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """On whose behalf and in which course of events something is written; all are ids, never personal data."""
 
     actor: str
@@ -50,8 +47,7 @@ class Context:
     """Position of the event that made this one necessary, if any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Struct, frozen=True):
     """The events of one command, all of one stream."""
 
     stream: str
@@ -66,12 +62,14 @@ class Append:
     fence: Fence | None = None
     names: tuple[Name, ...] = ()
     once: tuple[OnceKey, ...] = ()
-    personal_key: bytes | None = field(default=None, repr=False)
+    personal_key: bytes | None = None
     """Key of the person whose `Personal` fields the events carry."""
 
+    def __repr__(self) -> str:
+        return f"Append({self.stream!r}, {self.expected_version}, {[event.stored_as for event in self.events]})"
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+
+class Appended(Struct, frozen=True):
     """Where the events stand; the last one's position, version and time (all events of one append share the time)."""
 
     epoch: int
@@ -80,8 +78,7 @@ class Appended:
     recorded_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """How far the log has come."""
 
     epoch: int

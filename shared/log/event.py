@@ -15,8 +15,10 @@ from os import urandom
 from typing import Any, ClassVar, Generic, Self, TypeVar
 from uuid import UUID
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -133,8 +135,8 @@ class Event(BaseModel):
 
     def to_json(self, personal_key: bytes | None = None) -> str:
         """The canonical text that is stored and hashed."""
-        value = self.model_dump(mode="json", context={"key": personal_key})
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        value = self.model_dump(mode="json", context=None if personal_key is None else {"key": personal_key})
+        return msgspec.json.encode(value, order="deterministic").decode()
 
     @classmethod
     def from_json(cls, text: str | bytes, personal_key: bytes | None = None) -> Self:
@@ -183,8 +185,7 @@ class Stamp(StrEnum):
     RECORDED_AT = "recorded_at"
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """An event in its place in the log.
 
     While it is being appended, `position`, `epoch` and `recorded_at` are `Stamp`s: `project` may put them into

@@ -1,11 +1,13 @@
 """Commands on their way to the log: encoded one by one, sent in groups."""
 
 import asyncio
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import urandom
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from shared.log.append import Append, Appended
 from shared.projector import PlannedChange, batches
@@ -15,8 +17,7 @@ _OVERHEAD_BYTES = 512
 """About what a command weighs without its events and rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Struct, frozen=True):
     """A command as it is sent, the same however often that is."""
 
     append: Append
@@ -90,7 +91,7 @@ class _Columns:
         self.actors.append(context.actor)
         self.correlations.append(context.correlation_id)
         self.causations.append(context.causation_id)
-        self.as_of.append(None if append.fence is None else json.dumps(dict(append.fence.as_of)))
+        self.as_of.append(None if append.fence is None else msgspec.json.encode(append.fence.as_of).decode())
         for event, text, salt in zip(append.events, encoded.texts, encoded.salts, strict=True):
             self.event_of.append(number)
             self.types.append(event.stored_as)

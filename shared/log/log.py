@@ -16,6 +16,7 @@ from shared.log.codec import PersonalKeys, decode
 from shared.log.event import Catalogue, Recorded, RowChange
 from shared.log.group import encode
 from shared.log.group_commit import SETTINGS, GroupCommit
+from shared.log.kept import Kept
 from shared.log.row import EVERYTHING, EventFilter, EventRow
 from shared.projector import PlannedChange, Tables, batches, plan
 
@@ -81,16 +82,19 @@ class DenialSnapshot:
 class Log:
     """The log. All questions raise `LogUnavailable` if the database does not answer in time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  (its parts; `open` puts them together)
         self,
         pool: asyncpg.Pool,
         appender: GroupCommit,
         catalogue: Catalogue,
         personal_keys: PersonalKeys | None,
         listen: Connect,
+        kept: Kept,
     ) -> None:
         self.pool = pool
         """For the service's own questions to its own tables."""
+        self.kept = kept
+        """For those of them that come with every request."""
         self.catalogue = catalogue
         self.personal_keys = personal_keys
         """Where the keys of persons are, for a service that may read personal data. It may be set after opening."""
@@ -125,11 +129,14 @@ class Log:
         )
         appender = GroupCommit(connector("appends", SETTINGS))
         appender.start()
-        return cls(pool, appender, catalogue, personal_keys, connector("listens", {}))
+        return cls(
+            pool, appender, catalogue, personal_keys, connector("listens", {}), Kept(connector("asks", _POOL_SETTINGS))
+        )
 
     async def close(self) -> None:
         """Finish what is being appended, and let go of the database."""
         await self._appender.close()
+        self.kept.close()
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self.pool.close()

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+
+class EventRow(Struct, frozen=True):
     """One row of the log."""
 
     epoch: int

@@ -1,7 +1,6 @@
 """What the token endpoint answers (RFC 6749 section 5.1)."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from msgspec import Struct
 
 from services.token_issuer.domain.grant import Grant
 from services.token_issuer.events import KeyUse
@@ -10,29 +9,17 @@ from services.token_issuer.scopes import OPENID, Places
 from services.token_issuer.tokens import Content, Issued, access_token, id_token
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Tokens, on their way to who asked for them."""
+class Answer(Struct, frozen=True, omit_defaults=True, tag_field="token_type", tag="Bearer"):
+    """Tokens, on their way to who asked for them; as JSON, it is the body of the answer."""
 
-    access_token: str = field(repr=False)
+    access_token: str
     expires_in: int
     scope: str
-    refresh_token: str | None = field(default=None, repr=False)
-    id_token: str | None = field(default=None, repr=False)
+    refresh_token: str | None = None
+    id_token: str | None = None
 
-    def body(self) -> dict[str, Any]:
-        """The members of the JSON object."""
-        body: dict[str, Any] = {
-            "access_token": self.access_token,
-            "token_type": "Bearer",
-            "expires_in": self.expires_in,
-            "scope": self.scope,
-        }
-        if self.refresh_token is not None:
-            body["refresh_token"] = self.refresh_token
-        if self.id_token is not None:
-            body["id_token"] = self.id_token
-        return body
+    def __repr__(self) -> str:
+        return f"Answer(expires_in={self.expires_in}, scope={self.scope!r})"
 
 
 def of_grant(  # noqa: PLR0913  (each is one independent part of the answer)

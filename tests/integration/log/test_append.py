@@ -1,10 +1,10 @@
 import asyncio
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from shared.log.append import AlreadyUsed, Append, Name, NameTaken, OnceKey, VersionConflict
 from shared.log.event import Personal

@@ -1,8 +1,8 @@
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from shared.denials import DenialKind, DenialRule
 from shared.ids import new_id

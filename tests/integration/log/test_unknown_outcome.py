@@ -5,12 +5,12 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from infra.local.process import until
 from shared.log.append import LogUnavailable
