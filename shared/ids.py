@@ -7,17 +7,52 @@ add nothing to 256 random bits (guessing them is out of reach), so a plain SHA-2
 
 import hashlib
 import hmac
+import os
 import secrets
-from typing import NewType
-from uuid import UUID, uuid4
+from base64 import urlsafe_b64encode
+from typing import Final, NewType
+from uuid import UUID
 
 CommandId = NewType("CommandId", UUID)
 """Names one decision to write; repeating an append with the same id writes nothing twice."""
 
 
+_AHEAD: Final = 4096
+"""Bytes that are asked of the system at a time; each question to it is as long as making an id of the answer."""
+
+
+class _Randomness:
+    """Random bytes for identifiers and salts, which many requests need several of. Secrets are never made of it."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._used = 0
+
+    def take(self, count: int) -> bytes:
+        """The next bytes; each is handed out once."""
+        start = self._used
+        if start + count > len(self._bytes):
+            self._bytes, start = os.urandom(_AHEAD), 0
+        self._used = start + count
+        return self._bytes[start : self._used]
+
+    def forget(self) -> None:
+        """Begin anew: a child process must not have the bytes of its parent."""
+        self._bytes, self._used = b"", 0
+
+
+_randomness = _Randomness()
+os.register_at_fork(after_in_child=_randomness.forget)
+
+
+def random_bytes(count: int) -> bytes:
+    """Random bytes that are no secret: for identifiers and salts; at most 64."""
+    return _randomness.take(count)
+
+
 def new_id() -> str:
     """A random identifier: 128 bits, 22 URL-safe characters."""
-    return secrets.token_urlsafe(16)
+    return urlsafe_b64encode(_randomness.take(16))[:22].decode()
 
 
 def new_secret() -> str:
@@ -27,7 +62,7 @@ def new_secret() -> str:
 
 def new_command_id() -> CommandId:
     """The id of a command whose caller gave none."""
-    return CommandId(uuid4())
+    return CommandId(UUID(bytes=_randomness.take(16), version=4))
 
 
 def digest(secret: str) -> str:

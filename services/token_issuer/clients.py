@@ -88,12 +88,17 @@ def _basic(header: str) -> Presented:
         raise invalid_client()
     try:
         name, colon, secret = b64decode(found.group(1), validate=True).decode().partition(":")
-        client_id, plain = (unquote_plus(part, errors="strict") for part in (name, secret))
+        client_id, plain = _form_decoded(name), _form_decoded(secret)
     except (Base64Error, ValueError):
         raise invalid_client() from None
     if not colon:
         raise invalid_client()
     return _bounded(Presented(client_id, AuthMethod.CLIENT_SECRET_BASIC, plain))
+
+
+def _form_decoded(text: str) -> str:
+    """Most secrets have nothing to decode."""
+    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
 
 
 def _bounded(who: Presented) -> Presented:

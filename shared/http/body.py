@@ -1,7 +1,9 @@
 """The longest body that is read, whoever reads it, and the longest time that it may take to come."""
 
 import asyncio
-from typing import Final
+from collections.abc import Coroutine, Generator
+from types import CoroutineType
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,6 +40,22 @@ class BodyLimit:
         await self._app(scope, reading.receive, reading.send)
 
 
+class _Begun:
+    """A coroutine that has run until it had to wait: awaiting this goes on from there."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Message], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        try:
+            yield self._waits_for
+        except BaseException as failure:
+            self._coroutine.throw(failure)
+            raise
+        return (yield from self._coroutine.__await__())
+
+
 class _Reading:
     """One request's body."""
 
@@ -45,7 +63,8 @@ class _Reading:
         self._receive = receive
         self._send = send
         self._limit = limit
-        self._until = asyncio.get_running_loop().time() + seconds
+        self._seconds = seconds
+        self._until: float | None = None
         self._read = 0
         self._complete = False
         self.unread = False
@@ -55,18 +74,33 @@ class _Reading:
         """The next part of the body; raises `HttpRefusal` past the limits."""
         if self._complete:
             return await self._receive()
-        try:
-            async with asyncio.timeout_at(self._until):
-                message = await self._receive()
-        except TimeoutError:
-            self.unread = True
-            raise HttpRefusal(408, "request_timeout", "the body took too long", close=True) from None
+        message = await self._in_time()
         self._complete = not message.get("more_body", False)
         self._read += len(message.get("body", b""))
         if self._read > self._limit:
             self.unread = True
             raise too_large(self._limit)
         return message
+
+    async def _in_time(self) -> Message:
+        """The next message. Most bodies come with their head, so the clock is only looked at if this one does not."""
+        coming = self._receive()
+        if not isinstance(coming, CoroutineType):
+            return await coming
+        try:
+            waits_for = coming.send(None)
+        except StopIteration as there:
+            message: Message = there.value
+            return message
+        loop = asyncio.get_running_loop()
+        if self._until is None:
+            self._until = loop.time() + self._seconds
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await _Begun(coming, waits_for)
+        except TimeoutError:
+            self.unread = True
+            raise HttpRefusal(408, "request_timeout", "the body took too long", close=True) from None
 
     async def send(self, message: Message) -> None:
         """Pass on an answer.

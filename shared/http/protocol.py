@@ -47,25 +47,21 @@ class Http(HttpToolsProtocol):
             if self._head_bytes > HEAD_BYTES:
                 self._head_refused = True
                 self.send_400_response("")
+            elif self._head_timer is None:  # most heads come whole, and need none
+                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
 
     def on_message_begin(self) -> None:
         """Parser's callback: a request begins."""
         super().on_message_begin()
         self._head_open = True
         self._head_bytes = 0
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Parser's callback: a header field."""
-        super().on_header(name, value)
-        if len(self.headers) > HEAD_FIELDS or len(name) + len(value) > HEAD_BYTES:
-            self._head_refused = True
-            raise _HeadTooLarge
 
     def on_headers_complete(self) -> None:
-        """Parser's callback: the head is there."""
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+        """Parser's callback: the head is there. What has come of it so far was counted as it came."""
+        size = len(self.url)
+        for name, value in self.headers:
+            size += len(name) + len(value)
+        if size > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
             self._head_refused = True
             raise _HeadTooLarge
         self._head_open = False

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from os import urandom
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from shared.ids import random_bytes
 from shared.log.append import Append, Appended
 from shared.projector import PlannedChange, batches
 
@@ -35,10 +35,16 @@ def encode(append: Append, changes: Iterable[PlannedChange]) -> Encoded:
         raise ValueError("a command without events is nothing to append")
     if append.expected_version is None and len(append.events) != 1:
         raise ValueError("a stream without versions has a single event")
-    texts = tuple([event.to_json(append.personal_key) for event in append.events])
+    texts, salts, size = [], [], _OVERHEAD_BYTES
+    for event in append.events:
+        text = event.to_json(append.personal_key)
+        texts.append(text)
+        salts.append(random_bytes(_SALT_BYTES))
+        size += len(text.encode())
     planned = tuple(changes)
-    size = _OVERHEAD_BYTES + sum([len(text.encode()) for text in texts]) + sum([len(c.row.encode()) for c in planned])
-    return Encoded(append, texts, tuple([urandom(_SALT_BYTES) for _ in texts]), planned, size)
+    for change in planned:
+        size += len(change.row.encode())
+    return Encoded(append, tuple(texts), tuple(salts), planned, size)
 
 
 @dataclass(slots=True, eq=False)

@@ -151,7 +151,8 @@ class Log:
         Raises `VersionConflict`, `NameTaken`, `AlreadyUsed`, `Fenced`; `LogUnavailable` if it is not known to have
         been appended; `AppendFailed` if it can never be.
         """
-        return await self._appender.append(encode(append, await self._plan(append.rows)))
+        planned = await self._plan(append.rows) if append.rows else ()
+        return await self._appender.append(encode(append, planned))
 
     async def apply(
         self, projection: str, source: str, expected: int, position: int, rows: Sequence[RowChange]
@@ -185,7 +186,7 @@ class Log:
 
     async def head(self) -> Head:
         """How far the log has come."""
-        (record,) = await self._ask("SELECT epoch, position, denial_number FROM log.head")
+        (record,) = await self._ask("SELECT epoch, position, denial_number FROM log.head", of=self.kept)
         return Head(record["epoch"], record["position"], record["denial_number"])
 
     async def read(self, after: int, *, sources: Collection[str] | None = None, limit: int = 1000) -> list[Recorded]:
@@ -266,11 +267,12 @@ class Log:
             return None
         return connection
 
-    async def _ask(self, statement: str, *arguments: object) -> list[Any]:
+    async def _ask(self, statement: str, *arguments: object, of: asyncpg.Pool | Kept | None = None) -> list[Any]:
         """Ask; again over another connection if one turns out to be dead."""
+        asked = self.pool if of is None else of
         for attempt in range(1, _TRIES + 1):
             try:
-                answer: list[Any] = await self.pool.fetch(statement, *arguments)
+                answer: list[Any] = await asked.fetch(statement, *arguments)
             except (asyncpg.PostgresConnectionError, ConnectionError, asyncpg.AdminShutdownError) as failure:
                 if attempt == _TRIES:
                     raise LogUnavailable from failure

@@ -3,12 +3,12 @@
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
+from msgspec.structs import replace
 
 from services.token_issuer.domain.grant import Grant
 from services.token_issuer.events import KeyUse
