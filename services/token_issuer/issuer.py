@@ -8,6 +8,8 @@ from typing import Protocol, TypeVar
 from services.token_issuer.keys import KeyRing
 from services.token_issuer.read_model import Questions, project
 from services.token_issuer.refreshing import RefreshTokens
+from services.token_issuer.same_as_before import SameAsBefore
+from services.token_issuer.scopes import Terms
 from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy
 from shared.clock import Clock
@@ -70,6 +72,8 @@ class Issuer:
     policy: Policy
     clock: Clock
     allowance: Allowance = field(default_factory=Allowance)
+    own_terms: SameAsBefore[Terms] = field(default_factory=SameAsBefore)
+    """Of client credentials."""
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try; on a miss bring the view up to the head of the log, and try once more."""

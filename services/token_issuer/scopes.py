@@ -49,6 +49,17 @@ class Access:
     audiences: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms an application gets a token of its own."""
+
+    sub: str
+    access: Access
+    roles: tuple[str, ...]
+    seconds: int
+    """Life of the token."""
+
+
 def parse(text: str | None) -> tuple[str, ...]:
     """The scopes of a `scope` parameter, each once, in their order; none where it is missing."""
     if text is None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -13,9 +15,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import Refusal, Unavailable
-from shared.http.endpoint import ROUTE
+from shared.http.endpoint import AT_ONCE, ROUTE, Headers, Reply
 from shared.http.errors import invalid_request, json_error, server_error
 from shared.http.headers import secured
+from shared.http.protocol import WHOLE
 from shared.telemetry import accept_correlation, correlation, course_of, log_request, logger
 
 _log = logger(__name__)
@@ -28,6 +31,7 @@ _time_of = lru_cache(maxsize=1024)(_seconds.labels)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
+_NOTHING: Final[Mapping[str, Any]] = {}
 GONE: Final = 499
 """In logs and metrics: the client went away before there was an answer."""
 
@@ -50,7 +54,8 @@ class Edge:
         given = [value for name, value in scope["headers"] if name == b"correlation-id"]
         current = accept_correlation(given[0].decode("latin-1") if len(given) == 1 else None)
         correlation.set(current)
-        answer = _Answer(send, current.encode())
+        answer = _Answer(send, current.encode(), scope.get("extensions", _NOTHING).get(WHOLE, _NOTHING).get("write"))
+        scope[AT_ONCE] = answer.at_once
         self._count += 1
         try:
             await self._within(scope, receive, answer)
@@ -88,9 +93,10 @@ class Edge:
 class _Answer:
     """What is sent for one request."""
 
-    def __init__(self, send: Send, current: bytes) -> None:
+    def __init__(self, send: Send, current: bytes, whole: Callable[[bytes, bytes], bool] | None) -> None:
         self._send = send
         self._correlation = current
+        self._whole = whole
         self.started = False
         self.status = GONE
 
@@ -104,6 +110,25 @@ class _Answer:
             self.status = message["status"]
         else:
             await self._send(message)
+
+    def at_once(self, reply: Reply) -> bool:
+        """Send a whole answer, if the server can do that now; it says the same as if it were sent part by part."""
+        if self._whole is None or (start := _start(reply.status, reply.headers)) is None:
+            return False
+        fields = b"%bcorrelation-id: %b\r\ncontent-length: %d\r\n" % (start, self._correlation, len(reply.body))
+        self.started = self._whole(fields, reply.body)
+        if self.started:
+            self.status = reply.status
+        return self.started
+
+
+@lru_cache(maxsize=256)
+def _start(status: int, headers: Headers) -> bytes | None:
+    """The status line and the header fields that answers of one kind have in common; None: it is a special kind."""
+    if status == 204 or any(name.lower() == b"connection" for name, _ in headers):
+        return None
+    fields = b"".join([b"%b: %b\r\n" % header for header in secured(headers)])
+    return b"HTTP/1.1 %d %b\r\n%b" % (status, HTTPStatus(status).phrase.encode(), fields)
 
 
 def _check_target(scope: Scope) -> None:

@@ -23,6 +23,10 @@ ROUTE: Final = "stagedoor.route"
 """Where the scope of a request says which endpoint it came to, for metrics."""
 
 
+AT_ONCE: Final = "stagedoor.at_once"
+"""Where the edge puts the shortest way to answer: takes a reply, and says whether it was sent."""
+
+
 class Call(Struct, frozen=True):
     """A request, with its body."""
 
@@ -83,8 +87,14 @@ class Endpoints:
             refusal = HttpRefusal(405, "method_not_allowed", "method not allowed")
             reply = refused(refusal, {"Allow": ", ".join(sorted(methods))})
         else:
-            body = await _whole(receive)
-            reply = await endpoint(Call(scope["method"], scope["query_string"], scope["headers"], body))
+            try:
+                body = await _whole(receive)
+            except HttpRefusal as refusal:
+                reply = refused(refusal)
+            else:
+                reply = await endpoint(Call(scope["method"], scope["query_string"], scope["headers"], body))
+                if scope[AT_ONCE](reply):
+                    return
         # RFC 9110 section 8.6: an answer of status 204 has no length.
         length = () if reply.status == 204 else ((b"content-length", b"%d" % len(reply.body)),)
         await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, *length]})

@@ -1,9 +1,10 @@
 """The HTTP/1.1 connection: uvicorn's on httptools, with bounds on the head of a request and errors in JSON."""
 
 from asyncio import TimerHandle, Transport
+from functools import partial
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_BYTES: Final = 32 * 1024
 """Request line and header fields together."""
@@ -15,6 +16,26 @@ _TOO_LARGE: Final = (
     b"431 Request Header Fields Too Large",
     b'{"error":"invalid_request","error_description":"the header fields are too long"}',
 )
+
+
+WHOLE: Final = "stagedoor.whole"
+"""ASGI extension of this server; its `write(start, body)` writes an answer at once, from status line to end.
+
+`start` has the status line and the header fields, each with its line end, but for those that the server adds. False:
+nothing was written, and the answer has to be sent as usual.
+"""
+
+
+def _write_whole(cycle: RequestResponseCycle, start: bytes, body: bytes) -> bool:
+    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    added = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
+    cycle.transport.write(b"%b%b\r\n%b" % (start, added, body))
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
 
 
 class _HeadTooLarge(Exception):  # noqa: N818  (raised to stop the parser, and seen by nobody else)
@@ -67,6 +88,7 @@ class Http(HttpToolsProtocol):
         self._head_open = False
         self._forget_timer()
         super().on_headers_complete()
+        self.scope["extensions"] = {WHOLE: {"write": partial(_write_whole, self.cycle)}}
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be answered by the application, and close."""

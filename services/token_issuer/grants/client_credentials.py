@@ -7,7 +7,7 @@ from services.token_issuer.domain.access_token import Issue, decider
 from services.token_issuer.events import KeyUse
 from services.token_issuer.grants.answer import Answer
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
-from services.token_issuer.scopes import asked, invalid_scope, permitted, roles
+from services.token_issuer.scopes import Terms, asked, invalid_scope, permitted, roles
 from services.token_issuer.tokens import Content, Issued, access_token
 from services.token_issuer.views import Application, Known
 from shared.denials import DenialKind
@@ -15,6 +15,8 @@ from shared.errors import Kind, Refusal
 from shared.http.forms import Params
 from shared.ids import new_id
 from shared.log.append import Append, Fence
+
+Targets = tuple[str, ...]
 
 
 async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
@@ -25,11 +27,16 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
     async def decide() -> tuple[Content, Append]:
         known = await issuer.questions.known(who.client_id, identifiers=targets)
         application = authenticate(known.application, who, issuer.clock())
-        content = _content(issuer, application, known, form, jti)
-        command = Issue(
-            jti, content.client_id, content.sub, tuple(content.scopes), tuple(content.audiences), content.seconds
+        terms = _terms(issuer, application, known, form.get("scope"), targets)
+        client_id, sub, scopes, audiences = (
+            application.client_id,
+            terms.sub,
+            terms.access.scopes,
+            terms.access.audiences,
         )
-        parties = ((DenialKind.CLIENT, content.client_id), (DenialKind.SUBJECT, content.sub))
+        content = Content(jti, sub, client_id, scopes, audiences, terms.seconds, terms.roles)
+        command = Issue(jti, client_id, sub, scopes, audiences, terms.seconds)
+        parties = ((DenialKind.CLIENT, client_id), (DenialKind.SUBJECT, sub))
         fence = Fence(known.as_of, parties)
         # The id is fresh: there is no stream to look at, neither here nor in the log.
         return content, append_of(decider.stream(jti), None, decider.decide(command, None), context, fence)
@@ -42,23 +49,29 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
     return Answer(token, content.seconds, " ".join(content.scopes))
 
 
-def _content(issuer: Issuer, application: Application, known: Known, form: Params, jti: str) -> Content:
+def _terms(issuer: Issuer, application: Application, known: Known, scope: str | None, targets: Targets) -> Terms:
+    """What the application gets; the same again for as long as nothing that it depends on has changed."""
+    return issuer.own_terms.of(
+        (application.client_id, scope, targets),
+        (application, known.resources, known.user),
+        lambda: _judge(issuer, application, known, scope, targets),
+    )
+
+
+def _judge(issuer: Issuer, application: Application, known: Known, scope: str | None, targets: Targets) -> Terms:
     if not (application.confidential and application.uses(GrantType.CLIENT_CREDENTIALS)):
         raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not use client_credentials")
     account, places = application.settings.service_account, issuer.policy.places
     user = known.user if account is not None else None
     if account is not None and not (user is not None and user.kind is UserKind.SERVICE and user.enabled):
         raise Refusal(Kind.INVALID, "unauthorized_client", "the application's service account cannot be used")
-    wanted = asked(application, known.resources, form.get("scope"), form.all("resource"), places, with_user=False)
+    wanted = asked(application, known.resources, scope, targets, places, with_user=False)
     access = permitted(wanted, application, known.resources, user, places)
-    if not access.audiences or (form.get("scope") is not None and access.scopes != wanted.scopes):
+    if not access.audiences or (scope is not None and access.scopes != wanted.scopes):
         raise invalid_scope("the application's account may not have what was asked for")
-    return Content(
-        jti=jti,
+    return Terms(
         sub=application.client_id if account is None else account,
-        client_id=application.client_id,
-        scopes=access.scopes,
-        audiences=access.audiences,
-        seconds=issuer.policy.access_token_life(application),
+        access=access,
         roles=roles(access.audiences, user, places),
+        seconds=issuer.policy.access_token_life(application),
     )
