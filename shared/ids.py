@@ -21,6 +21,11 @@ _AHEAD: Final = 4096
 """Bytes that are asked of the system at a time; each question to it is as long as making an id of the answer."""
 
 
+_VERSION_4: Final = 0x4 << 76 | 0x2 << 62
+"""The bits of a UUID that say that the others are random (RFC 9562 section 5.4)."""
+_RANDOM_BITS: Final = ~(0xF << 76 | 0x3 << 62)
+
+
 class _Randomness:
     """Random bytes for identifiers and salts, which many requests need several of. Secrets are never made of it."""
 
@@ -62,7 +67,7 @@ def new_secret() -> str:
 
 def new_command_id() -> CommandId:
     """The id of a command whose caller gave none."""
-    return CommandId(UUID(bytes=_randomness.take(16), version=4))
+    return CommandId(UUID(int=int.from_bytes(_randomness.take(16)) & _RANDOM_BITS | _VERSION_4))
 
 
 def digest(secret: str) -> str:

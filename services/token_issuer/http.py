@@ -116,13 +116,14 @@ def _form(call: Call) -> tuple[Params, Presented]:
     """The parameters and who asks. What stands in the address ends up in logs, so nothing may (RFC 6749, 2.3.1)."""
     if call.query:
         raise invalid_request("parameters belong into the body, never into the address")
+    types, encodings, credentials = call.values(b"content-type", b"content-encoding", b"authorization")
     try:
-        form = single(form_of(call.values(b"content-type"), call.values(b"content-encoding"), call.body))
+        form = single(form_of(types, encodings, call.body))
     except HttpRefusal as refusal:
         if refusal.status != UNSUPPORTED_MEDIA_TYPE:
             raise
         raise invalid_request(refusal.message) from None  # the word that RFC 6749 section 5.2 has for it
-    return form, presented(call.values(b"authorization"), form)
+    return form, presented(credentials, form)
 
 
 def _refusing(endpoint: Endpoint, more: Mapping[str, str]) -> Endpoint:

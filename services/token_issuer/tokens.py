@@ -47,15 +47,16 @@ class Content(Struct, frozen=True):
 
 def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued) -> str:
     """The access token of an event."""
+    iat = issued.iat
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": content.sub,
-        "aud": list(content.audiences),
+        "aud": content.audiences,
         "client_id": content.client_id,
         "scope": " ".join(content.scopes),
-        "iat": issued.iat,
-        "nbf": issued.iat,
-        "exp": issued.iat + content.seconds,
+        "iat": iat,
+        "nbf": iat,
+        "exp": iat + content.seconds,
         "jti": content.jti,
         "pos": issued.position,
         "epoch": issued.epoch,

@@ -36,9 +36,13 @@ class Call(Struct, frozen=True):
     """Names are in lower case."""
     body: bytes
 
-    def values(self, name: bytes) -> list[str]:
-        """All values of a header field."""
-        return [value.decode("latin-1") for known, value in self.headers if known == name]
+    def values(self, *names: bytes) -> list[list[str]]:
+        """All values of each of these header fields."""
+        found: dict[bytes, list[str]] = {name: [] for name in names}
+        for name, value in self.headers:
+            if name in found:
+                found[name].append(value.decode("latin-1"))
+        return list(found.values())
 
 
 class Reply(Struct, frozen=True):
