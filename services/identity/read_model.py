@@ -28,6 +28,7 @@ from services.identity.events import (
     UserKind,
     UserRegistered,
 )
+from shared.log.connections import Connections
 from shared.log.event import Delete, Patch, Put, Recorded, RowChange, RowValue
 from shared.questions import ask
 
@@ -206,7 +207,7 @@ _SESSION = f"""SELECT {_USER}, s.sid, s.auth_time, s.auth_position, s.amr, s.exp
 class Questions:
     """The questions that this service asks its tables. All raise `LogUnavailable` if the database does not answer."""
 
-    def __init__(self, pool: asyncpg.Pool, *, idle: timedelta) -> None:
+    def __init__(self, pool: Connections, *, idle: timedelta) -> None:
         self._pool = pool
         self._idle = idle
 

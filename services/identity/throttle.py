@@ -34,6 +34,7 @@ from shared.clock import Clock
 from shared.errors import Kind, Refusal
 from shared.ids import keyed_digest, new_id, same
 from shared.keys import MasterKey
+from shared.log.connections import Connections
 from shared.questions import ask
 
 _THROTTLED = Counter("stagedoor_identity_sign_in_throttled_total", "Sign-ins refused without looking at the password")
@@ -90,7 +91,7 @@ class Attempt:
 class Throttle:
     """Charges attempts to budgets."""
 
-    def __init__(self, pool: asyncpg.Pool, master: MasterKey, limits: Limits, clock: Clock) -> None:
+    def __init__(self, pool: Connections, master: MasterKey, limits: Limits, clock: Clock) -> None:
         self._pool = pool
         self._digest_key = master.derive("throttle")
         self._device_key = master.derive("known-devices")

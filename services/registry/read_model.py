@@ -25,6 +25,7 @@ from services.registry.events import (
     SecretReportedCompromised,
     SecretRevoked,
 )
+from shared.log.connections import Connections
 from shared.log.event import Delete, Patch, Put, Recorded, RowChange, RowValue
 from shared.questions import ask
 
@@ -139,31 +140,31 @@ _SELECT_APPLICATIONS = """
 _SELECT_RESOURCES = "SELECT r.identifier, r.settings::text AS settings, r.position FROM registry.resources r"
 
 
-async def application(pool: asyncpg.Pool, client_id: str) -> ApplicationRow | None:
+async def application(pool: Connections, client_id: str) -> ApplicationRow | None:
     """The application with this name."""
     row = await ask(pool.fetchrow(f"{_SELECT_APPLICATIONS} WHERE a.client_id = $1", client_id))
     return None if row is None else _application_row(row)
 
 
-async def applications(pool: asyncpg.Pool, after: str, limit: int) -> Sequence[ApplicationRow]:
+async def applications(pool: Connections, after: str, limit: int) -> Sequence[ApplicationRow]:
     """Applications by name, from the first one after `after`."""
     page = f"{_SELECT_APPLICATIONS} WHERE a.client_id > $1 ORDER BY a.client_id LIMIT $2"
     rows = await ask(pool.fetch(page, after, limit))
     return [_application_row(row) for row in rows]
 
 
-async def resource(pool: asyncpg.Pool, identifier: str) -> ResourceRow | None:
+async def resource(pool: Connections, identifier: str) -> ResourceRow | None:
     """The resource with this identifier."""
     row = await ask(pool.fetchrow(f"{_SELECT_RESOURCES} WHERE r.identifier = $1", identifier))
     return None if row is None else _resource_row(row)
 
 
-async def resources(pool: asyncpg.Pool) -> Sequence[ResourceRow]:
+async def resources(pool: Connections) -> Sequence[ResourceRow]:
     """All resources, by identifier."""
     return [_resource_row(row) for row in await ask(pool.fetch(f"{_SELECT_RESOURCES} ORDER BY r.identifier"))]
 
 
-async def known_scopes(pool: asyncpg.Pool) -> frozenset[str]:
+async def known_scopes(pool: Connections) -> frozenset[str]:
     """Every scope that a resource owns."""
     scopes = "SELECT scope ->> 'name' AS name FROM registry.resources, jsonb_array_elements(settings -> 'scopes') scope"
     rows = await ask(pool.fetch(scopes))

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
-import asyncpg
 from pydantic import BaseModel, ConfigDict
 
 from services.resource import read_model
@@ -12,6 +11,7 @@ from services.resource.domain import merchandise, tour
 from services.resource.domain.rows import Author
 from services.resource.read_model import After
 from shared.decider import Decider
+from shared.log.connections import Connections
 
 R = TypeVar("R")
 """What is said of one row."""
@@ -61,8 +61,8 @@ class Collection(Generic[R, C, S]):
     remove: Callable[[str, Author], C]
     standing: Callable[[S], R | None]
     """The row in the state that a command led to."""
-    read: Callable[[asyncpg.Pool, str, str], Awaitable[R | None]]
-    read_page: Callable[[asyncpg.Pool, str, After, int], Awaitable[Sequence[tuple[str, R]]]]
+    read: Callable[[Connections, str, str], Awaitable[R | None]]
+    read_page: Callable[[Connections, str, After, int], Awaitable[Sequence[tuple[str, R]]]]
     key: Callable[[R], str]
     """What the list is ordered by."""
 

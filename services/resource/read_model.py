@@ -19,6 +19,7 @@ from services.resource.events import (
     TourChanged,
     TourRemoved,
 )
+from shared.log.connections import Connections
 from shared.log.event import Delete, Put, Recorded, RowChange
 from shared.questions import ask
 
@@ -76,13 +77,13 @@ class After:
 START = After("", "")
 
 
-async def tour(pool: asyncpg.Pool, sub: str, tour_id: str) -> Tour | None:
+async def tour(pool: Connections, sub: str, tour_id: str) -> Tour | None:
     """This tour of this user."""
     row = await ask(pool.fetchrow("SELECT * FROM resource.tours WHERE sub = $1 AND tour_id = $2", sub, tour_id))
     return None if row is None else _tour(row)
 
 
-async def tours(pool: asyncpg.Pool, sub: str, after: After, limit: int) -> Sequence[tuple[str, Tour]]:
+async def tours(pool: Connections, sub: str, after: After, limit: int) -> Sequence[tuple[str, Tour]]:
     """Tours of this user with their ids, by date."""
     page = """
         SELECT * FROM resource.tours WHERE sub = $1 AND (date, tour_id) > ($2, $3) ORDER BY date, tour_id LIMIT $4
@@ -91,14 +92,14 @@ async def tours(pool: asyncpg.Pool, sub: str, after: After, limit: int) -> Seque
     return [(row["tour_id"], _tour(row)) for row in rows]
 
 
-async def article(pool: asyncpg.Pool, sub: str, merchandise_id: str) -> Article | None:
+async def article(pool: Connections, sub: str, merchandise_id: str) -> Article | None:
     """This article of this user."""
     one = "SELECT * FROM resource.merchandise WHERE sub = $1 AND merchandise_id = $2"
     row = await ask(pool.fetchrow(one, sub, merchandise_id))
     return None if row is None else _article(row)
 
 
-async def merchandise(pool: asyncpg.Pool, sub: str, after: After, limit: int) -> Sequence[tuple[str, Article]]:
+async def merchandise(pool: Connections, sub: str, after: After, limit: int) -> Sequence[tuple[str, Article]]:
     """Articles of this user with their ids, by title."""
     page = """
         SELECT * FROM resource.merchandise WHERE sub = $1 AND (title, merchandise_id) > ($2, $3)

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-import asyncpg
 import msgspec
 
 from services.token_issuer.scopes import Places
 from shared.errors import Kind, Refusal
 from shared.log.append import LogUnavailable
+from shared.log.connections import Connections
 from shared.questions import ask
 
 _CALLERS = """
@@ -25,7 +25,7 @@ _OUT_OF_REACH_SECONDS = 30.0
 class AudienceCallers:
     """The callers, as their certificates name them, that each resource admits, and those of the platform's own."""
 
-    def __init__(self, pool: asyncpg.Pool, places: Places) -> None:
+    def __init__(self, pool: Connections, places: Places) -> None:
         self._pool = pool
         self._own: Mapping[str, frozenset[str]] = {
             places.management: frozenset({f"service/{name}" for name in ("registry", "identity", "ledger")}),

@@ -55,7 +55,7 @@ async def main() -> None:
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events, identity_events))
     try:
         clock = LogClock()
-        questions = Questions(log.pool, clock.learn, log.kept)
+        questions = Questions(log.pool, clock.learn)
         keys = KeyRing(log, questions, master)
         follower = Follower(log, PROJECTION, SOURCES, project, nats)
         wake = Wake(log)

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
-import asyncpg
 import msgspec
 
 from services.registry.events import ApplicationSettings, ResourceSettings
@@ -27,6 +26,7 @@ from services.token_issuer.events import (
 )
 from services.token_issuer.subscriptions import PROJECTION
 from services.token_issuer.views import Application, Known, KnownGrant, Resource, Secret, Session, Standing, User
+from shared.log.connections import Connections
 from shared.log.event import Patch, Put, Recorded, RowChange, RowValue
 from shared.questions import Together, ask
 
@@ -201,25 +201,12 @@ class Asked(msgspec.Struct, frozen=True):
         return self.gid is None and self.sub is None and self.sid is None
 
 
-class Fetches(Protocol):
-    """Whoever answers statements."""
-
-    async def fetch(self, statement: str, *arguments: object) -> list[Any]:
-        """The rows."""
-
-
 class Questions:
     """What the issuer asks of its tables. Each is one statement; `LogUnavailable` where they are out of reach."""
 
-    def __init__(
-        self,
-        pool: asyncpg.Pool,
-        learn: Callable[[datetime], None] = lambda _: None,
-        kept: Fetches | None = None,
-    ) -> None:
-        """`learn` is told the time by the database whenever it is known; `kept` is for what is asked all the time."""
+    def __init__(self, pool: Connections, learn: Callable[[datetime], None] = lambda _: None) -> None:
+        """`learn` is told the time by the database whenever it is known."""
         self._pool = pool
-        self._kept: Fetches = pool if kept is None else kept
         self._learn = learn
         self._together = Together(self._known)
         self._remembered: dict[Asked, tuple[str, Known]] = {}
@@ -257,7 +244,7 @@ class Questions:
             [one.identifiers for one in questions],
             [None if last is None else last[0] for last in remembered],
         )
-        rows = await ask(self._kept.fetch(_KNOWN, *columns))
+        rows = await ask(self._pool.fetch(_KNOWN, *columns))
         moment = rows[0]
         head = moment["head"]
         self._learn(moment["now"])

@@ -13,10 +13,10 @@ import asyncpg
 from shared.denials import Denial, DenialKind, DenialRule
 from shared.log.append import Append, Appended, Head, LogUnavailable
 from shared.log.codec import PersonalKeys, decode
+from shared.log.connections import Connections
 from shared.log.event import Catalogue, Recorded, RowChange
 from shared.log.group import encode
 from shared.log.group_commit import SETTINGS, GroupCommit
-from shared.log.kept import Kept
 from shared.log.row import EVERYTHING, EventFilter, EventRow
 from shared.projector import PlannedChange, Tables, batches, plan
 
@@ -82,19 +82,16 @@ class DenialSnapshot:
 class Log:
     """The log. All questions raise `LogUnavailable` if the database does not answer in time."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  (its parts; `open` puts them together)
+    def __init__(
         self,
-        pool: asyncpg.Pool,
+        pool: Connections,
         appender: GroupCommit,
         catalogue: Catalogue,
         personal_keys: PersonalKeys | None,
         listen: Connect,
-        kept: Kept,
     ) -> None:
         self.pool = pool
         """For the service's own questions to its own tables."""
-        self.kept = kept
-        """For those of them that come with every request."""
         self.catalogue = catalogue
         self.personal_keys = personal_keys
         """Where the keys of persons are, for a service that may read personal data. It may be set after opening."""
@@ -120,28 +117,15 @@ class Log:
             settings = {**settings, "application_name": f"{user} {work}"}
             return lambda: asyncpg.connect(**address, command_timeout=_ANSWER_SECONDS, server_settings=settings)
 
-        pool = await asyncpg.create_pool(
-            **address,
-            min_size=0,
-            max_size=pool_size,
-            command_timeout=_ANSWER_SECONDS,
-            server_settings={**_POOL_SETTINGS, "application_name": user},
-        )
+        pool = Connections(connector("asks", _POOL_SETTINGS), pool_size)
         appender = GroupCommit(connector("appends", SETTINGS))
         appender.start()
-        return cls(
-            pool, appender, catalogue, personal_keys, connector("listens", {}), Kept(connector("asks", _POOL_SETTINGS))
-        )
+        return cls(pool, appender, catalogue, personal_keys, connector("listens", {}))
 
     async def close(self) -> None:
         """Finish what is being appended, and let go of the database."""
         await self._appender.close()
-        self.kept.close()
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await self.pool.close()
-        except TimeoutError:
-            self.pool.terminate()
+        await self.pool.close()
 
     # Writing
 
@@ -186,7 +170,7 @@ class Log:
 
     async def head(self) -> Head:
         """How far the log has come."""
-        (record,) = await self._ask("SELECT epoch, position, denial_number FROM log.head", of=self.kept)
+        (record,) = await self._ask("SELECT epoch, position, denial_number FROM log.head")
         return Head(record["epoch"], record["position"], record["denial_number"])
 
     async def read(self, after: int, *, sources: Collection[str] | None = None, limit: int = 1000) -> list[Recorded]:
@@ -267,12 +251,11 @@ class Log:
             return None
         return connection
 
-    async def _ask(self, statement: str, *arguments: object, of: asyncpg.Pool | Kept | None = None) -> list[Any]:
+    async def _ask(self, statement: str, *arguments: object) -> list[Any]:
         """Ask; again over another connection if one turns out to be dead."""
-        asked = self.pool if of is None else of
         for attempt in range(1, _TRIES + 1):
             try:
-                answer: list[Any] = await asked.fetch(statement, *arguments)
+                answer: list[Any] = await self.pool.fetch(statement, *arguments)
             except (asyncpg.PostgresConnectionError, ConnectionError, asyncpg.AdminShutdownError) as failure:
                 if attempt == _TRIES:
                     raise LogUnavailable from failure

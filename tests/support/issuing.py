@@ -294,7 +294,7 @@ def policy() -> Policy:
 async def replica(database: Database, clock: MovableClock) -> tuple[Issuer, Follower]:
     """One more process of the issuer; its log is closed with the database."""
     log = await database.log("token_issuer", Catalogue.of(events, registry, identity))
-    questions = Questions(log.pool, kept=log.kept)
+    questions = Questions(log.pool)
     follower = Follower(log, PROJECTION, SOURCES, project, None)
     rules = policy()
     keys = KeyRing(log, questions, MASTER)

@@ -135,7 +135,6 @@ async def test_two_round_trips(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
     await ask(stage, hub)
     asked: list[str] = []
     monkeypatch.setattr(stage.issuer.questions, "_pool", Counting(stage.issuer.log.pool, asked))
-    monkeypatch.setattr(stage.issuer.questions, "_kept", Counting(stage.issuer.log.kept, asked))
     monkeypatch.setattr(stage.issuer.log, "_appender", Counting(stage.issuer.log._appender, asked))
     await ask(stage, hub)
     assert asked == ["fetch", "append"]

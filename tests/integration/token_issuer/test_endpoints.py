@@ -110,7 +110,6 @@ async def test_what_cannot_be_decided_now_is_not_refused(stage: Stage, monkeypat
 
     gone = await asyncpg.create_pool("postgresql://token_issuer@/nothing?host=/nowhere", min_size=0)
     monkeypatch.setattr(stage.issuer.questions, "_pool", gone)
-    monkeypatch.setattr(stage.issuer.questions, "_kept", gone)
     for answer in (
         await stage.token(hub, grant_type="client_credentials"),
         await stage.refresh(hub, body["refresh_token"]),
