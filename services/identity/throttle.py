@@ -23,11 +23,11 @@ hand the same guesser the means to lock its owner out.
 
 import math
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-import asyncpg
 from prometheus_client import Counter
 
 from shared.clock import Clock
@@ -77,7 +77,6 @@ class _Counter:
     account: str
     device: str
     address: str
-    budget: Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +102,21 @@ class Throttle:
         account = self._digest("account", user_name)
         device = self._known_device(device_cookie, account)
         if device is not None:
-            counters: tuple[_Counter, ...] = (_Counter(account, device, "", self._limits.device),)
+            counters: tuple[_Counter, ...] = (_Counter(account, device, ""),)
         else:
             place = self._digest("address", network(address))
             counters = (
-                _Counter("", "", place, self._limits.address_any_account),
-                _Counter(account, "", place, self._limits.address),
+                _Counter("", "", place),
+                _Counter(account, "", place),
             )
-        charged: list[_Counter] = []
-        for counter in counters:
-            wait = await self._charge(counter)
-            if wait is not None:
-                for earlier in charged:
-                    await self._give_back(earlier)
-                _THROTTLED.inc()
-                raise Throttled(wait)
-            charged.append(counter)
+        if (wait := await self._charge(counters)) is not None:
+            _THROTTLED.inc()
+            raise Throttled(wait)
         return Attempt(account, counters)
 
     async def succeeded(self, attempt: Attempt) -> None:
         """The password was right: the attempt costs nothing."""
-        for counter in attempt.counters:
-            await self._give_back(counter)
+        await self._give_back(attempt.counters)
 
     def remember(self, device_cookie: str | None, attempt: Attempt) -> str:
         """The cookie of a device that has just signed in to the account: what it was, and this account."""
@@ -150,65 +142,76 @@ class Throttle:
     def _digest(self, purpose: str, value: str) -> str:
         return _text(keyed_digest(self._digest_key, purpose, value))
 
-    async def _charge(self, counter: _Counter) -> float | None:
-        """Charge it, or answer how many seconds to wait."""
+    async def _charge(self, counters: Sequence[_Counter]) -> float | None:
+        """Charge all of them, or none and answer how many seconds to wait."""
         now = self._clock()
-        fade = counter.budget.fade.total_seconds()
-        row = await self._ask(
-            f"""INSERT INTO identity.sign_in_failures AS f (account, device, address, failures, counted_at)
-                VALUES ($1, $2, $3, 1, $4)
-                ON CONFLICT (account, device, address) DO UPDATE
-                   SET failures = {_FADED} + 1, counted_at = greatest(f.counted_at, $4)
-                 WHERE {_FADED} + 1 <= $6
-                RETURNING failures""",  # noqa: S608  (put together from constants)
-            counter.account,
-            counter.device,
-            counter.address,
-            now,
-            fade,
-            float(counter.budget.failures),
-        )
-        if row is not None:
+        columns = _columns(counters)
+        fades, most = self._fades, self._most
+        rows = await ask(self._pool.fetch(_CHARGE, *columns, now, fades, most))
+        if len(rows) == len(counters):
             return None
-        left = await self._ask(
-            f"SELECT {_FADED} AS failures FROM identity.sign_in_failures f "  # noqa: S608  (put together from constants)
-            "WHERE account = $1 AND device = $2 AND address = $3",
-            counter.account,
-            counter.device,
-            counter.address,
-            now,
-            fade,
-        )
-        over = 0.0 if left is None else float(left["failures"]) + 1 - counter.budget.failures
-        return max(1.0, math.ceil(over * fade))
+        charged = {(row["account"], row["device"], row["address"]) for row in rows}
+        await self._give_back([one for one in counters if (one.account, one.device, one.address) in charged])
+        waits = await ask(self._pool.fetch(_WAIT, *columns, now, fades, most))
+        return max([1.0, *(float(math.ceil(row["seconds"])) for row in waits)])
 
-    async def _give_back(self, counter: _Counter) -> None:
-        """Undo one charge, and take the chance to forget a few counters that have faded."""
-        await self._ask(
-            "UPDATE identity.sign_in_failures SET failures = greatest(0, failures - 1) "
-            "WHERE account = $1 AND device = $2 AND address = $3",
-            counter.account,
-            counter.device,
-            counter.address,
-        )
-        budgets = (self._limits.device, self._limits.address, self._limits.address_any_account)
-        longest = max(budget.failures * budget.fade for budget in budgets)
-        await self._ask(
-            """DELETE FROM identity.sign_in_failures WHERE (account, device, address) IN (
-                 SELECT account, device, address FROM identity.sign_in_failures WHERE counted_at < $1
-                  ORDER BY counted_at LIMIT 50 FOR UPDATE SKIP LOCKED)""",
-            self._clock() - longest,
-        )
+    async def _give_back(self, counters: Sequence[_Counter]) -> None:
+        """Undo one charge of each, and take the chance to forget a few counters that have faded."""
+        longest = max(budget.failures * budget.fade for budget in self._budgets)
+        await ask(self._pool.execute(_GIVE_BACK, *_columns(counters), self._clock() - longest))
 
-    async def _ask(self, statement: str, *arguments: str | float | datetime) -> asyncpg.Record | None:
-        row: asyncpg.Record | None = await ask(self._pool.fetchrow(statement, *arguments))
-        return row
+    @property
+    def _budgets(self) -> tuple[Budget, Budget, Budget]:
+        """In the order of `_KIND`."""
+        return self._limits.device, self._limits.address_any_account, self._limits.address
+
+    @property
+    def _fades(self) -> list[float]:
+        return [budget.fade.total_seconds() for budget in self._budgets]
+
+    @property
+    def _most(self) -> list[float]:
+        return [float(budget.failures) for budget in self._budgets]
 
 
-_FADED = (
-    "greatest(0, f.failures - greatest(0, extract(epoch FROM $4::timestamptz - f.counted_at)) / $5::double precision)"
+def _columns(counters: Sequence[_Counter]) -> tuple[list[str], list[str], list[str]]:
+    return [one.account for one in counters], [one.device for one in counters], [one.address for one in counters]
+
+
+_KIND = "CASE WHEN f.device <> '' THEN 1 WHEN f.account = '' THEN 2 ELSE 3 END"
+"""SQL: which budget a counter has."""
+_FADE = f"($5::double precision[])[{_KIND}]"
+"""SQL: the seconds in which one failure of it fades."""
+_FADED = f"greatest(0, f.failures - greatest(0, extract(epoch FROM $4::timestamptz - f.counted_at)) / {_FADE})"
+"""SQL: how many failures are left of counter `f` at $4."""
+_CHARGE = f"""
+INSERT INTO identity.sign_in_failures AS f (account, device, address, failures, counted_at)
+SELECT c.account, c.device, c.address, 1, $4
+  FROM unnest($1::text[], $2::text[], $3::text[]) c(account, device, address) ORDER BY c.account
+    ON CONFLICT (account, device, address) DO UPDATE
+   SET failures = {_FADED} + 1, counted_at = greatest(f.counted_at, $4)
+ WHERE {_FADED} + 1 <= ($6::double precision[])[{_KIND}]
+RETURNING account, device, address
+"""  # noqa: S608  (put together from constants)
+"""Answers which were charged. Rows are locked in the order of accounts, here and below: nobody waits in a ring."""
+_WAIT = f"""
+SELECT ({_FADED} + 1 - ($6::double precision[])[{_KIND}]) * {_FADE} AS seconds
+  FROM identity.sign_in_failures f
+  JOIN unnest($1::text[], $2::text[], $3::text[]) c(account, device, address) USING (account, device, address)
+"""  # noqa: S608  (put together from constants)
+_GIVE_BACK = """
+WITH mine AS (
+    SELECT f.account, f.device, f.address FROM identity.sign_in_failures f
+      JOIN unnest($1::text[], $2::text[], $3::text[]) c(account, device, address) USING (account, device, address)
+     ORDER BY f.account FOR UPDATE OF f
+), undone AS (
+    UPDATE identity.sign_in_failures f SET failures = greatest(0, f.failures - 1) FROM mine m
+     WHERE (f.account, f.device, f.address) = (m.account, m.device, m.address)
 )
-"""SQL: how many failures are left of counter `f` at $4, where one fades in $5 seconds."""
+DELETE FROM identity.sign_in_failures WHERE (account, device, address) IN (
+    SELECT account, device, address FROM identity.sign_in_failures WHERE counted_at < $4
+     ORDER BY counted_at LIMIT 50 FOR UPDATE SKIP LOCKED)
+"""
 
 
 def network(address: str) -> str:
