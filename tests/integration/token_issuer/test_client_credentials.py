@@ -115,26 +115,3 @@ async def test_a_kill_switch_that_nobody_has_heard_of_stops_it(stage: Stage) -> 
     answers = await asyncio.gather(*(refused(stage, hub) for _ in range(10)))
     assert set(answers) == {"invalid_client"}
     assert len(await stage.facts(AccessTokenIssued)) == issued
-
-
-class Counting:
-    """A pool, or an appender, that writes down what is asked of it."""
-
-    def __init__(self, of: Any, asked: list[str]) -> None:
-        self._of = of
-        self._asked = asked
-
-    def __getattr__(self, name: str) -> Any:
-        self._asked.append(name)
-        return getattr(self._of, name)
-
-
-async def test_two_round_trips(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One statement that reads everything, and one that appends (the rows' tables are known after the first)."""
-    hub = await stage.register(SERVICE, resources=True)
-    await ask(stage, hub)
-    asked: list[str] = []
-    monkeypatch.setattr(stage.issuer.questions, "_pool", Counting(stage.issuer.log.pool, asked))
-    monkeypatch.setattr(stage.issuer.log, "_appender", Counting(stage.issuer.log._appender, asked))
-    await ask(stage, hub)
-    assert asked == ["fetch", "append"]
