@@ -241,7 +241,7 @@ class Guard:
     async def _refresh_keys(self) -> None:
         while True:
             await self._keys.refresh()
-            await asyncio.sleep(_KEYS_EVERY if self._keys.loaded else _KEYS_RETRY)
+            await asyncio.sleep(min(_KEYS_EVERY, self._keys.lifetime) if self._keys.loaded else _KEYS_RETRY)
 
     async def _prune(self) -> None:
         while True:

@@ -5,6 +5,7 @@ A key is used with one algorithm only, the one that it was published for: the he
 
 import asyncio
 import logging
+import re
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,10 @@ _log = logging.getLogger("stagedoor.keys")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _JWKS_BYTES = 256 * 1024
 _TIMEOUT = 5.0
+_KEPT = 300.0
+"""Seconds for which keys are kept whose server does not say."""
+_LONGEST_KEPT = 3600.0
+_MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,9})\b", re.IGNORECASE)
 _MINIMUM_RSA_BITS = 2048
 _ES256 = ec.ECDSA(SHA256())
 _PKCS1 = padding.PKCS1v15()
@@ -74,6 +79,10 @@ class KeySource(Protocol):
     def loaded(self) -> bool:
         """Whether the keys are known at all, so that a missing one means something."""
 
+    @property
+    def lifetime(self) -> float:
+        """Seconds after which they have to be learned of anew, at the latest."""
+
     def find(self, kid: str) -> PublicKey | None:
         """The key of this id, from what is known now."""
 
@@ -85,6 +94,7 @@ class StaticKeys:
     """Keys that are given, not fetched."""
 
     loaded = True
+    lifetime = float("inf")
 
     def __init__(self, keys: Iterable[PublicKey]) -> None:
         self._keys = {key.kid: key for key in keys}
@@ -105,7 +115,11 @@ class HttpKeys:
     """
 
     def __init__(self, jwks_uri: str, *, minimum_seconds: float = 10.0) -> None:
-        """`minimum_seconds`: the least time between two fetches, however many unknown keys are asked for."""
+        """`minimum_seconds`: the least time between two fetches, however many unknown keys are asked for.
+
+        It is less where the server says that the document is kept for less (`Cache-Control: max-age`, RFC 9111): an
+        issuer announces a key for so long before it uses it.
+        """
         parts = urlsplit(jwks_uri)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
             raise ValueError("a JWKS is fetched over https; http is for loopback only")
@@ -119,6 +133,8 @@ class HttpKeys:
         self._fetched_at = -minimum_seconds
         self._fetching = asyncio.Lock()
         self.loaded = False
+        self.lifetime = _KEPT
+        """Seconds: as the server says, at most an hour."""
 
     def find(self, kid: str) -> PublicKey | None:
         """The key of this id, as of the last fetch."""
@@ -130,11 +146,12 @@ class HttpKeys:
         async with self._fetching:
             now = time.monotonic()
             # Until a first document has come, waiting between attempts is for the server's sake only: 1 s is enough.
-            if now - self._fetched_at < (self._minimum if self.loaded else min(1.0, self._minimum)):
+            if now - self._fetched_at < min(self._minimum, self.lifetime if self.loaded else 1.0):
                 return
             self._fetched_at = now
             try:
-                published = parse_jwks(await asyncio.to_thread(self._fetch))
+                document, lifetime = await asyncio.to_thread(self._fetch)
+                published = parse_jwks(document)
             except (OSError, URLError, HTTPException, ValueError) as failure:
                 _log.warning("the issuer's keys cannot be fetched: %s", failure)
                 return
@@ -143,17 +160,19 @@ class HttpKeys:
                 kid: known[kid] if kid in known and known[kid][1] == jwk else (key, jwk)
                 for kid, (key, jwk) in published.items()
             }
-            self.loaded = True
+            self.loaded, self.lifetime = True, lifetime
 
-    def _fetch(self) -> bytes:
+    def _fetch(self) -> tuple[bytes, float]:
+        """The document, and for how many seconds it may be kept."""
         request = Request(self._uri, headers={"Accept": "application/jwk-set+json, application/json"})  # noqa: S310  (the scheme was checked)
         with self._opener.open(request, timeout=_TIMEOUT) as response:
             if response.status != 200:
                 raise ValueError(f"status {response.status}")
             body: bytes = response.read(_JWKS_BYTES + 1)
+            lifetime = _lifetime(response.headers)
         if len(body) > _JWKS_BYTES:
             raise ValueError("the document is too large")
-        return body
+        return body, lifetime
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -163,6 +182,16 @@ class _NoRedirects(HTTPRedirectHandler):
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> None:
         """Follow none; the redirect is then an error status."""
+
+
+def _lifetime(headers: HTTPMessage) -> float:
+    """For how many seconds an answer may be kept (RFC 9111 sections 4.2.1 and 5.1): whole ones, at least one."""
+    found = _MAX_AGE.search(headers.get("Cache-Control", ""))
+    if found is None:
+        return _KEPT
+    age = headers.get("Age", "0")
+    spent = int(age) if age.isascii() and age.isdigit() else 0
+    return min(max(1.0, float(int(found.group(1)) - spent)), _LONGEST_KEPT)
 
 
 def parse_jwks(document: bytes) -> dict[str, tuple[PublicKey, dict[str, Any]]]:

@@ -26,12 +26,18 @@ class SigningKeyCreated(Event, stored_as="token_issuer.SigningKeyCreated"):
     use: KeyUse
     public_jwk: dict[str, str]
     """RFC 7517, public members only."""
+    use_from: datetime | None = None
+    """It signs nothing before: by then whoever keeps a JWKS from before has fetched it anew. None: it signs at once."""
 
 
 class SigningKeyActivated(Event, stored_as="token_issuer.SigningKeyActivated"):
-    """New tokens of its use are signed with it; the one before it is retiring."""
+    """New tokens of its use are signed with it; the one before it is retiring, and its private half is deleted."""
 
     kid: str
+    instead_of: str | None = None
+    """The one before it; None: there was none."""
+    retire_from: datetime | None = None
+    """By then nothing that the one before it signed is alive."""
 
 
 class SigningKeyRetired(Event, stored_as="token_issuer.SigningKeyRetired"):
@@ -41,7 +47,7 @@ class SigningKeyRetired(Event, stored_as="token_issuer.SigningKeyRetired"):
 
 
 class SigningKeyCompromised(Event, stored_as="token_issuer.SigningKeyCompromised"):
-    """Nothing that it signed is accepted any more, whatever position it claims."""
+    """Nothing that it signed is accepted any more, whatever position it claims; its private half is deleted."""
 
     denial_kinds = frozenset({DenialKind.KEY})
 

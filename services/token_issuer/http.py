@@ -36,7 +36,7 @@ GRANTS: Mapping[str, Callable[[Issuer, Presented, Params], Awaitable[Answer]]] =
 
 _NOT_STORED: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _KEPT: Final = {"Cache-Control": "public, max-age=300"}
-"""Metadata and keys change seldom, and a new key is announced before it is used."""
+"""Metadata changes seldom."""
 
 _OPEN: Final = {"Access-Control-Allow-Origin": "*"}
 """Any page's script may call: nothing here goes by cookies, so its user's browser lends it no authority."""
@@ -64,7 +64,9 @@ def application(issuer: Issuer, guard: Guard) -> Application:
         return _json(metadata, _KEPT)
 
     async def keys(_: Request) -> Response:
-        return _json(issuer.keys.jwks, _KEPT)
+        # A key is announced for longer than this before it is used.
+        await issuer.keys.renew()
+        return _json(issuer.keys.jwks, {"Cache-Control": f"public, max-age={issuer.keys.jwks_seconds}"})
 
     return Application(
         routes=[

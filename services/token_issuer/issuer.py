@@ -27,6 +27,8 @@ MISSES = frozenset({"invalid_client", "invalid_redirect_uri", "invalid_scope", "
 """Refusals that may only mean that something was created elsewhere a moment ago."""
 
 _MISSES_PER_SECOND = 20.0
+OWN = "token_issuer"
+"""The source of the issuer's own facts. Of these only a compromised key is a party of a fence."""
 
 
 class Following(Protocol):
@@ -104,7 +106,10 @@ class Issuer:
             except VersionConflict:
                 continue
             except Fenced as fenced:
-                await self.following.catch_up(fenced.source, fenced.position)
+                if fenced.source == OWN:
+                    await self.keys.look()
+                else:
+                    await self.following.catch_up(fenced.source, fenced.position)
         raise Unavailable("busy", "too many changes to the same thing at once; try again")
 
 

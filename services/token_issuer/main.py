@@ -1,8 +1,5 @@
 """The token issuer, put together: settings, wiring, serve."""
 
-import asyncio
-from itertools import chain, repeat
-
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     add_AuthorizationServicer_to_server,
     add_TokensServicer_to_server,
@@ -20,7 +17,7 @@ from services.token_issuer.refreshing import RefreshTokens
 from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy, TokenIssuerSettings
 from services.token_issuer.subscriptions import PROJECTION, SOURCES, project
-from shared.errors import Refusal, Unavailable
+from shared.errors import Refusal
 from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
@@ -32,15 +29,10 @@ from shared.messaging.follower import Follower
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import load, read_secret
-from shared.telemetry import configure_logging, logger
+from shared.telemetry import configure_logging
 from shared.wake import Wake
 from stagedoor import Guard
 from stagedoor.validation.v1.validation_pb2_grpc import add_ValidationServicer_to_server
-
-_log = logger(__name__)
-
-_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds between attempts while the log cannot be reached; the last one is repeated."""
 
 
 async def main() -> None:
@@ -56,7 +48,7 @@ async def main() -> None:
     try:
         clock = LogClock()
         questions = Questions(log.pool, clock.learn)
-        keys = KeyRing(log, questions, master)
+        keys = KeyRing(log, questions, master, policy.keys)
         follower = Follower(log, PROJECTION, SOURCES, project, nats)
         wake = Wake(log)
         guard = Guard(
@@ -89,28 +81,23 @@ async def main() -> None:
             return Readiness(
                 {
                     "log": await _reachable(log),
-                    "keys": Check(ok=keys.loaded, detail="" if keys.loaded else "there are no signing keys yet"),
+                    "keys": _keys(keys),
                     "view": follower.readiness(),
                     "denials": management.readiness(),
                 }
             )
 
-        background = [wake.run(), follower.run(), guard.run(), _prepare(keys)]
+        background = [wake.run(), follower.run(), guard.run(), keys.run(wake)]
         await serve(settings, application(issuer, guard), server, ready, background)
     finally:
         await log.close()
 
 
-async def _prepare(keys: KeyRing) -> None:
-    """Have signing keys, and try again for as long as the log cannot be reached."""
-    for wait in chain(_WAITS, repeat(_WAITS[-1])):
-        try:
-            await keys.prepare()
-        except Unavailable as failure:
-            _log.warning("there are no signing keys yet", reason=failure.code)
-            await asyncio.sleep(wait)
-        else:
-            return
+def _keys(keys: KeyRing) -> Check:
+    """Whether there are keys that may sign now."""
+    if not keys.loaded:
+        return Check(ok=False, detail="there are no signing keys yet")
+    return Check(ok=keys.current, detail="" if keys.current else "the signing keys could not be looked up lately")
 
 
 async def _reachable(log: Log) -> Check:

@@ -4,7 +4,7 @@ What a request is decided on is one question with one answer, so that all of it 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ import msgspec
 
 from services.registry.events import ApplicationSettings, ResourceSettings
 from services.token_issuer.domain.grant import Grant, evolve
+from services.token_issuer.domain.signing_keys import KeyState
 from services.token_issuer.events import (
     CodeRedeemed,
     GrantEnded,
@@ -57,9 +58,11 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: PLR0911  (one a
         case SigningKeyCreated():
             return (Put(KEYS, _announced(event, recorded)),)
         case SigningKeyActivated():
-            return (Patch(KEYS, {"kid": event.kid}, {"activated": recorded.position}),)
-        case SigningKeyRetired() | SigningKeyCompromised():
-            return (Patch(KEYS, {"kid": event.kid}, {"withdrawn": True}),)
+            return _activated(event, recorded)
+        case SigningKeyRetired():
+            return (_key(event.kid, KeyState.RETIRED),)
+        case SigningKeyCompromised():
+            return (_key(event.kid, KeyState.COMPROMISED),)
         case _:
             return ()
 
@@ -103,10 +106,24 @@ def _announced(event: SigningKeyCreated, recorded: Recorded) -> dict[str, RowVal
         "algorithm": event.algorithm,
         "use": event.use.value,
         "public_jwk": event.public_jwk,
+        "state": KeyState.PENDING.value,
         "announced": recorded.position,
-        "activated": None,
-        "withdrawn": False,
+        "announced_at": recorded.recorded_at,
+        "use_from": event.use_from,
+        "activated_at": None,
+        "retire_from": None,
     }
+
+
+def _activated(event: SigningKeyActivated, recorded: Recorded) -> tuple[RowChange, ...]:
+    active = _key(event.kid, KeyState.ACTIVE, activated_at=recorded.recorded_at)
+    if event.instead_of is None:
+        return (active,)
+    return _key(event.instead_of, KeyState.RETIRING, retire_from=event.retire_from), active
+
+
+def _key(kid: str, state: KeyState, **more: RowValue) -> Patch:
+    return Patch(KEYS, {"kid": kid}, {"state": state.value, **more})
 
 
 # What is asked
@@ -149,9 +166,11 @@ SELECT to_jsonb(g)::text AS grant FROM token_issuer.grants g
 """
 
 _KEYS = """
-SELECT k.kid, k.use, k.public_jwk::text AS public_jwk, k.activated, v.wrapped
-  FROM token_issuer.signing_keys k LEFT JOIN token_issuer.vault v USING (kid)
- WHERE NOT k.withdrawn ORDER BY k.announced
+SELECT t.now, k.kid, k.algorithm, k.use, k.public_jwk::text AS public_jwk, k.state, k.announced_at, k.use_from,
+       k.activated_at, k.retire_from, v.wrapped
+  FROM (SELECT clock_timestamp() AS now) t
+  LEFT JOIN token_issuer.signing_keys k ON true LEFT JOIN token_issuer.vault v ON v.kid = k.kid
+ ORDER BY k.announced
 """
 
 
@@ -179,10 +198,18 @@ class KeptKey:
     """A signing key as it is kept."""
 
     kid: str
+    algorithm: str
     use: KeyUse
     public_jwk: dict[str, str]
-    activated: int | None
-    wrapped: bytes | None
+    state: KeyState
+    announced_at: datetime
+    use_from: datetime | None
+    """When it may begin to sign; None: when it was announced."""
+    activated_at: datetime | None
+    retire_from: datetime | None
+    """When nothing that it signed can be alive; None as long as it signs."""
+    wrapped: bytes | None = field(repr=False)
+    """The private half; None: it is deleted."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -275,18 +302,26 @@ class Questions:
         rows = await ask(self._pool.fetch(_GRANTS, sub, client_id, before, limit))
         return [_grant(row["grant"]) for row in rows]
 
-    async def keys(self) -> list[KeptKey]:
-        """The signing keys that are not withdrawn, oldest first."""
-        return [
-            KeptKey(
-                row["kid"],
-                KeyUse(row["use"]),
-                msgspec.json.decode(row["public_jwk"], type=dict[str, str]),
-                row["activated"],
-                row["wrapped"],
-            )
-            for row in await ask(self._pool.fetch(_KEYS))
-        ]
+    async def keys(self) -> tuple[datetime, list[KeptKey]]:
+        """All signing keys there ever were, the one announced first before the others; and the time."""
+        rows = await ask(self._pool.fetch(_KEYS))
+        self._learn(rows[0]["now"])
+        return rows[0]["now"], [_kept(row) for row in rows if row["kid"] is not None]
+
+
+def _kept(row: Mapping[str, Any]) -> KeptKey:
+    return KeptKey(
+        kid=row["kid"],
+        algorithm=row["algorithm"],
+        use=KeyUse(row["use"]),
+        public_jwk=msgspec.json.decode(row["public_jwk"], type=dict[str, str]),
+        state=KeyState(row["state"]),
+        announced_at=row["announced_at"],
+        use_from=row["use_from"],
+        activated_at=row["activated_at"],
+        retire_from=row["retire_from"],
+        wrapped=row["wrapped"],
+    )
 
 
 def _at(answer: Known, head: int) -> Known:

@@ -44,13 +44,31 @@ CREATE TABLE IF NOT EXISTS token_issuer.signing_keys (
     algorithm text NOT NULL,
     use text NOT NULL,
     public_jwk jsonb NOT NULL,
-    announced bigint NOT NULL,                  -- position
-    activated bigint,                           -- position; of one use, the key activated last signs
-    withdrawn boolean NOT NULL                  -- retired or compromised
+    state text NOT NULL,                        -- pending, active, retiring, retired or compromised
+    announced bigint NOT NULL,                  -- position ...
+    announced_at timestamptz NOT NULL,          -- ... and when that was
+    use_from timestamptz,                       -- when it may begin to sign; null: when it was announced
+    activated_at timestamptz,
+    retire_from timestamptz                     -- when nothing that it signed is alive; null as long as it signs
 );
+-- Before keys could be rotated, each was used from its beginning.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM information_schema.columns
+                WHERE (table_schema, table_name, column_name) = ('token_issuer', 'signing_keys', 'withdrawn')) THEN
+        ALTER TABLE token_issuer.signing_keys ADD COLUMN state text, ADD COLUMN announced_at timestamptz,
+            ADD COLUMN use_from timestamptz, ADD COLUMN activated_at timestamptz, ADD COLUMN retire_from timestamptz;
+        UPDATE token_issuer.signing_keys k
+           SET state = CASE WHEN withdrawn THEN 'retired' WHEN activated IS NULL THEN 'pending' ELSE 'active' END,
+               announced_at = (SELECT e.recorded_at FROM log.events e WHERE e.position = k.announced),
+               activated_at = (SELECT e.recorded_at FROM log.events e WHERE e.position = k.activated);
+        ALTER TABLE token_issuer.signing_keys DROP COLUMN withdrawn, DROP COLUMN activated,
+            ALTER COLUMN state SET NOT NULL, ALTER COLUMN announced_at SET NOT NULL;
+    END IF;
+END $$;
 
 -- Secrets at rest: private signing keys, wrapped under the master key. Written in the append of their fact, never in a
--- fact, left alone by rebuilds.
+-- fact, left alone by rebuilds, and deleted in the append of the fact that they sign no more.
 CREATE TABLE IF NOT EXISTS token_issuer.vault (
     kid text PRIMARY KEY,
     wrapped bytea NOT NULL

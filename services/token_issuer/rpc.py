@@ -16,8 +16,9 @@ from services.identity.events import Role
 from services.token_issuer.authorization.begin import Proceed, Redirect, begin
 from services.token_issuer.authorization.issue import SignedIn, issue_code, refuse
 from services.token_issuer.authorization.logout import Logout, begin_logout
-from services.token_issuer.events import GrantEndReason
+from services.token_issuer.events import GrantEndReason, KeyUse
 from services.token_issuer.issuer import Issuer
+from services.token_issuer.read_model import KeptKey
 from services.token_issuer.revoking import ANYBODY, end_grant, revoke_by_id, revoke_token
 from services.token_issuer.views import KnownGrant
 from shared.errors import Kind, Refusal
@@ -148,6 +149,38 @@ class TokensService(TokensServicer):
             grants=[_grant(known, self._issuer.clock()) for known in page],
             next_page_token=_page_token(page[-1].born) if len(found) > size else "",
         )
+
+    async def ListKeys(self, request: pb.ListKeysRequest, context: _Call) -> pb.ListKeysResponse:
+        """All signing keys there ever were."""
+        await self._issuer.keys.look()
+        return pb.ListKeysResponse(keys=map(_key, self._issuer.keys.list()))
+
+    async def RotateKey(self, request: pb.RotateKeyRequest, context: _Call) -> pb.RotateKeyResponse:
+        """Announce a successor."""
+        if request.use not in set(KeyUse):
+            raise _invalid(f"the use of a key is one of {', '.join(KeyUse)}")
+        rotated = await self._issuer.keys.rotate(KeyUse(request.use), caller.context())
+        response = pb.RotateKeyResponse(kid=rotated.kid, position=rotated.position)
+        if rotated.use_from is not None:
+            response.use_from.FromDatetime(rotated.use_from)
+        return response
+
+    async def CompromiseKey(self, request: pb.CompromiseKeyRequest, context: _Call) -> pb.CompromiseKeyResponse:
+        """Withdraw a key and all that it signed."""
+        _check_ids(request.kid)
+        return pb.CompromiseKeyResponse(position=await self._issuer.keys.compromise(request.kid, caller.context()))
+
+
+def _key(kept: KeptKey) -> pb.SigningKey:
+    message = pb.SigningKey(kid=kept.kid, use=kept.use.value, algorithm=kept.algorithm, state=kept.state.value)
+    message.announced_at.FromDatetime(kept.announced_at)
+    if kept.use_from is not None:
+        message.use_from.FromDatetime(kept.use_from)
+    if kept.activated_at is not None:
+        message.activated_at.FromDatetime(kept.activated_at)
+    if kept.retire_from is not None:
+        message.retire_from.FromDatetime(kept.retire_from)
+    return message
 
 
 def _proceed(outcome: Proceed) -> pb.Proceed:

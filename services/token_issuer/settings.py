@@ -10,7 +10,10 @@ from services.token_issuer.views import Application
 from shared.settings import ServiceSettings
 
 LONGEST_ACCESS_TOKEN = timedelta(days=1)
-"""No application's access tokens live longer."""
+"""No application's access tokens live longer, nor the ID tokens beside them."""
+_CLOCKS_DIFFER = timedelta(seconds=60)
+"""By how much the clocks of replicas and resources may differ, and how long a request may take from one look to the
+other."""
 
 
 class TokenIssuerSettings(ServiceSettings):
@@ -28,8 +31,44 @@ class TokenIssuerSettings(ServiceSettings):
     """How long a used refresh token gets the same answer again."""
     authorization_seconds: int = Field(default=15 * 60, ge=60, le=3600)
     """How long a person may take from the request to the answer."""
+    jwks_cache_seconds: int = Field(default=300, ge=10, le=24 * 3600)
+    """How long the JWKS may be kept (`Cache-Control: max-age`); a key is announced for longer before it is used."""
+    signing_key_seconds: int = Field(default=90 * 24 * 3600, ge=3600)
+    """How long a key signs before its successor is announced."""
     issue_for_identity: bool = True
     """Switch that refuses all that the identity service asks for, should it be stolen."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """How long signing keys are what."""
+
+    jwks_cache: timedelta
+    """How long a JWKS may be kept."""
+    announced: timedelta
+    """From the announcement of a key to its use: every JWKS from before has been fetched anew."""
+    rotation: timedelta
+    """From the use of a key to the announcement of its successor."""
+    retiring: timedelta
+    """From the use of the successor to the retirement of a key: nothing that it signed is alive."""
+    known: timedelta
+    """For how long a replica acts on what it knows of the keys."""
+
+    @classmethod
+    def of(cls, settings: TokenIssuerSettings) -> "KeyRules":
+        """What these settings mean.
+
+        A replica may publish a JWKS, or sign, by what it knew `known` ago, so both waits are longer by that; and by a
+        moment, for clocks that differ.
+        """
+        cache, known = timedelta(seconds=settings.jwks_cache_seconds), timedelta(seconds=settings.max_staleness_seconds)
+        return cls(
+            jwks_cache=cache,
+            announced=cache + known + _CLOCKS_DIFFER,
+            rotation=timedelta(seconds=settings.signing_key_seconds),
+            retiring=LONGEST_ACCESS_TOKEN + known + _CLOCKS_DIFFER,
+            known=known,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +83,7 @@ class Policy:
     public_refresh: timedelta
     grace: timedelta
     authorization: timedelta
+    keys: KeyRules
     issue_for_identity: bool
 
     @classmethod
@@ -58,6 +98,7 @@ class Policy:
             public_refresh=timedelta(seconds=settings.public_refresh_token_seconds),
             grace=timedelta(seconds=settings.refresh_grace_seconds),
             authorization=timedelta(seconds=settings.authorization_seconds),
+            keys=KeyRules.of(settings),
             issue_for_identity=settings.issue_for_identity,
         )
 

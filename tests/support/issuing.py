@@ -291,13 +291,13 @@ def policy() -> Policy:
     return Policy.of(TokenIssuerSettings(tls_ca_file=nothing, tls_certificate_file=nothing, tls_key_file=nothing))
 
 
-async def replica(database: Database, clock: MovableClock) -> tuple[Issuer, Follower]:
+async def replica(database: Database, clock: MovableClock, rules: Policy | None = None) -> tuple[Issuer, Follower]:
     """One more process of the issuer; its log is closed with the database."""
     log = await database.log("token_issuer", Catalogue.of(events, registry, identity))
     questions = Questions(log.pool)
     follower = Follower(log, PROJECTION, SOURCES, project, None)
-    rules = policy()
-    keys = KeyRing(log, questions, MASTER)
+    rules = rules or policy()
+    keys = KeyRing(log, questions, MASTER, rules.keys)
     issuer = Issuer(
         log=log,
         questions=questions,
@@ -318,7 +318,7 @@ same_keys = cache(generate)
 @pytest_asyncio.fixture
 async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     """An issuer on an empty log."""
-    monkeypatch.setattr("services.token_issuer.keys.generate", same_keys)
+    monkeypatch.setattr("services.token_issuer.key_changes.generate", same_keys)
     clock = MovableClock()
     issuer, follower = await replica(database, clock)
     await issuer.keys.prepare()

@@ -3,8 +3,8 @@
 from msgspec import Struct
 
 from services.token_issuer.domain.grant import Grant
-from services.token_issuer.events import KeyUse
 from services.token_issuer.issuer import Issuer
+from services.token_issuer.keys import Signers
 from services.token_issuer.scopes import OPENID, Places
 from services.token_issuer.tokens import Content, Issued, access_token, id_token
 
@@ -23,19 +23,26 @@ class Answer(Struct, frozen=True, omit_defaults=True, tag_field="token_type", ta
 
 
 def of_grant(  # noqa: PLR0913  (each is one independent part of the answer)
-    issuer: Issuer, grant: Grant, issued: Issued, refresh_token: str | None, *, expires_in: int, first: bool
+    issuer: Issuer,
+    signers: Signers,
+    grant: Grant,
+    issued: Issued,
+    refresh_token: str | None,
+    *,
+    expires_in: int,
+    first: bool,
 ) -> Answer:
     """The tokens of the event that a grant's newest access token belongs to; `first`: in exchange for the code.
 
-    The same event gives the same access token, whenever and by whichever replica it is made. Only the first ID token
+    The same event gives the same claims, whenever and by whichever replica they are signed. Only the first ID token
     has the nonce (OpenID Connect Core section 12.2).
     """
     content = content_of(grant, issuer.policy.places)
-    token = access_token(issuer.keys.signer(KeyUse.ACCESS_TOKEN), issuer.policy.issuer, content, issued)
+    token = access_token(signers.access_token, issuer.policy.issuer, content, issued)
     beside = None
     if OPENID in (grant.scopes if first else grant.token_scopes):
-        signer, nonce = issuer.keys.signer(KeyUse.ID_TOKEN), grant.nonce if first else None
-        beside = id_token(signer, issuer.policy.issuer, grant, issued, beside=token, nonce=nonce)
+        nonce = grant.nonce if first else None
+        beside = id_token(signers.id_token, issuer.policy.issuer, grant, issued, beside=token, nonce=nonce)
     return Answer(
         access_token=token,
         expires_in=expires_in,

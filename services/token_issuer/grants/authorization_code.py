@@ -9,6 +9,7 @@ from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.grants.answer import Answer, of_grant
 from services.token_issuer.grants.parts import allowed_now, ended, fence, part
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
+from services.token_issuer.keys import Signers
 from services.token_issuer.refreshing import grant_of_code
 from services.token_issuer.tokens import Issued
 from shared.errors import Kind, Refusal
@@ -25,7 +26,8 @@ async def redeem(issuer: Issuer, who: Presented, form: Params) -> Answer:
     context = on_behalf_of(who.client_id)
     jti, refresh_token = new_id(), issuer.refresh_tokens.first(gid or "")
 
-    async def decide() -> tuple[tuple[Grant | None, Sequence[Event]], Append]:
+    async def decide() -> tuple[tuple[Grant | None, Sequence[Event], Signers], Append]:
+        signers = await issuer.keys.signers()
         known = await issuer.questions.known(who.client_id, gid=gid, identifiers=targets)
         now = issuer.clock()
         application = authenticate(known.application, who, now)
@@ -54,13 +56,14 @@ async def redeem(issuer: Issuer, who: Presented, form: Params) -> Answer:
         for event in events:
             state = decider.evolve(state, event)
         stream = decider.stream(found.grant.gid)
-        return (state, events), append_of(stream, found.version, events, context, fence(known, found, events))
+        whole = fence(known, found, events, signers)
+        return (state, events, signers), append_of(stream, found.version, events, context, whole)
 
-    (state, events), appended = await issuer.write(decide)
+    (state, events, signers), appended = await issuer.write(decide)
     if (refusal := ended(events)) is not None:
         raise refusal
     if appended is None or state is None:
         raise TypeError("a code is never redeemed without an event")
     issued = Issued(appended.epoch, appended.position, appended.recorded_at)
     given = refresh_token if state.refresh_digest is not None else None
-    return of_grant(issuer, state, issued, given, expires_in=state.access_token_seconds, first=True)
+    return of_grant(issuer, signers, state, issued, given, expires_in=state.access_token_seconds, first=True)

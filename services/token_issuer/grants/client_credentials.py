@@ -4,10 +4,10 @@ from services.identity.events import UserKind
 from services.registry.events import GrantType
 from services.token_issuer.clients import Presented, authenticate
 from services.token_issuer.domain.access_token import Issue, decider
-from services.token_issuer.events import KeyUse
 from services.token_issuer.grants.answer import Answer
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from services.token_issuer.scopes import Terms, asked, invalid_scope, permitted, roles
+from services.token_issuer.signing import SigningKey
 from services.token_issuer.tokens import Content, Issued, access_token
 from services.token_issuer.views import Application, Known
 from shared.denials import DenialKind
@@ -24,7 +24,8 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
     jti, context = new_id(), on_behalf_of(who.client_id)
     targets = form.all("resource")
 
-    async def decide() -> tuple[Content, Append]:
+    async def decide() -> tuple[tuple[Content, SigningKey], Append]:
+        key = (await issuer.keys.signers()).access_token
         known = await issuer.questions.known(who.client_id, identifiers=targets)
         application = authenticate(known.application, who, issuer.clock())
         terms = _terms(issuer, application, known, form.get("scope"), targets)
@@ -36,16 +37,18 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
         )
         content = Content(jti, sub, client_id, scopes, audiences, terms.seconds, terms.roles)
         command = Issue(jti, client_id, sub, scopes, audiences, terms.seconds)
-        parties = ((DenialKind.CLIENT, client_id), (DenialKind.SUBJECT, sub))
+        # A compromised key signs nothing, also where that is not known yet.
+        parties = ((DenialKind.CLIENT, client_id), (DenialKind.SUBJECT, sub), (DenialKind.KEY, key.kid))
         fence = Fence(known.as_of, parties)
         # The id is fresh: there is no stream to look at, neither here nor in the log.
-        return content, append_of(decider.stream(jti), None, decider.decide(command, None), context, fence)
+        append = append_of(decider.stream(jti), None, decider.decide(command, None), context, fence)
+        return (content, key), append
 
-    content, appended = await issuer.write(decide)
+    (content, key), appended = await issuer.write(decide)
     if appended is None:
         raise TypeError("a token is never issued without its event")
     issued = Issued(appended.epoch, appended.position, appended.recorded_at)
-    token = access_token(issuer.keys.signer(KeyUse.ACCESS_TOKEN), issuer.policy.issuer, content, issued)
+    token = access_token(key, issuer.policy.issuer, content, issued)
     return Answer(token, content.seconds, " ".join(content.scopes))
 
 

@@ -6,6 +6,7 @@ from prometheus_client import Counter
 
 from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.events import GrantEnded
+from services.token_issuer.keys import Signers
 from services.token_issuer.scopes import Access, Places, narrowed, permitted
 from services.token_issuer.views import Application, Known, KnownGrant, denied, parties
 from shared.errors import Refusal
@@ -34,11 +35,15 @@ def part(access: Access, known: Known, scope: str | None, targets: Sequence[str]
     return narrowed(access, known.resources, scope, targets, places) if access.audiences else NOTHING
 
 
-def fence(known: Known, grant: KnownGrant, events: Sequence[Event]) -> Fence | None:
-    """The fence around what a grant gives; its end gives nothing, and nothing may stop it."""
+def fence(known: Known, grant: KnownGrant, events: Sequence[Event], signers: Signers) -> Fence | None:
+    """The fence around what a grant gives; its end gives nothing, and nothing may stop it.
+
+    The keys that are to sign belong to it: a compromised one signs nothing, also where that is not known yet.
+    """
     if any(isinstance(event, GrantEnded) for event in events):
         return None
-    return Fence(known.as_of, parties(grant.grant.client_id, grant.grant.sub, grant.grant.sid))
+    whose = parties(grant.grant.client_id, grant.grant.sub, grant.grant.sid)
+    return Fence(known.as_of, (*whose, *signers.parties))
 
 
 def ended(events: Sequence[Event]) -> Refusal | None:

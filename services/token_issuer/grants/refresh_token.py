@@ -9,6 +9,7 @@ from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.grants.answer import Answer, of_grant
 from services.token_issuer.grants.parts import allowed_now, ended, fence, part
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
+from services.token_issuer.keys import Signers
 from services.token_issuer.refreshing import RefreshTokens, grant_of_refresh_token
 from services.token_issuer.tokens import Issued
 from services.token_issuer.views import KnownGrant
@@ -27,7 +28,8 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
     context = on_behalf_of(who.client_id)
     jti = new_id()
 
-    async def decide() -> tuple[tuple[KnownGrant, Grant, Sequence[Event]], Append | None]:
+    async def decide() -> tuple[tuple[KnownGrant, Grant, Sequence[Event], Signers], Append | None]:
+        signers = await issuer.keys.signers()
         known = await issuer.questions.known(who.client_id, gid=gid, identifiers=targets)
         now = issuer.clock()
         application = authenticate(known.application, who, now)
@@ -57,19 +59,20 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
             state = decider.evolve(state, event)
         if state is None:
             raise TypeError("a grant does not vanish")
-        append = append_of(decider.stream(state.gid), found.version, events, context, fence(known, found, events))
-        return (found, state, events), append if events else None
+        whole = fence(known, found, events, signers)
+        append = append_of(decider.stream(state.gid), found.version, events, context, whole)
+        return (found, state, events, signers), append if events else None
 
-    (found, state, events), appended = await issuer.write(decide)
+    (found, state, events, signers), appended = await issuer.write(decide)
     if (refusal := ended(events)) is not None:
         raise refusal
     if appended is not None:
         issued = Issued(appended.epoch, appended.position, appended.recorded_at)
-        return of_grant(issuer, state, issued, successor, expires_in=state.access_token_seconds, first=False)
+        return of_grant(issuer, signers, state, issued, successor, expires_in=state.access_token_seconds, first=False)
     issued = Issued(found.epoch, found.position, found.issued_at)
     left = issued.iat + state.access_token_seconds - int(issuer.clock().timestamp())
     expires_in = max(0, min(left, state.access_token_seconds))
-    return of_grant(issuer, state, issued, successor, expires_in=expires_in, first=False)
+    return of_grant(issuer, signers, state, issued, successor, expires_in=expires_in, first=False)
 
 
 def outdated(tokens: RefreshTokens, token: str, found: KnownGrant) -> bool:

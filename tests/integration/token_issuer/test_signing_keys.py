@@ -11,7 +11,7 @@ from services.token_issuer.keys import KeyRing
 from services.token_issuer.read_model import Questions
 from shared.errors import Unavailable
 from shared.keys import MasterKey
-from tests.support.issuing import MovableClock, replica
+from tests.support.issuing import MovableClock, policy, replica
 from tests.support.postgres import Database
 
 
@@ -41,7 +41,7 @@ async def test_private_halves_are_kept_wrapped(database: Database) -> None:
     assert not any(member in key for key in json.loads(issuer.keys.jwks)["keys"] for member in ("d", "p", "q", "k"))
     assert '"d"' not in log
     assert not any(base64.b64encode(plain).decode() in log for plain in der)
-    stranger = KeyRing(issuer.log, Questions(issuer.log.pool), MasterKey(b"x" * 32))
+    stranger = KeyRing(issuer.log, Questions(issuer.log.pool), MasterKey(b"x" * 32), policy().keys)
     with pytest.raises(SystemExit, match="does not open"):
         await stranger.prepare()
 

@@ -258,6 +258,21 @@ class TokensStub:
                 request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListGrantsRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListGrantsResponse.FromString,
                 _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/stagedoor.tokens.v1.Tokens/ListKeys',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/stagedoor.tokens.v1.Tokens/RotateKey',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.CompromiseKey = channel.unary_unary(
+                '/stagedoor.tokens.v1.Tokens/CompromiseKey',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.CompromiseKeyRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.CompromiseKeyResponse.FromString,
+                _registered_method=True)
 
 
 class TokensServicer:
@@ -284,6 +299,27 @@ class TokensServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListKeys(self, request, context):
+        """The signing keys, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Announces a successor to the key that signs; it signs once everybody can have heard of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompromiseKey(self, request, context):
+        """Somebody else may have a key: nothing that it signed is accepted any more, and another one signs at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TokensServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -301,6 +337,21 @@ def add_TokensServicer_to_server(servicer, server):
                     servicer.ListGrants,
                     request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListGrantsRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListGrantsResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListKeysRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RotateKeyRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'CompromiseKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompromiseKey,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.CompromiseKeyRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.CompromiseKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -385,6 +436,87 @@ class Tokens:
             '/stagedoor.tokens.v1.Tokens/ListGrants',
             protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListGrantsRequest.SerializeToString,
             protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Tokens/ListKeys',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListKeysRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Tokens/RotateKey',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RotateKeyRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompromiseKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Tokens/CompromiseKey',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.CompromiseKeyRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.CompromiseKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -105,6 +105,12 @@ class TokensStub:
     EndGrant: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.EndGrantRequest, _tokens_pb2.EndGrantResponse]
     """Ends a grant and every token of it."""
     ListGrants: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.ListGrantsRequest, _tokens_pb2.ListGrantsResponse]
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.ListKeysRequest, _tokens_pb2.ListKeysResponse]
+    """The signing keys, oldest first."""
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.RotateKeyRequest, _tokens_pb2.RotateKeyResponse]
+    """Announces a successor to the key that signs; it signs once everybody can have heard of it."""
+    CompromiseKey: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.CompromiseKeyRequest, _tokens_pb2.CompromiseKeyResponse]
+    """Somebody else may have a key: nothing that it signed is accepted any more, and another one signs at once."""
 
 @_typing.type_check_only
 class TokensAsyncStub(TokensStub):
@@ -116,6 +122,12 @@ class TokensAsyncStub(TokensStub):
     EndGrant: _aio.UnaryUnaryMultiCallable[_tokens_pb2.EndGrantRequest, _tokens_pb2.EndGrantResponse]  # type: ignore[assignment]
     """Ends a grant and every token of it."""
     ListGrants: _aio.UnaryUnaryMultiCallable[_tokens_pb2.ListGrantsRequest, _tokens_pb2.ListGrantsResponse]  # type: ignore[assignment]
+    ListKeys: _aio.UnaryUnaryMultiCallable[_tokens_pb2.ListKeysRequest, _tokens_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """The signing keys, oldest first."""
+    RotateKey: _aio.UnaryUnaryMultiCallable[_tokens_pb2.RotateKeyRequest, _tokens_pb2.RotateKeyResponse]  # type: ignore[assignment]
+    """Announces a successor to the key that signs; it signs once everybody can have heard of it."""
+    CompromiseKey: _aio.UnaryUnaryMultiCallable[_tokens_pb2.CompromiseKeyRequest, _tokens_pb2.CompromiseKeyResponse]  # type: ignore[assignment]
+    """Somebody else may have a key: nothing that it signed is accepted any more, and another one signs at once."""
 
 class TokensServicer(metaclass=_abc_1.ABCMeta):
     """Called with a person's token; role administrator."""
@@ -142,5 +154,29 @@ class TokensServicer(metaclass=_abc_1.ABCMeta):
         request: _tokens_pb2.ListGrantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.ListGrantsResponse, _abc.Awaitable[_tokens_pb2.ListGrantsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _tokens_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.ListKeysResponse, _abc.Awaitable[_tokens_pb2.ListKeysResponse]]:
+        """The signing keys, oldest first."""
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _tokens_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.RotateKeyResponse, _abc.Awaitable[_tokens_pb2.RotateKeyResponse]]:
+        """Announces a successor to the key that signs; it signs once everybody can have heard of it."""
+
+    @_abc_1.abstractmethod
+    def CompromiseKey(
+        self,
+        request: _tokens_pb2.CompromiseKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.CompromiseKeyResponse, _abc.Awaitable[_tokens_pb2.CompromiseKeyResponse]]:
+        """Somebody else may have a key: nothing that it signed is accepted any more, and another one signs at once."""
 
 def add_TokensServicer_to_server(servicer: TokensServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
