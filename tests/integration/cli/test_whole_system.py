@@ -159,6 +159,32 @@ async def test_verdicts(brian: Command) -> None:
     assert "malformed" in err
 
 
+async def test_the_keys_change_under_running_services(brian: Command) -> None:
+    listed = await brian.json("keys", "list")
+    active = {one["use"]: one["kid"] for one in listed if one["state"] == "active"}
+    assert set(active) == {"access_token", "id_token"}
+    (rotated,) = await brian.json("keys", "rotate", "--use", "access_token")
+    assert rotated["kid"] in [one["kid"] for one in await brian.json("keys", "list") if one["state"] == "pending"]
+
+    token = profile.read(brian.profile).access_token
+    assert (await brian.json("keys", "compromise", active["access_token"], "--yes"))["position"] > rotated["position"]
+    # The token that did it was signed by that key, so the next command begins with another one.
+    states = {one["kid"]: one["state"] for one in await brian.json("keys", "list")}
+    assert (states[active["access_token"]], states[rotated["kid"]]) == ("compromised", "pending")
+    assert profile.read(brian.profile).access_token != token
+    management = f"{brian.system.ports.origin}/management"
+    status, _, err = await brian("tokens", "validate", "--audience", management, given=f"{token}\n")
+    assert status == 1
+    assert "denied_key" in err or "unknown_key" in err
+    assert await brian.json("apps", "list")
+
+    status, _, err = await brian("keys", "compromise", "no-such-key", "--yes")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "key_not_found" in err
+    assert (await brian("keys", "rotate", "--use", "both"))[0] == 2
+    assert (await brian("keys", "compromise", rotated["kid"]))[0] == 1
+
+
 async def test_the_log_is_followed_live(brian: Command) -> None:
     process = await brian.start("audit", "tail", "--last", "0", "--type", "registry.ApplicationDisabled", "--json")
     assert process.stdout is not None

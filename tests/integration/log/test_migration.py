@@ -5,7 +5,11 @@ import asyncpg
 import pytest
 
 from infra import migrate as stagedoor
-from shared.log.event import Event
+from services.token_issuer import events as token_issuer
+from services.token_issuer.read_model import Questions
+from shared.ids import new_command_id, new_id
+from shared.log.append import Append, Context
+from shared.log.event import Catalogue, Event
 from shared.log.migrate import migrate, scram_verifier
 from tests.support.postgres import Database, Databases, passwords
 from tests.support.theatre import OFFICE, TENANTS, Sold, sale
@@ -126,3 +130,27 @@ def test_every_event_and_every_stream_has_one_owner() -> None:
             assert owners.setdefault(category, tenant.login) == tenant.login
     assert "registry.ApplicationRegistered" in owners
     assert Sold.stored_as not in owners
+
+
+async def test_signing_keys_of_before_rotation_are_kept(database: Database) -> None:
+    database.spoiled = True
+    async with database.connection() as connection:
+        await connection.execute("""
+            ALTER TABLE token_issuer.signing_keys ADD COLUMN activated bigint, ADD COLUMN withdrawn boolean,
+                DROP COLUMN state, DROP COLUMN announced_at, DROP COLUMN use_from, DROP COLUMN activated_at,
+                DROP COLUMN retire_from""")
+        log = await database.log("token_issuer", Catalogue.of(token_issuer))
+        facts = (
+            token_issuer.SigningKeyCreated(
+                kid="k", algorithm="ES256", use=token_issuer.KeyUse.ACCESS_TOKEN, public_jwk={"kty": "EC"}
+            ),
+            token_issuer.SigningKeyActivated(kid="k"),
+        )
+        await log.append(Append("keys-signing", 0, facts, Context("service:test", new_id(), new_command_id())))
+        await connection.execute(
+            "INSERT INTO token_issuer.signing_keys VALUES ('k', 'ES256', 'access_token', '{}', 1, 2, false)"
+        )
+        await stagedoor.migrate(database.dsn("postgres"), database.server.password, passwords(stagedoor.tenants()))
+    _, (key,) = await Questions(log.pool).keys()
+    assert (key.kid, key.state, key.retire_from) == ("k", "active", None)
+    assert key.announced_at == key.activated_at == (await log.load("keys-signing")).events[0].recorded_at

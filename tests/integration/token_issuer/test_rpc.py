@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import grpc
 import jwt
@@ -19,6 +20,8 @@ from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     add_TokensServicer_to_server,
 )
 from services.identity.events import Role, UserKind
+from services.token_issuer import signing
+from services.token_issuer.events import KeyUse, SigningKeyCreated
 from services.token_issuer.rpc import AUTHORIZATION, RULES, TOKENS, AuthorizationService, TokensService
 from shared.management import Management
 from shared.rpc.client import channel, translate
@@ -194,3 +197,43 @@ async def test_management_needs_an_administrator_now(stage: Stage, serving: Serv
     assert await refused(identity.ListGrants(call, metadata=auditor)) == "caller_not_allowed"
     stage.clock.ahead += timedelta(hours=2)
     assert await refused(stub.ListGrants(call, metadata=auditor)) == "expired"
+
+
+async def test_keys_are_listed_rotated_and_withdrawn(
+    stage: Stage, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.token_issuer.key_changes.generate", signing.generate)
+    await stage.register(resources=True)
+    brian, stub = await administrator(stage, Role.ADMINISTRATOR), serving.tokens()
+    first = {key.use: key for key in (await stub.ListKeys(pb.ListKeysRequest(), metadata=brian)).keys}
+    assert {(use, key.state) for use, key in first.items()} == {("access_token", "active"), ("id_token", "active")}
+    rotated = await stub.RotateKey(pb.RotateKeyRequest(use="id_token"), metadata=brian)
+    position = await stub.CompromiseKey(pb.CompromiseKeyRequest(kid=first["id_token"].kid), metadata=brian)
+    assert position.position > rotated.position
+    keys = (await stub.ListKeys(pb.ListKeysRequest(), metadata=brian)).keys
+    found = {key.kid: (key.use, key.state) for key in keys}
+    assert found.pop(first["id_token"].kid) == ("id_token", "compromised")
+    assert found.pop(rotated.kid) == ("id_token", "pending")
+    assert sorted(found.values()) == [("access_token", "active"), ("id_token", "active")]
+    (pending,) = (key for key in keys if key.state == "pending")
+    assert pending.use_from == rotated.use_from
+    assert not pending.HasField("activated_at")
+
+    for use in ("", "refresh_token"):
+        assert await refused(stub.RotateKey(pb.RotateKeyRequest(use=use), metadata=brian)) == "invalid_request"
+    unknown, none = pb.CompromiseKeyRequest(kid="x" * 43), pb.CompromiseKeyRequest()
+    assert await refused(stub.CompromiseKey(unknown, metadata=brian)) == "key_not_found"
+    assert await refused(stub.CompromiseKey(none, metadata=brian)) == "invalid_request"
+
+
+async def test_a_lost_answer_changes_the_keys_once(
+    stage: Stage, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.token_issuer.key_changes.generate", signing.generate)
+    await stage.register(resources=True)
+    brian, stub = await administrator(stage, Role.ADMINISTRATOR), serving.tokens()
+    said = (*brian, ("idempotency-key", str(uuid4())))
+    kid = stage.issuer.keys.signer(KeyUse.ID_TOKEN).kid
+    answers = [await stub.CompromiseKey(pb.CompromiseKeyRequest(kid=kid), metadata=said) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert len(await stage.facts(SigningKeyCreated)) == 3
