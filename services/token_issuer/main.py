@@ -74,8 +74,16 @@ async def main() -> None:
         server.add(add_AuthorizationServicer_to_server, rpc.AuthorizationService(issuer), rpc.AUTHORIZATION)
         server.add(add_TokensServicer_to_server, rpc.TokensService(issuer), rpc.TOKENS)
         callers = AudienceCallers(log.pool, policy.places)
-        service = validation.ValidationService(guard, callers, log, wake, settings.heartbeat_seconds)
-        server.add(add_ValidationServicer_to_server, service, validation.SERVICE)
+        service = validation.ValidationService(
+            guard,
+            callers,
+            log,
+            wake,
+            settings.heartbeat_seconds,
+            questions_at_once=settings.validations_at_once,
+            now=lambda: clock().timestamp(),
+        )
+        server.add(add_ValidationServicer_to_server, service, validation.SERVICE, raw=validation.RAW)
 
         async def ready() -> Readiness:
             return Readiness(

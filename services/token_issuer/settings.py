@@ -35,6 +35,8 @@ class TokenIssuerSettings(ServiceSettings):
     """How long the JWKS may be kept (`Cache-Control: max-age`); a key is announced for longer before it is used."""
     signing_key_seconds: int = Field(default=90 * 24 * 3600, ge=3600)
     """How long a key signs before its successor is announced."""
+    validations_at_once: int = Field(default=10_000, ge=1)
+    """Tokens that a process judges side by side; what is asked beyond that is RESOURCE_EXHAUSTED."""
     issue_for_identity: bool = True
     """Switch that refuses all that the identity service asks for, should it be stolen."""
 

@@ -7,16 +7,20 @@ get the same answer.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import msgspec
+from prometheus_client import Counter
 
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.remembered import Remembered, questions_in
 from shared.errors import Kind, Refusal
 from shared.head import HeadReader, HeadReading
 from shared.log.log import DenialSnapshot, Log, NumberedDenial
 from shared.rpc.caller import Rule, current
-from shared.rpc.guard import RpcContext
+from shared.rpc.guard import RpcContext, strictly
 from shared.wake import Wake
 from stagedoor import Denied, Guard
 from stagedoor.clock import since_boot
@@ -34,7 +38,13 @@ RULES: Mapping[str, Rule] = {
 }
 """Whoever has a certificate may ask; about which audiences is the resource's settings to say."""
 
+RAW = frozenset({"Validate", "ValidateBatch", "ValidateStream"})
+"""The methods that take and give bytes."""
+
+_refused = Counter("stagedoor_validation_refused_total", "Calls refused because too much was being asked at once")
+
 LARGEST_BATCH = 1000
+QUESTIONS_AT_ONCE = 10_000
 _AT_ONCE = 50
 """Tokens of a batch after which others get their turn."""
 _READ = 500
@@ -48,35 +58,50 @@ _LONGEST_LAG = 3600.0
 class ValidationService:
     """The servicer. `guard` has to be running over a `shared.log_feed.LogFeed`."""
 
-    def __init__(
-        self, guard: Guard, callers: AudienceCallers, log: Log, wake: Wake, heartbeat_seconds: float = 1.0
+    def __init__(  # noqa: PLR0913  (what it is made of, and two settings)
+        self,
+        guard: Guard,
+        callers: AudienceCallers,
+        log: Log,
+        wake: Wake,
+        heartbeat_seconds: float = 1.0,
+        *,
+        questions_at_once: int = QUESTIONS_AT_ONCE,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`now`: the guard's clock. `questions_at_once`: how many tokens may be judged side by side."""
         self._guard = guard
         self._callers = callers
         self._log = log
         self._wake = wake
         self._heads = HeadReader(log)
         self._every = heartbeat_seconds
+        self._now = now
+        self._load = _Load(questions_at_once)
+        self._remembered = Remembered(guard.view, since_boot)
+        self._last = _Allowed(-1, -1, b"", b"")
 
-    async def Validate(  # noqa: N802  (the name is the protocol's)
-        self, request: messages.ValidateRequest, _: RpcContext
-    ) -> messages.ValidateResponse:
+    async def Validate(self, raw: bytes, _: RpcContext) -> bytes:  # noqa: N802  (the name is the protocol's)
         """The verdict on one token."""
-        await self._admit((request,))
-        return await self._judge(request)
+        caller = current.get().caller.name
+        if raw in self._remembered.of(caller):
+            return self._allowed().one
+        request = strictly(messages.ValidateRequest.FromString, raw)
+        with self._load.of(1):
+            await self._admit(caller, (request,))
+            return (await self._judge(caller, raw, request)).SerializeToString()
 
-    async def ValidateBatch(  # noqa: N802  (as above)
-        self, request: messages.ValidateBatchRequest, _: RpcContext
-    ) -> messages.ValidateBatchResponse:
+    async def ValidateBatch(self, raw: bytes, _: RpcContext) -> bytes:  # noqa: N802  (as above)
         """The verdicts on up to `LARGEST_BATCH` tokens, in order."""
-        return await self._batch(request)
+        return await self._batch(current.get().caller.name, raw)
 
     async def ValidateStream(  # noqa: N802  (as above)
-        self, requests: AsyncIterator[messages.ValidateBatchRequest], _: RpcContext
-    ) -> AsyncIterator[messages.ValidateBatchResponse]:
+        self, requests: AsyncIterator[bytes], _: RpcContext
+    ) -> AsyncIterator[bytes]:
         """The same for one batch after another."""
-        async for request in requests:
-            yield await self._batch(request)
+        caller = current.get().caller.name
+        async for raw in requests:
+            yield await self._batch(caller, raw)
 
     async def WatchDenials(  # noqa: N802  (as above)
         self, request: messages.WatchDenialsRequest, _: RpcContext
@@ -114,18 +139,32 @@ class ValidationService:
                 next_beat = time.monotonic() + self._every
             await self._wake.after(mark, next_beat - time.monotonic())
 
-    async def _batch(self, request: messages.ValidateBatchRequest) -> messages.ValidateBatchResponse:
+    async def _batch(self, caller: str, raw: bytes) -> bytes:
+        questions = questions_in(raw)
+        if (
+            questions is not None
+            and len(questions) <= LARGEST_BATCH
+            and self._remembered.of(caller).issuperset(questions)
+        ):
+            return self._allowed().repeated * len(questions)
+        request = strictly(messages.ValidateBatchRequest.FromString, raw)
         if len(request.requests) > LARGEST_BATCH:
             raise Refusal(Kind.INVALID, "batch_too_large", f"a batch has at most {LARGEST_BATCH} tokens")
-        await self._admit(request.requests)
-        answer = messages.ValidateBatchResponse()
-        for number, one in enumerate(request.requests, start=1):
-            answer.responses.append(await self._judge(one))
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return answer
+        if questions is None or len(questions) != len(request.requests):
+            questions = [one.SerializeToString() for one in request.requests]
+        with self._load.of(len(questions)):
+            await self._admit(caller, request.requests)
+            answers = []
+            for number, (question, one) in enumerate(zip(questions, request.requests, strict=True), start=1):
+                if question in self._remembered.of(caller):
+                    answers.append(self._allowed().repeated)
+                else:
+                    answers.append(_repeated((await self._judge(caller, question, one)).SerializeToString()))
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return b"".join(answers)
 
-    async def _admit(self, requests: Iterable[messages.ValidateRequest]) -> None:
+    async def _admit(self, caller: str, requests: Iterable[messages.ValidateRequest]) -> None:
         """Refuse the whole call if any of its questions is none, or not this caller's to ask."""
         audiences = set()
         for request in requests:
@@ -134,29 +173,89 @@ class ValidationService:
             if request.minimum_position < 0:
                 raise Refusal(Kind.INVALID, "invalid_argument", "a position is not negative")
             audiences.add(request.audience)
-        caller = current.get().caller.name
         for audience in audiences:
             await self._callers.require(caller, audience)
 
-    async def _judge(self, request: messages.ValidateRequest) -> messages.ValidateResponse:
+    async def _judge(
+        self, caller: str, question: bytes, request: messages.ValidateRequest
+    ) -> messages.ValidateResponse:
         """At once where the view is enough; a token or a minimum position that is newer is waited for briefly."""
         token, audience, scopes = request.token, request.audience, tuple(request.scopes)
-        least = request.minimum_position
+        least, stand = request.minimum_position, self._remembered.stand
         verdict: Verdict = self._guard.check(token, audience=audience, scopes=scopes, min_position=least)
         if isinstance(verdict, Denied) and (verdict.reason in TEMPORARY or verdict.reason is Reason.UNKNOWN_KEY):
             verdict = await self._guard.validate(token, audience=audience, scopes=scopes, min_position=least)
-        view = self._guard.view
-        lag = view.age(since_boot())
-        answer = messages.ValidateResponse(
-            allowed=not isinstance(verdict, Denied),
-            position=view.position,
-            lag_ms=int(min(lag, _LONGEST_LAG) * 1000),
-        )
+        elif not (isinstance(verdict, Denied) or request.with_claims or request.HasField("proof")):
+            self._remembered.add(caller, question, stand, verdict.claims["exp"] - self._now())
+        answer = self._answer(allowed=not isinstance(verdict, Denied))
         if isinstance(verdict, Denied):
             answer.reason = verdict.reason
         elif request.with_claims:
             answer.claims = msgspec.json.encode(dict(verdict.claims)).decode()
         return answer
+
+    def _answer(self, *, allowed: bool) -> messages.ValidateResponse:
+        """A verdict, as of the view that there is now."""
+        view = self._guard.view
+        lag_ms = int(min(view.age(since_boot()), _LONGEST_LAG) * 1000)
+        return messages.ValidateResponse(allowed=allowed, position=view.position, lag_ms=lag_ms)
+
+    def _allowed(self) -> "_Allowed":
+        """The answer to what is remembered as allowed."""
+        view = self._guard.view
+        lag_ms = int(min(view.age(since_boot()), _LONGEST_LAG) * 1000)
+        last = self._last
+        if last.position != view.position or last.lag_ms != lag_ms:
+            one = self._answer(allowed=True).SerializeToString()
+            self._last = last = _Allowed(view.position, lag_ms, one, _repeated(one))
+        return last
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """A verdict without a reason and without claims, as it goes over the wire."""
+
+    position: int
+    lag_ms: int
+    one: bytes
+    """A `ValidateResponse`."""
+    repeated: bytes
+    """One of those in a `ValidateBatchResponse`."""
+
+
+def _repeated(response: bytes) -> bytes:
+    """A verdict as one of many in a `ValidateBatchResponse`: messages of one field that follow each other are one."""
+    size = len(response)
+    return b"\x0a" + (bytes((size,)) if size < 0x80 else _varint(size)) + response
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number >= 0x80:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+class _Load:
+    """How many questions are being answered; one too many is refused at once, instead of waiting for its turn."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._under_way = 0
+
+    @contextmanager
+    def of(self, questions: int) -> Iterator[None]:
+        """While so many more are answered."""
+        if self._under_way and self._under_way + questions > self._most:
+            _refused.inc()
+            raise Refusal(Kind.EXHAUSTED, "too_many_questions", "too much is being asked at once; try again")
+        self._under_way += questions
+        try:
+            yield
+        finally:
+            self._under_way -= questions
 
 
 def _pages(snapshot: DenialSnapshot) -> Iterator[messages.Snapshot]:

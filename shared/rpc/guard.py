@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final, Never, Protocol
+from typing import Any, Final, Never, Protocol, TypeVar, cast
 from uuid import UUID
 
 import grpc
@@ -24,6 +24,8 @@ from shared.telemetry import accept_correlation, correlation, course_of, logger
 
 Authenticate = Callable[[str], Awaitable[Person]]
 """From an access token to the person; raises `Refusal` (unauthenticated) if it is not valid here."""
+
+M = TypeVar("M", bound=Message)
 
 _log = logger(__name__)
 _answered = Counter("stagedoor_rpc_requests_total", "RPCs answered", ["method", "code"])
@@ -87,9 +89,14 @@ class Guard:
         self._took = _seconds.labels(method)
         self._ok = _answered.labels(method, "OK")
 
-    def around(self, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
-        """The handler with the guard around it; messages reach gRPC as bytes, because the guard parses."""
+    def around(self, handler: Any, *, raw: bool = False) -> "grpc.RpcMethodHandler[Any, Any]":
+        """The handler with the guard around it; messages reach gRPC as bytes, because the guard parses.
+
+        `raw`: the method takes bytes and answers with bytes; what it parses, it parses by `strictly`.
+        """
         parse, serialize = handler.request_deserializer, handler.response_serializer
+        if raw:
+            parse, serialize = None, bytes
         if handler.response_streaming:
             behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
             streaming = self._streaming(behaviour, parse, serialize, many=handler.request_streaming)
@@ -110,17 +117,25 @@ class Guard:
     def _single(self, behaviour: Any, parse: Any, serialize: Any, *, many: bool) -> Any:
         """For methods with one answer; a caller that set no deadline gets one."""
 
+        async def answer_to(received: Any, rpc: RpcContext) -> bytes:
+            await self._admit(rpc)
+            request = _each(parse, received) if many else strictly(parse, received)
+            answer: bytes = serialize(await behaviour(request, rpc))
+            return answer
+
         async def guarded(received: Any, rpc: RpcContext) -> bytes | None:
             started = perf_counter()
-            bound = asyncio.timeout(self._unary_seconds if rpc.time_remaining() is None else None)
+            bound = None
             try:
-                async with bound:
-                    await self._admit(rpc)
-                    request = _each(parse, received) if many else _strictly(parse, received)
-                    answer: bytes = serialize(await behaviour(request, rpc))
+                # A deadline that the caller set is kept by gRPC itself, which then ends this task.
+                if rpc.time_remaining() is None:
+                    async with asyncio.timeout(self._unary_seconds) as bound:
+                        answer = await answer_to(received, rpc)
+                else:
+                    answer = await answer_to(received, rpc)
                 self._ok.inc()
             except Exception as failure:  # noqa: BLE001  (nothing unforeseen may reach the caller)
-                return await self._refuse(rpc, failure, late=bound.expired())
+                return await self._refuse(rpc, failure, late=bound is not None and bound.expired())
             else:
                 return answer
             finally:
@@ -139,7 +154,7 @@ class Guard:
             streams.add(task)
             try:
                 await self._admit(rpc)
-                request = _each(parse, received) if many else _strictly(parse, received)
+                request = _each(parse, received) if many else strictly(parse, received)
                 answers = behaviour(request, rpc)
                 if hasattr(answers, "__aiter__"):
                     async for answer in answers:
@@ -211,6 +226,8 @@ def _metadata(rpc: RpcContext) -> _Parsed:
     ids: list[str] = []
     keys: list[str] = []
     for name, value in rpc.invocation_metadata() or ():
+        if name == "user-agent":
+            continue
         if name == "authorization":
             authorization.append(value)
         elif name == "correlation-id":
@@ -232,8 +249,13 @@ def _idempotency_key(values: list[str]) -> UUID | None:
     return key
 
 
-def _strictly(parse: Callable[[bytes], Message], raw: bytes) -> Message:
-    """Parse a request that must mean the same to both sides: what this side does not know is refused, nested too."""
+def strictly(parse: Callable[[bytes], M] | None, raw: bytes) -> M:
+    """Parse a request that must mean the same to both sides: what this side does not know is refused, nested too.
+
+    Without `parse` it is for the method to do so, and it gets the bytes. Raises `Refusal`.
+    """
+    if parse is None:
+        return cast("M", raw)
     try:
         message = parse(raw)
     except DecodeError:
@@ -245,6 +267,6 @@ def _strictly(parse: Callable[[bytes], Message], raw: bytes) -> Message:
     return message
 
 
-async def _each(parse: Callable[[bytes], Message], received: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+async def _each(parse: Callable[[bytes], M] | None, received: AsyncIterator[bytes]) -> AsyncIterator[M]:
     async for raw in received:
-        yield _strictly(parse, raw)
+        yield strictly(parse, raw)

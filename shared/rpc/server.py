@@ -1,6 +1,6 @@
 """The gRPC server of a service."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import grpc
@@ -18,7 +18,8 @@ MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """The longest request that is read; longer ones are RESOURCE_EXHAUSTED before anything is parsed."""
 UNARY_SECONDS: Final = 10.0
 """How long a call with one answer may take if the caller set no deadline."""
-_CALLS_AT_ONCE: Final = 4096
+CALLS_AT_ONCE: Final = 4096
+"""Calls under way, streams too; one more is RESOURCE_EXHAUSTED at once."""
 _HEALTH: Final = "grpc.health.v1.Health"
 _ANYBODY: Final = Rule(frozenset({"*"}))
 """Everybody with a certificate of the instance."""
@@ -29,8 +30,6 @@ _OPEN: Final = {
     f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": _ANYBODY,
 }
 _OPTIONS: Final = (
-    # Another program on the port is an error to hear of, not somebody to share it with.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 32 * 1024),
     ("grpc.max_concurrent_streams", 1024),
@@ -47,7 +46,7 @@ class RpcServer:
 
     `rules` maps full method names (`/package.Service/Method`) to rules. A method without a rule is refused to
     everybody; a rule without a method is a mistake, and `start` raises `ValueError`. `authenticate` is needed if any
-    rule asks for a person.
+    rule asks for a person. `share_port` lets several processes listen on one port (SO_REUSEPORT).
     """
 
     def __init__(  # noqa: PLR0913  (what a server is made of, each independent of the others)
@@ -59,6 +58,8 @@ class RpcServer:
         *,
         message_bytes: int = MESSAGE_BYTES,
         unary_seconds: float = UNARY_SECONDS,
+        calls_at_once: int = CALLS_AT_ONCE,
+        share_port: bool = False,
     ) -> None:
         if authenticate is None and any(rule.role is not None for rule in rules.values()):
             raise ValueError("a rule asks for a person, and nobody is there to check the token")
@@ -68,28 +69,37 @@ class RpcServer:
         self._authenticate = authenticate
         self._message_bytes = message_bytes
         self._unary_seconds = unary_seconds
+        self._calls_at_once = calls_at_once
+        self._share_port = share_port
         self._added: list[tuple[Register, Any, str]] = []
+        self._raw: set[str] = set()
         self._stopping = Stopping()
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs leave it out
         self._server: grpc.aio.Server | None = None
         self.port = 0
         """Where it listens, once started."""
 
-    def add(self, register: Register, servicer: object, service_name: str) -> None:
+    def add(self, register: Register, servicer: object, service_name: str, *, raw: Collection[str] = ()) -> None:
         """Serve a service: its generated `add_…_to_server`, its servicer and its full name.
 
         The servicer's methods are those of grpc.aio; they raise `Refusal`, and methods with a stream of answers are
-        asynchronous generators. To be called before `start`.
+        asynchronous generators. The methods named in `raw` take and give bytes. To be called before `start`.
         """
         self._added.append((register, servicer, service_name))
+        self._raw |= {f"/{service_name}/{method}" for method in raw}
 
     async def start(self) -> None:
         """Begin to answer; ends the process with one line if the address cannot be listened on."""
         server = grpc.aio.server(
-            options=[*_OPTIONS, ("grpc.max_receive_message_length", self._message_bytes)],
-            maximum_concurrent_rpcs=_CALLS_AT_ONCE,
+            options=[
+                *_OPTIONS,
+                # Another program on the port is an error to hear of, not somebody to share it with, unless it is meant.
+                ("grpc.so_reuseport", int(self._share_port)),
+                ("grpc.max_receive_message_length", self._message_bytes),
+            ],
+            maximum_concurrent_rpcs=self._calls_at_once,
         )
-        guarding = _Guarding(server, self._guard)
+        guarding = _Guarding(server, self._guard, self._raw)
         for register, servicer, _name in self._added:
             register(servicer, guarding)
         names = [name for _, _, name in self._added]
@@ -127,9 +137,10 @@ class RpcServer:
 class _Guarding:
     """What generated code registers at: it puts a guard around each method on its way to the real server."""
 
-    def __init__(self, server: grpc.aio.Server, guard: Callable[[str], Guard]) -> None:
+    def __init__(self, server: grpc.aio.Server, guard: Callable[[str], Guard], raw: Collection[str]) -> None:
         self._server = server
         self._guard = guard
+        self._raw = raw
         self.methods: set[str] = set()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: object) -> None:
@@ -143,5 +154,5 @@ class _Guarding:
         for name, handler in method_handlers.items():
             method = f"/{service_name}/{name}"
             self.methods.add(method)
-            guarded[name] = self._guard(method).around(handler)
+            guarded[name] = self._guard(method).around(handler, raw=method in self._raw)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, guarded),))

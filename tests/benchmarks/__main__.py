@@ -18,7 +18,7 @@ from rich.console import Console
 
 from infra.local.home import DEFAULT
 from infra.local.system import System
-from tests.benchmarks import checks, freshness, issuing, starting, statements
+from tests.benchmarks import checks, freshness, issuing, starting, statements, validating
 from tests.benchmarks.options import Options
 from tests.benchmarks.profile import profile
 from tests.benchmarks.result import Result, save, show
@@ -28,6 +28,7 @@ from tests.support.system import new_folder
 ALONE: Mapping[str, Callable[[Options, Console], Awaitable[list[Result]]]] = {
     "P1": checks.warm,
     "P2": checks.cold,
+    "P3": validating.validation,
     "P4": issuing.tokens,
     "P9": issuing.growth,
     "P12": starting.starting,

@@ -43,6 +43,8 @@ from tests.support.ports import free_port, free_ports
 from tests.support.system import new_folder
 
 SCOPE = "read"
+CALLER = "stagehands"
+"""The resource that may ask about tokens."""
 TOKEN_PATH = "/id/connect/token"
 _CLIENT = "com.backstagehub/app"
 _READY_SECONDS = 30.0
@@ -94,6 +96,8 @@ class Server:
     process: Process
     port: int
     request: bytes
+    ports: Ports | None = None
+    """Of a whole service: where else it listens."""
 
     def load(self, connections: int, *watched: int) -> Load:
         """Requests for tokens; its own processor time is watched, with that of others."""
@@ -165,7 +169,7 @@ class IssuerAlone:
 
         if not await until(ready, _READY_SECONDS) or not process.running:
             raise RuntimeError(f"the token issuer does not start: {process.last_words()}")
-        return Server(process, port, token_request(port, _CLIENT, secret))
+        return Server(process, port, token_request(port, _CLIENT, secret), ports)
 
     async def _register(self, database: str, password: str, ports: Ports) -> str:
         """An application and a resource, as the registry would write them; answers the application's secret."""
@@ -179,7 +183,9 @@ class IssuerAlone:
             auth_method=AuthMethod.CLIENT_SECRET_BASIC,
         )
         resource = ResourceSettings(
-            display_name="API", scopes=tuple(Scope(name=name, description=name) for name in ("read", "update"))
+            display_name="API",
+            scopes=tuple(Scope(name=name, description=name) for name in ("read", "update")),
+            callers=(f"resource/{CALLER}",),
         )
         log = await Log.open(self.postgres.dsn("registry", database), password, Catalogue.of(registry))
         try:

@@ -9,7 +9,7 @@ from services.registry.events import ResourceRegistered, ResourceSettings, Scope
 from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.scopes import Places
 from services.token_issuer.subscriptions import PROJECTION, project
-from services.token_issuer.validation import RULES, SERVICE, ValidationService
+from services.token_issuer.validation import RAW, RULES, SERVICE, ValidationService
 from shared.log_feed import LogFeed
 from shared.messaging import Follower
 from shared.rpc.client import channel
@@ -84,7 +84,7 @@ async def serving(facts: Facts, work: Work, parties: Parties) -> AsyncIterator[S
     address = f"127.0.0.1:{free_port()}"
     server = RpcServer(address, parties.service("token_issuer"), RULES)
     service = ValidationService(guard, AudienceCallers(log.pool, PLACES), log, wake, 0.1)
-    server.add(add_ValidationServicer_to_server, service, SERVICE)
+    server.add(add_ValidationServicer_to_server, service, SERVICE, raw=RAW)
     await server.start()
     async with guard:
         await eventually(guard.ready)
