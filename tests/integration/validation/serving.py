@@ -44,6 +44,7 @@ class Serving:
     key: SigningKey
     address: str
     parties: Parties
+    service: ValidationService
 
     @asynccontextmanager
     async def connected(self, tls: Tls | None = None) -> AsyncIterator[Any]:
@@ -89,6 +90,6 @@ async def serving(facts: Facts, work: Work, parties: Parties) -> AsyncIterator[S
     async with guard:
         await eventually(guard.ready)
         try:
-            yield Serving(facts, guard, key, address, parties)
+            yield Serving(facts, guard, key, address, parties, service)
         finally:
             await server.stop(None)

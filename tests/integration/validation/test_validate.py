@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from services.registry import events as registry
-from services.token_issuer import audiences
+from services.token_issuer import validation as service
 from stagedoor.validation.v1 import validation_pb2 as pb
 from tests.integration.validation.serving import ANOTHER, PLACES, SETTINGS, Serving
 from tests.support.sdk_tokens import AUDIENCE, claims
@@ -127,10 +127,7 @@ async def test_callers_learn_only_of_tokens_for_their_own_audience(validation: S
                 assert await refused(call) is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_a_caller_that_was_taken_off_a_resource_may_not_ask_any_more(
-    validation: Serving, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(audiences, "_KEPT_SECONDS", 0.0)
+async def test_a_caller_that_was_taken_off_a_resource_may_not_ask_any_more(validation: Serving) -> None:
     token = await validation.token()
     assert (await validation.ask(token)).allowed
     async with validation.facts.database.connection() as connection:
@@ -138,7 +135,15 @@ async def test_a_caller_that_was_taken_off_a_resource_may_not_ask_any_more(
         await connection.execute(
             "UPDATE token_issuer.resources SET settings = $1::jsonb WHERE identifier = $2", settings, AUDIENCE
         )
-    assert await refused(validation.ask(token)) is grpc.StatusCode.PERMISSION_DENIED
+
+    async def may_not() -> bool:
+        try:
+            await validation.ask(token)
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.PERMISSION_DENIED
+        return False
+
+    await eventually(may_not, 5.0)
 
 
 async def test_a_batch_is_answered_in_order(validation: Serving) -> None:
@@ -206,3 +211,98 @@ async def test_an_application_that_is_enabled_again_is_allowed_again(validation:
     assert (await validation.ask(token)).reason == "denied_client"
     lifted = await validation.facts.write("application-x", registry.ApplicationEnabled(client_id="com.example/app"))
     assert (await validation.ask(token, minimum_position=lifted.position)).allowed
+
+
+async def test_what_was_allowed_a_moment_ago_is_refused_when_it_is_denied(validation: Serving) -> None:
+    token = await validation.token(client_id="com.example/app")
+    batch = pb.ValidateBatchRequest(requests=[question(token, scopes=["read"])] * 3)
+    async with validation.connected() as stub:
+        for _ in range(2):
+            assert (await stub.Validate(question(token), timeout=10)).allowed
+            assert all(one.allowed for one in (await stub.ValidateBatch(batch, timeout=10)).responses)
+        denied = await validation.facts.write(
+            "application-x", registry.ApplicationUninstalled(client_id="com.example/app")
+        )
+        await eventually(lambda: validation.guard.view.position >= denied.position)
+        assert (await stub.Validate(question(token), timeout=10)).reason == "denied_client"
+        answer = await stub.ValidateBatch(batch, timeout=10)
+        assert [one.reason for one in answer.responses] == ["denied_client"] * 3
+
+
+async def test_remembered_and_other_questions_are_answered_in_order(validation: Serving) -> None:
+    good, bad = await validation.token(), await validation.token(aud=[ANOTHER])
+    fresh = [await validation.token(jti=f"fresh-{number}") for number in range(3)]
+    async with validation.connected() as stub:
+        await stub.ValidateBatch(pb.ValidateBatchRequest(requests=[question(good)]), timeout=10)
+        asked = [good, bad, fresh[0], good, fresh[1], bad, good, fresh[2]]
+        answer = await stub.ValidateBatch(pb.ValidateBatchRequest(requests=map(question, asked)), timeout=10)
+        told = await stub.Validate(question(good, with_claims=True), timeout=10)
+    assert [one.reason for one in answer.responses] == ["wrong_audience" if one == bad else "" for one in asked]
+    assert json.loads(told.claims)["sub"]
+
+
+async def test_nobody_asks_by_what_another_caller_may_ask(validation: Serving) -> None:
+    token = await validation.token()
+    assert (await validation.ask(token)).allowed
+    async with validation.connected(validation.parties.resource("roadies")) as stub:
+        assert await refused(stub.Validate(question(token), timeout=10)) is grpc.StatusCode.PERMISSION_DENIED
+        batch = pb.ValidateBatchRequest(requests=[question(token)])
+        assert await refused(stub.ValidateBatch(batch, timeout=10)) is grpc.StatusCode.PERMISSION_DENIED
+
+
+class _Gone:
+    """A database that cannot be asked."""
+
+    async def fetch(self, *_: object) -> None:
+        raise OSError
+
+
+async def test_a_jwt_is_judged_without_the_database(validation: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = [await validation.token(jti=f"jti-{number}") for number in range(20)]
+    log = await validation.facts.log("token_issuer")
+    view = validation.guard.view
+    await eventually(lambda: view.position >= 2)
+    async with validation.connected() as stub:
+        assert (await stub.Validate(question(tokens[0]), timeout=10)).allowed
+        # Who may ask is looked up once a second, and the head of the log in the background; no token is.
+        monkeypatch.setattr(validation.service._callers, "_tried_at", float("inf"))
+        monkeypatch.setattr(log, "pool", _Gone())
+        for token in tokens:
+            assert (await stub.Validate(question(token), timeout=10)).allowed
+        monkeypatch.undo()
+
+
+async def test_more_than_a_process_can_judge_is_refused_at_once(
+    validation: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation.service, "_load", service._Load(5))
+    token = await validation.token()
+    entered, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*_: object) -> None:
+        entered.set()
+        await go.wait()
+
+    monkeypatch.setattr(validation.service._callers, "require", slowly)
+    async with validation.connected() as stub:
+        under_way = asyncio.ensure_future(
+            stub.ValidateBatch(pb.ValidateBatchRequest(requests=[question(token)] * 4), timeout=10)
+        )
+        await entered.wait()
+        two = pb.ValidateBatchRequest(requests=[question(token)] * 2)
+        assert await refused(stub.ValidateBatch(two, timeout=10)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        one = asyncio.ensure_future(stub.Validate(question(token), timeout=10))
+        go.set()
+        assert len((await under_way).responses) == 4
+        assert (await one).allowed
+        assert len((await stub.ValidateBatch(two, timeout=10)).responses) == 2
+
+
+async def test_a_deadline_ends_the_wait_for_a_position(validation: Serving) -> None:
+    token = await validation.token()
+    head = validation.guard.view.position
+    validation.guard._wait = 60.0
+    async with validation.connected() as stub:
+        call = stub.Validate(question(token, minimum_position=head + 1000), timeout=0.3)
+        assert await refused(call) is grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: validation.service._load._under_way == 0)
