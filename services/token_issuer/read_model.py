@@ -167,7 +167,7 @@ SELECT to_jsonb(g)::text AS grant FROM token_issuer.grants g
 
 _KEYS = """
 SELECT t.now, k.kid, k.algorithm, k.use, k.public_jwk::text AS public_jwk, k.state, k.announced_at, k.use_from,
-       k.activated_at, k.retire_from, v.wrapped
+       k.activated_at, k.retire_from, CASE WHEN $1 THEN v.wrapped END AS wrapped
   FROM (SELECT clock_timestamp() AS now) t
   LEFT JOIN token_issuer.signing_keys k ON true LEFT JOIN token_issuer.vault v ON v.kid = k.kid
  ORDER BY k.announced
@@ -209,7 +209,7 @@ class KeptKey:
     retire_from: datetime | None
     """When nothing that it signed can be alive; None as long as it signs."""
     wrapped: bytes | None = field(repr=False)
-    """The private half; None: it is deleted."""
+    """The private half; None: it is deleted, or was not asked for."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -302,9 +302,9 @@ class Questions:
         rows = await ask(self._pool.fetch(_GRANTS, sub, client_id, before, limit))
         return [_grant(row["grant"]) for row in rows]
 
-    async def keys(self) -> tuple[datetime, list[KeptKey]]:
+    async def keys(self, *, private: bool) -> tuple[datetime, list[KeptKey]]:
         """All signing keys there ever were, the one announced first before the others; and the time."""
-        rows = await ask(self._pool.fetch(_KEYS))
+        rows = await ask(self._pool.fetch(_KEYS, private))
         self._learn(rows[0]["now"])
         return rows[0]["now"], [_kept(row) for row in rows if row["kid"] is not None]
 

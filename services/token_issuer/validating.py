@@ -1,0 +1,75 @@
+"""A process that validates tokens and does nothing else: it appends nothing, signs nothing and reads no private key.
+
+    python -m services.token_issuer.validating      with the token issuer's settings, and no master key
+
+As many of them as there are processors share one gRPC port (SO_REUSEPORT; each has an HTTP port of its own), and each
+has a guard of its own over the same log. The token issuer itself listens on another port.
+"""
+
+from starlette.applications import Starlette
+
+from services.identity import events as identity_events
+from services.registry import events as registry_events
+from services.token_issuer import events, validation
+from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.log_clock import LogClock
+from services.token_issuer.public_keys import PublicKeys
+from services.token_issuer.read_model import Questions
+from services.token_issuer.settings import Policy, TokenIssuerSettings
+from shared.http.serve import Check, Readiness, run, serve
+from shared.log.event import Catalogue
+from shared.log.log import Log
+from shared.log_feed import LogFeed
+from shared.rpc.server import RpcServer
+from shared.rpc.tls import Tls
+from shared.settings import load, read_secret
+from shared.telemetry import configure_logging
+from shared.wake import Wake
+from stagedoor import Guard
+from stagedoor.validation.v1.validation_pb2_grpc import add_ValidationServicer_to_server
+
+
+async def main() -> None:
+    """Serve until told to stop."""
+    settings = load(TokenIssuerSettings)
+    configure_logging("token_issuer", settings.log_level)
+    policy = Policy.of(settings)
+    password = read_secret(settings.database_password_file, "the database password")
+    tls = Tls.read(settings)
+
+    log = await Log.open(settings.database, password, Catalogue.of(events, registry_events, identity_events))
+    try:
+        clock = LogClock()
+        keys = PublicKeys(Questions(log.pool, clock.learn))
+        wake = Wake(log)
+        guard = Guard(
+            issuer=policy.issuer,
+            audience=policy.places.management,
+            feed=LogFeed(log, wake),
+            keys=keys,
+            max_staleness=settings.max_staleness_seconds,
+            now=lambda: clock().timestamp(),
+        )
+        server = RpcServer(settings.grpc_bind, tls, validation.RULES, share_port=True)
+        service = validation.ValidationService(
+            guard,
+            AudienceCallers(log.pool, policy.places),
+            log,
+            wake,
+            settings.heartbeat_seconds,
+            questions_at_once=settings.validations_at_once,
+            now=lambda: clock().timestamp(),
+        )
+        server.add(add_ValidationServicer_to_server, service, validation.SERVICE, raw=validation.RAW)
+
+        async def ready() -> Readiness:
+            current = guard.ready()
+            return Readiness({"denials": Check(ok=current, detail="" if current else "denials or keys are not known")})
+
+        await serve(settings, Starlette(), server, ready, [wake.run(), keys.run(wake), guard.run()])
+    finally:
+        await log.close()
+
+
+if __name__ == "__main__":
+    run(main())
