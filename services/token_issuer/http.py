@@ -12,8 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.registry.events import GrantType
+from services.token_issuer import forward_auth
 from services.token_issuer.clients import Presented, presented
 from services.token_issuer.discovery import document, oauth_path, openid_path
+from services.token_issuer.gateway import Gateway
 from services.token_issuer.grants import authorization_code, client_credentials, refresh_token
 from services.token_issuer.grants.answer import Answer
 from services.token_issuer.introspection import introspect
@@ -54,8 +56,8 @@ UNSUPPORTED_MEDIA_TYPE: Final = 415
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
-def application(issuer: Issuer, guard: Guard) -> Application:
-    """The application; `guard` has to be running."""
+def application(issuer: Issuer, guard: Guard, gateway: Gateway | None = None) -> Application:
+    """The application; `guard` has to be running. `gateway` decides for proxies."""
     base = urlsplit(issuer.policy.issuer).path + "/connect"
     edge = _Edge(issuer, guard)
     metadata = msgspec.json.encode(document(issuer.policy.issuer))
@@ -78,6 +80,7 @@ def application(issuer: Issuer, guard: Guard) -> Application:
             f"{base}/token": {"POST": _refusing(edge.token, _OPEN), "OPTIONS": _preflight},
             f"{base}/introspect": {"POST": _refusing(edge.introspect, {})},
             f"{base}/revocation": {"POST": _refusing(edge.revoke, {})},
+            **({} if gateway is None else forward_auth.endpoints(gateway)),
         },
     )
 

@@ -1,13 +1,18 @@
 """The token issuer, put together: settings, wiring, serve."""
 
+from envoy.service.auth.v3.external_auth_pb2_grpc import (
+    add_AuthorizationServicer_to_server as add_EnvoyServicer_to_server,
+)
+
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     add_AuthorizationServicer_to_server,
     add_TokensServicer_to_server,
 )
 from services.identity import events as identity_events
 from services.registry import events as registry_events
-from services.token_issuer import events, rpc, validation
+from services.token_issuer import envoy, events, rpc, validation
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.gateway import Gateway, judge_by
 from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.keys import KeyRing
@@ -70,7 +75,8 @@ async def main() -> None:
             clock=clock,
         )
         management = Management(guard)
-        server = RpcServer(settings.grpc_bind, tls, {**rpc.RULES, **validation.RULES}, management.authenticate)
+        rules = {**rpc.RULES, **validation.RULES, **envoy.RULES}
+        server = RpcServer(settings.grpc_bind, tls, rules, management.authenticate)
         server.add(add_AuthorizationServicer_to_server, rpc.AuthorizationService(issuer), rpc.AUTHORIZATION)
         server.add(add_TokensServicer_to_server, rpc.TokensService(issuer), rpc.TOKENS)
         callers = AudienceCallers(log.pool, policy.places)
@@ -84,6 +90,8 @@ async def main() -> None:
             now=lambda: clock().timestamp(),
         )
         server.add(add_ValidationServicer_to_server, service, validation.SERVICE, raw=validation.RAW)
+        gateway = Gateway(judge_by(guard), callers)
+        server.add(add_EnvoyServicer_to_server, envoy.EnvoyService(gateway), envoy.SERVICE, raw=envoy.RAW)
 
         async def ready() -> Readiness:
             return Readiness(
@@ -96,7 +104,7 @@ async def main() -> None:
             )
 
         background = [wake.run(), follower.run(), guard.run(), keys.run(wake)]
-        await serve(settings, application(issuer, guard), server, ready, background)
+        await serve(settings, application(issuer, guard, gateway), server, ready, background)
     finally:
         await log.close()
 

@@ -136,6 +136,8 @@ async def test_each_path_has_its_service_and_is_passed_on_unchanged(
         "/api/%2e%2e/metrics",
         "/.well-known/oauth-protected-resource/apis",
         "/.well-known/openid-configuration",
+        "/internal/forward-auth",
+        "/id/../internal/forward-auth",
     ],
 )
 async def test_nothing_else_is_there(ports: Ports, target: str) -> None:

@@ -1,0 +1,162 @@
+"""What a proxy asks before it lets a request through: Envoy by `ext_authz`, Caddy by `forward_auth`, or nginx.
+
+The rules are the same for all of them, and those of a resource that checks by itself (RFC 6750, RFC 9728): one
+credential, in a header; 401, 403 or 503 with a challenge; and what goes on to the resource says who it is, in headers
+that nobody else can have set.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from services.token_issuer.audiences import AudienceCallers
+from shared.errors import Kind, Refusal, Unavailable
+from stagedoor import Allowed, Denied, Guard
+from stagedoor.asgi import Refusal as Challenge
+from stagedoor.asgi import refusal
+from stagedoor.verdict import Verdict
+
+IDENTITY: Final = ("x-stagedoor-sub", "x-stagedoor-client-id", "x-stagedoor-scope", "x-stagedoor-position")
+"""Headers that tell the resource who it is; set from the verdict alone."""
+OURS: Final = "x-stagedoor-"
+"""No header that begins so goes on to the resource unless it is set here."""
+CREDENTIALS: Final = ("authorization", "x-api-key")
+"""They end at the proxy: the resource is told who it is, and cannot use the token elsewhere."""
+_REFERENCE: Final = "stagedoor_"
+_LONGEST: Final = 2048
+_CHARACTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+
+Judge = Callable[[str, str, Sequence[str]], Awaitable[Verdict]]
+"""From a token, an audience and the scopes that are needed to the verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that wants to go through, and what it needs for that."""
+
+    caller: str
+    """The proxy, as its certificate names it."""
+    audience: str
+    scopes: Sequence[str]
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    """As the client sent them; names in lower case."""
+    target: str = field(repr=False)
+    """Path and query."""
+    metadata: str = ""
+    """Where the resource's metadata is (RFC 9728), if not at the usual place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """It goes through."""
+
+    headers: Mapping[str, str]
+    """To be set, instead of whatever the client sent under these names."""
+    removed: Sequence[str]
+    """Names that do not go on to the resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """It does not; this is the answer to the client."""
+
+    status: int
+    error: str
+    description: str
+    challenge: str = ""
+    """The value of `WWW-Authenticate`."""
+    retry_after: str = ""
+
+
+def judge_by(guard: Guard) -> Judge:
+    """Judges as `guard` does, which has to be running."""
+
+    async def judge(token: str, audience: str, scopes: Sequence[str]) -> Verdict:
+        return await guard.validate(token, audience=audience, scopes=scopes)
+
+    return judge
+
+
+class Gateway:
+    """Decides for proxies. Raises nothing that says no: a proxy might take an error for a yes."""
+
+    def __init__(self, judge: Judge, callers: AudienceCallers) -> None:
+        self._judge = judge
+        self._callers = callers
+
+    async def decide(self, asked: Asked) -> Passed | Stopped:  # noqa: PLR0911  (one for each way to be stopped)
+        """Whether the request goes through."""
+        if not asked.audience or len(asked.audience) > _LONGEST:
+            return Stopped(500, "server_error", "the proxy does not say which resource this is")
+        try:
+            await self._callers.require(asked.caller, asked.audience)
+        except Unavailable as unavailable:
+            return Stopped(503, "temporarily_unavailable", unavailable.message, retry_after="1")
+        except Refusal:
+            return Stopped(500, "server_error", "the proxy may not ask about tokens of this resource")
+        metadata = asked.metadata or metadata_url(asked.audience)
+        token = _presented(asked, metadata)
+        if isinstance(token, Challenge):
+            return _stopped(token)
+        try:
+            verdict = await self._judge(token, asked.audience, asked.scopes)
+        except Refusal as unable:
+            status = 429 if unable.kind is Kind.EXHAUSTED else 503
+            return Stopped(status, "temporarily_unavailable", unable.message, retry_after="1")
+        if isinstance(verdict, Denied):
+            return _stopped(refusal(verdict, metadata=metadata))
+        return _passed(verdict, asked.headers)
+
+
+def metadata_url(audience: str) -> str:
+    """Where a resource's metadata is: between the host and the path of its identifier (RFC 9728 section 3.1)."""
+    parts = urlsplit(audience)
+    path = "" if parts.path == "/" else parts.path
+    return parts._replace(path=f"/.well-known/oauth-protected-resource{path}", fragment="").geturl()
+
+
+def _presented(asked: Asked, metadata: str) -> str | Challenge:  # noqa: PLR0911  (one for each way to be wrong)
+    """The one token of a request."""
+    query = parse_qsl(asked.target.partition("?")[2], keep_blank_values=True)
+    if any(name == "access_token" for name, _ in query):
+        return _invalid("a token in a query string is not accepted; it belongs into the Authorization header", metadata)
+    given = [(name, value.strip(" \t")) for name, value in asked.headers if name in CREDENTIALS]
+    if len(given) > 1:
+        return _invalid("the request has more than one credential", metadata)
+    if not given:
+        return Challenge(401, None, "an access token is needed", metadata=metadata)
+    name, value = given[0]
+    if name == "x-api-key":
+        if not (value.startswith(_REFERENCE) and _CHARACTERS.issuperset(value)):
+            return Challenge(401, "invalid_token", "X-Api-Key takes a reference token", metadata=metadata)
+        return value
+    scheme, space, token = value.partition(" ")
+    if scheme.lower() != "bearer":
+        return Challenge(401, None, "an access token is needed, as Bearer", metadata=metadata)
+    token = token.lstrip(" ")
+    if not (space and token and _CHARACTERS.issuperset(token)):
+        return _invalid("the Authorization header is not well-formed", metadata)
+    return token
+
+
+def _invalid(description: str, metadata: str) -> Challenge:
+    return Challenge(400, "invalid_request", description, metadata=metadata)
+
+
+def _stopped(challenge: Challenge) -> Stopped:
+    return Stopped(
+        status=challenge.status,
+        error=challenge.error or "unauthorized",
+        description=challenge.description,
+        challenge=challenge.challenge,
+        retry_after="1" if challenge.status == 503 else "",
+    )
+
+
+def _passed(verdict: Allowed, headers: Iterable[tuple[str, str]]) -> Passed:
+    values = (verdict.sub, verdict.client_id, " ".join(sorted(verdict.scopes)), str(verdict.position))
+    told = {name: value for name, value in zip(IDENTITY, values, strict=True) if value}
+    sent = (name for name, _ in headers if name.startswith(OURS))
+    removed = dict.fromkeys((*CREDENTIALS, *IDENTITY, *sent))
+    return Passed(headers=told, removed=[name for name in removed if name not in told])

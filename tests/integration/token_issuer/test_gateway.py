@@ -1,0 +1,360 @@
+"""Proxies that ask before they let a request through: Envoy over gRPC, and Caddy over HTTP."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+import httpx
+import pytest
+import uvicorn
+from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
+from envoy.service.auth.v3 import external_auth_pb2 as pb
+from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
+from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub, add_AuthorizationServicer_to_server
+from google.rpc import code_pb2
+
+from infra.local.caddy import program
+from infra.local.process import Process
+from services.registry import events as registry
+from services.token_issuer import envoy
+from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.forward_auth import PATH
+from services.token_issuer.gateway import Gateway, judge_by, metadata_url
+from services.token_issuer.http import application
+from shared.http.serve import Readiness, layers
+from shared.rpc.client import channel, translate
+from shared.rpc.server import RpcServer
+from tests.support.issuing import API, HUB, ORIGIN, Stage
+from tests.support.parties import Parties
+from tests.support.ports import free_port
+from tests.support.work import eventually
+
+METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
+CONFIGURATION = Path(__file__).parents[3] / "infra" / "caddy" / "forward_auth.Caddyfile"
+
+
+@pytest.fixture
+def gateway(stage: Stage) -> Gateway:
+    return Gateway(judge_by(stage.guard), AudienceCallers(stage.issuer.log.pool, stage.issuer.policy.places))
+
+
+async def token(stage: Stage, *, scope: str = "read") -> str:
+    """A token of BackstageHub's own, for a resource that proxies protect."""
+    hub = await stage.register()
+    await stage.add_resources(callers=("resource/tours", "service/proxy"))
+    await stage.follow()
+    answer = await stage.token(hub, grant_type="client_credentials", scope=scope)
+    return str(answer.json()["access_token"])
+
+
+# Envoy
+
+
+@dataclass
+class Envoy:
+    """Asks as Envoy does."""
+
+    address: str
+    parties: Parties
+
+    async def check(
+        self,
+        headers: dict[str, str],
+        *,
+        path: str = "/tours",
+        name: str = "tours",
+        raw: list[tuple[str, str]] | None = None,
+        **extensions: str,
+    ) -> pb.CheckResponse:
+        request = AttributeContext.HttpRequest(method="GET", path=path, headers=headers, host="api.example.com")
+        if raw is not None:
+            request = AttributeContext.HttpRequest(
+                method="GET",
+                path=path,
+                header_map=HeaderMap(headers=[HeaderValue(key=key, raw_value=value.encode()) for key, value in raw]),
+            )
+        asked = pb.CheckRequest(
+            attributes=AttributeContext(
+                request=AttributeContext.Request(http=request),
+                context_extensions=extensions or {"audience": API, "scopes": "read"},
+            )
+        )
+        connection = channel(self.address, self.parties.resource(name), "token_issuer")
+        try:
+            answer: pb.CheckResponse = await AuthorizationStub(connection).Check(asked, timeout=10)
+        finally:
+            await connection.close(None)
+        assert answer.HasField("status")
+        assert (answer.status.code == code_pb2.OK) == (answer.WhichOneof("http_response") == "ok_response")
+        return answer
+
+
+@pytest.fixture
+async def proxy(gateway: Gateway, parties: Parties) -> AsyncIterator[Envoy]:
+    server = RpcServer("127.0.0.1:0", parties.service("token_issuer"), envoy.RULES)
+    server.add(add_AuthorizationServicer_to_server, envoy.EnvoyService(gateway), envoy.SERVICE, raw=envoy.RAW)
+    await server.start()
+    yield Envoy(f"127.0.0.1:{server.port}", parties)
+    await server.stop(None)
+
+
+def set_by(answer: pb.CheckResponse) -> dict[str, str]:
+    options = answer.ok_response.headers or answer.denied_response.headers
+    assert all(option.append_action == option.OVERWRITE_IF_EXISTS_OR_ADD for option in options)
+    assert not any(option.HasField("append") for option in options)
+    return {option.header.key: option.header.value for option in options}
+
+
+def status(answer: pb.CheckResponse) -> int:
+    return int(answer.denied_response.status.code)
+
+
+async def test_envoy_lets_through_and_says_who_it_is(stage: Stage, proxy: Envoy) -> None:
+    shown = await token(stage)
+    spoofed = {
+        "authorization": f"Bearer {shown}",
+        "x-stagedoor-sub": "brian",
+        "x-stagedoor-roles": "administrator",
+        "accept": "*/*",
+    }
+    answer = await proxy.check(spoofed)
+    told = set_by(answer)
+    assert told.pop("x-stagedoor-position").isdigit()
+    assert told == {"x-stagedoor-sub": HUB, "x-stagedoor-client-id": HUB, "x-stagedoor-scope": "read"}
+    removed = set(answer.ok_response.headers_to_remove)
+    assert removed == {"authorization", "x-api-key", "x-stagedoor-roles"}
+
+
+async def test_envoy_refuses_with_a_challenge(stage: Stage, proxy: Envoy) -> None:
+    shown = await token(stage)
+    none = await proxy.check({"accept": "*/*"})
+    assert (status(none), none.status.code) == (401, code_pb2.UNAUTHENTICATED)
+    assert set_by(none)["www-authenticate"] == f'Bearer resource_metadata="{METADATA}"'
+    wrong = await proxy.check({"authorization": f"Bearer {shown[:-4]}AAAA"})
+    assert status(wrong) == 401
+    assert 'error="invalid_token"' in set_by(wrong)["www-authenticate"]
+    short = await proxy.check({"authorization": f"Bearer {shown}"}, audience=API, scopes="read update")
+    assert (status(short), short.status.code) == (403, code_pb2.PERMISSION_DENIED)
+    challenge = set_by(short)["www-authenticate"]
+    assert 'error="insufficient_scope"' in challenge
+    assert 'scope="read update"' in challenge
+    assert f'resource_metadata="{METADATA}"' in challenge
+    assert json.loads(short.denied_response.body)["error"] == "insufficient_scope"
+    elsewhere = await proxy.check({}, audience=API, resource_metadata="https://api.example.com/metadata")
+    assert "https://api.example.com/metadata" in set_by(elsewhere)["www-authenticate"]
+
+
+async def test_envoy_hears_of_denials_at_once(stage: Stage, proxy: Envoy) -> None:
+    headers = {"authorization": f"Bearer {await token(stage)}"}
+    assert (await proxy.check(headers)).status.code == code_pb2.OK
+    position = await stage.of_application(registry.ApplicationDisabled(client_id=HUB, reason="tried out"))
+    await eventually(lambda: stage.guard.view.position >= position)
+    assert status(await proxy.check(headers)) == 401
+
+
+async def test_envoy_is_told_when_nobody_can_know(stage: Stage, proxy: Envoy) -> None:
+    headers = {"authorization": f"Bearer {await token(stage)}"}
+    stage.guard.view.max_staleness = -1.0
+    answer = await proxy.check(headers)
+    assert (status(answer), answer.status.code) == (503, code_pb2.UNAVAILABLE)
+    assert set_by(answer)["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("path", "raw"),
+    [
+        ("/tours?access_token=x", [("authorization", "Bearer {}")]),
+        ("/tours", [("authorization", "Bearer {}"), ("authorization", "Bearer {}")]),
+        ("/tours", [("Authorization", "Bearer {}"), ("x-api-key", "stagedoor_pat_x")]),
+        ("/tours", [("authorization", "Bearer {}, Bearer {}")]),
+        ("/tours", [("authorization", "Bearer ")]),
+        ("//[?x", [("authorization", "Bearer a b")]),
+    ],
+)
+async def test_envoy_admits_one_credential_in_a_header(
+    stage: Stage, proxy: Envoy, path: str, raw: list[tuple[str, str]]
+) -> None:
+    shown = await token(stage)
+    answer = await proxy.check({}, path=path, raw=[(name, value.replace("{}", shown)) for name, value in raw])
+    assert (status(answer), answer.status.code) == (400, code_pb2.INVALID_ARGUMENT)
+
+
+async def test_an_access_token_is_no_api_key(stage: Stage, proxy: Envoy) -> None:
+    answer = await proxy.check({"x-api-key": await token(stage)})
+    assert status(answer) == 401
+    assert status(await proxy.check({"x-api-key": "stagedoor_pat_unknown"})) == 401
+    assert status(await proxy.check({"authorization": "Basic abc"})) == 401
+
+
+async def test_a_proxy_that_may_not_ask_lets_nothing_through(stage: Stage, proxy: Envoy, parties: Parties) -> None:
+    headers = {"authorization": f"Bearer {await token(stage)}"}
+    for answer in (
+        await proxy.check(headers, name="stranger"),
+        await proxy.check(headers, audience="https://api.example.com/unknown"),
+        await proxy.check(headers, scopes="read"),
+    ):
+        assert (status(answer), answer.status.code) == (500, code_pb2.INTERNAL)
+    operator = channel(proxy.address, parties.operator(), "token_issuer")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await AuthorizationStub(operator).Check(pb.CheckRequest(), timeout=10)
+    await operator.close(None)
+    assert translate(refused.value).code == "caller_not_allowed"
+
+
+def test_the_usual_place_of_metadata() -> None:
+    """RFC 9728 section 3.1, its example included."""
+    assert metadata_url("https://resource.example.com/resource1") == (
+        "https://resource.example.com/.well-known/oauth-protected-resource/resource1"
+    )
+    assert metadata_url("https://resource.example.com") == (
+        "https://resource.example.com/.well-known/oauth-protected-resource"
+    )
+
+
+# Caddy
+
+
+@dataclass
+class Caddy:
+    """Caddy with the example's configuration, before a resource that answers with the headers that it got."""
+
+    port: int
+
+    async def ask(self, method: str = "GET", path: str = "/tours", **headers: str) -> httpx.Response:
+        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{self.port}") as client:
+            content = b"title=Live" if method == "POST" else None
+            return await client.request(
+                method,
+                path,
+                headers={name.replace("_", "-"): value for name, value in headers.items()},
+                content=content,
+            )
+
+
+async def _echo(scope: Any, receive: Any, send: Any) -> None:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    seen = {name.decode(): value.decode() for name, value in scope["headers"]}
+    content = json.dumps({"headers": seen, "body": body.decode()}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": content})
+
+
+@pytest.fixture
+async def caddy(stage: Stage, gateway: Gateway, tmp_path: Path) -> AsyncIterator[Caddy]:
+    async def ready() -> Readiness:
+        return Readiness({})
+
+    ports = {name: free_port() for name in ("issuer", "resource", "door")}
+    apps: dict[str, Any] = {
+        "issuer": layers(application(stage.issuer, stage.guard, gateway), ready, 1000),
+        "resource": _echo,
+    }
+    servers = [
+        uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=ports[name], lifespan="off", log_config=None, access_log=False)
+        )
+        for name, app in apps.items()
+    ]
+    serving = [asyncio.create_task(server.serve()) for server in servers]
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "XDG_DATA_HOME": str(tmp_path),
+        "STAGEDOOR_PROTECTED": f"http://127.0.0.1:{ports['door']}",
+        "STAGEDOOR_TOKEN_ISSUER": f"127.0.0.1:{ports['issuer']}",
+        "STAGEDOOR_UPSTREAM": f"127.0.0.1:{ports['resource']}",
+        "STAGEDOOR_AUDIENCE": quote(API, safe=""),
+    }
+    command = [program("caddy"), "run", "--config", str(CONFIGURATION), "--adapter", "caddyfile"]
+    process = Process("caddy", command, environment, tmp_path / "caddy.log")
+    await process.start()
+    running = Caddy(ports["door"])
+
+    async def answers() -> bool:
+        assert process.running, process.last_words()
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", ports["door"])
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    try:
+        await eventually(lambda: all(server.started for server in servers))
+        await eventually(answers)
+        yield running
+    finally:
+        await process.stop()
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*serving)
+
+
+async def test_caddy_lets_through_and_says_who_it_is(stage: Stage, caddy: Caddy) -> None:
+    shown = await token(stage, scope="read update")
+    for method in ("GET", "POST"):
+        answer = await caddy.ask(
+            method,
+            authorization=f"Bearer {shown}",
+            x_stagedoor_sub="brian",
+            x_stagedoor_roles="administrator",
+            accept="application/json",
+        )
+        assert answer.status_code == 200, answer.text
+        seen = answer.json()["headers"]
+        assert (seen["x-stagedoor-sub"], seen["x-stagedoor-client-id"]) == (HUB, HUB)
+        assert seen["x-stagedoor-scope"] == "read update"
+        assert seen["x-stagedoor-position"].isdigit()
+        assert not {"authorization", "x-api-key", "x-stagedoor-roles"} & seen.keys()
+        assert answer.json()["body"] == ("title=Live" if method == "POST" else "")
+
+
+async def test_caddy_refuses_with_a_challenge(stage: Stage, caddy: Caddy) -> None:
+    shown = await token(stage)
+    none = await caddy.ask(x_stagedoor_sub="brian")
+    assert (none.status_code, none.headers["www-authenticate"]) == (401, f'Bearer resource_metadata="{METADATA}"')
+    short = await caddy.ask("POST", authorization=f"Bearer {shown}")
+    assert short.status_code == 403
+    assert 'error="insufficient_scope"' in short.headers["www-authenticate"]
+    query = await caddy.ask(path="/tours?access_token=x", authorization=f"Bearer {shown}")
+    assert (query.status_code, query.json()["error"]) == (400, "invalid_request")
+    position = await stage.of_application(registry.ApplicationDisabled(client_id=HUB, reason="tried out"))
+    await eventually(lambda: stage.guard.view.position >= position)
+    assert (await caddy.ask(authorization=f"Bearer {shown}")).status_code == 401
+    stage.guard.view.max_staleness = -1.0
+    stale = await caddy.ask(authorization=f"Bearer {shown}")
+    assert stale.status_code in {401, 503}
+
+
+async def test_a_client_cannot_write_the_question(stage: Stage, caddy: Caddy) -> None:
+    """The query of the question is the configuration's; the client's own goes along as its address, and no further."""
+    shown = await token(stage)
+    answer = await caddy.ask("POST", path="/tours?scope=&audience=x", authorization=f"Bearer {shown}")
+    assert answer.status_code == 403
+
+
+async def test_a_resource_that_admits_no_proxy_is_not_open_to_one(stage: Stage, gateway: Gateway) -> None:
+    hub = await stage.register(resources=True)
+    await stage.follow()
+    shown = (await stage.token(hub, grant_type="client_credentials", scope="read")).json()["access_token"]
+
+    async def ready() -> Readiness:
+        return Readiness({})
+
+    transport = httpx.ASGITransport(app=layers(application(stage.issuer, stage.guard, gateway), ready, 1000))
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, trust_env=False) as client:
+        headers = {"authorization": f"Bearer {shown}"}
+        for query in ({"audience": API}, {}, {"audience": API, "scope": "read", "more": "1"}):
+            assert (await client.get(PATH, params=query, headers=headers)).status_code == 500
