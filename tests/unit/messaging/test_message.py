@@ -1,11 +1,11 @@
 """An event as a message, there and back; what contradicts itself is not an event."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from services.identity import events as identity
 from services.registry import events as registry
