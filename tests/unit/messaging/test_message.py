@@ -34,7 +34,7 @@ def row(event: Event, **changed: object) -> EventRow:
         recorded_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
         leaf_hash=b"",
     )
-    return replace(plain, **changed)  # type: ignore[arg-type]  # the test names fields of the row
+    return replace(plain, **changed)  # the test names fields of the row
 
 
 DISABLED = registry.ApplicationDisabled(client_id="com.example/app", reason='Jürgen "said" so \u2028 \N{GUITAR}')
