@@ -42,6 +42,38 @@ def _fields(event: type[Event]) -> str:
     return ", ".join(f"`{name}`" for name in event.model_fields)
 
 
+_CHANGES = """
+## When an event has to change
+What is stored is never rewritten: every event is read for ever as it was hashed. So:
+
+| what changes | what to do |
+|---|---|
+| the meaning | a new event, with a new name; the class of the old one stays |
+| one more member that old events can do without | a field with a default |
+| members renamed, split, gathered, of another type: the same meaning in another shape | an upcaster |
+| a member that nobody needs any more | leave it, or an upcaster that drops it |
+
+An upcaster is a pure function from the members of one shape to those of the next, appended to `upcasters` of the class:
+
+    class Booked(Event, stored_as="office.Booked"):
+        upcasters = (split_the_seat, gather_the_place)
+
+Shapes are counted from 1. A class with n upcasters writes shape n + 1 and says so in the member `$shape` of the stored
+text (shape 1, which all events without upcasters have, does not say it). So no shape is ever guessed: the text says which
+it is, the functions after that one are applied in memory, and the result has to fit the class strictly. Stored text,
+digest and leaf hash stay what they were. A process that meets a shape from the future stops there, as at any event that
+it does not know; so upgrade all that read before what writes. Upcasters see `Personal` members as ciphertext: they
+can move them, not look into them. Members by which the log is searched (`client_id`, `sub`, `sid`, `gid`, `jti`) keep
+their names and places, since the search looks at the stored text. The denial of an event was written when it was
+appended and does not change with its shape.
+
+`tests/golden/<source>/<Name>.json` has a sample of every event exactly as it is stored, `<Name>.v2.json` the next way in
+which it was written, and so on; personal data in them is under a fixed key. `python -m tests.support.golden` writes
+those that are missing. Samples are never changed or removed: tests read, project and fold all of them, and a change
+to a class that an old sample does not fit fails.
+"""
+
+
 def events_page() -> str:
     """The page that lists all events."""
     parts = [
@@ -58,7 +90,7 @@ def events_page() -> str:
             for event in CATALOGUE
             if event.source == source
         ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts) + "\n" + _CHANGES
 
 
 def _with_table(page: str) -> str:

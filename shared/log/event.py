@@ -7,7 +7,7 @@ of the person (`data_subject`), and destroying that key erases it without touchi
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -28,6 +28,14 @@ T = TypeVar("T")
 
 _SEALED = "p1."
 """Version mark of the ciphertext format: base64url(nonce of 12 bytes, then AES-256-GCM of the JSON value)."""
+
+
+SHAPE = "$shape"
+"""Member of a stored event that says which shape it has; the first shape does not say it. No field can be called so."""
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""Pure: from the members of one shape to those of the next. It sees personal data as ciphertext, so it can move a
+`Personal` member and not look into it."""
 
 
 class Retention(StrEnum):
@@ -107,7 +115,8 @@ class Personal(Generic[T]):
 class Event(BaseModel):
     """A fact. Subclasses state a permanent stored name: `class UserDisabled(Event, stored_as="identity.UserDisabled")`.
 
-    The part before the dot is the source: the service that owns the fact. A changed meaning is a new name.
+    The part before the dot is the source: the service that owns the fact. A changed meaning is a new name. The same
+    meaning in another shape is an upcaster more: see `docs/events.md`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -117,6 +126,9 @@ class Event(BaseModel):
     retention: ClassVar[Retention] = Retention.LASTING
     denial_kinds: ClassVar[frozenset[str]] = frozenset()
     """The kinds that `denies` can answer; the log refuses any other for this type."""
+    upcasters: ClassVar[tuple[Upcaster, ...]] = ()
+    """How stored events of older shapes are read: the first one leads from shape 1 to shape 2, the last one to the
+    present shape. They are only ever added to, at the end."""
 
     @classmethod
     def __init_subclass__(cls, *, stored_as: str = "", **kwargs: Any) -> None:
@@ -133,15 +145,54 @@ class Event(BaseModel):
         """Whose key the `Personal` fields are written under; None where there are none."""
         return None
 
+    @classmethod
+    def shape(cls) -> int:
+        """Number of the shape that is written now."""
+        return len(cls.upcasters) + 1
+
     def to_json(self, personal_key: bytes | None = None) -> str:
         """The canonical text that is stored and hashed."""
         value = self.model_dump(mode="json", context=None if personal_key is None else {"key": personal_key})
+        if self.upcasters:
+            value[SHAPE] = self.shape()
         return msgspec.json.encode(value, order="deterministic").decode()
 
     @classmethod
     def from_json(cls, text: str | bytes, personal_key: bytes | None = None) -> Self:
-        """Read a stored event; strict, so that a row nobody wrote this way is an error and not a guess."""
+        """Read a stored event; strict, so that a row nobody wrote this way is an error and not a guess.
+
+        An older shape is brought to the present one in memory; the stored text stays what was hashed. Raises
+        `ValueError`, for a shape from the future too.
+        """
+        if cls.upcasters:
+            text = cls._present(text)
         return cls.model_validate_json(text, context={"key": personal_key})
+
+    @classmethod
+    def _present(cls, text: str | bytes) -> str:
+        """The same event in the present shape, without the member that says so."""
+        members = json.loads(text)
+        if not isinstance(members, dict):
+            raise ValueError("a stored event is a JSON object")  # noqa: TRY004  (the text is wrong, not the caller)
+        least = 2 if SHAPE in members else 1
+        shape = members.pop(SHAPE, 1)
+        if type(shape) is not int or not least <= shape <= cls.shape():
+            raise ValueError(f"{cls.stored_as} has no such shape")
+        for upcast in cls.upcasters[shape - 1 :]:
+            try:
+                members = upcast(members)
+            except (LookupError, TypeError, AttributeError):  # what it says may quote the event
+                raise ValueError(f"an event does not have the shape that it states: {cls.stored_as}") from None
+        return json.dumps(members, ensure_ascii=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(schema)
+        if cls.upcasters:
+            stated = handler.resolve_ref_schema(found)
+            stated["properties"] = {SHAPE: {"const": cls.shape(), "type": "integer"}, **stated.get("properties", {})}
+            stated["required"] = [SHAPE, *stated.get("required", [])]
+        return found
 
 
 class Catalogue:
