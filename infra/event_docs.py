@@ -59,18 +59,18 @@ An upcaster is a pure function from the members of one shape to those of the nex
         upcasters = (split_the_seat, gather_the_place)
 
 Shapes are counted from 1. A class with n upcasters writes shape n + 1 and says so in the member `$shape` of the stored
-text (shape 1, which all events without upcasters have, does not say it). So no shape is ever guessed: the text says which
-it is, the functions after that one are applied in memory, and the result has to fit the class strictly. Stored text,
-digest and leaf hash stay what they were. A process that meets a shape from the future stops there, as at any event that
-it does not know; so upgrade all that read before what writes. Upcasters see `Personal` members as ciphertext: they
-can move them, not look into them. Members by which the log is searched (`client_id`, `sub`, `sid`, `gid`, `jti`) keep
-their names and places, since the search looks at the stored text. The denial of an event was written when it was
-appended and does not change with its shape.
+text (shape 1, which all events without upcasters have, does not say it). So no shape is ever guessed: the text says
+which it is, the functions after that one are applied in memory, and the result has to fit the class strictly. Stored
+text, digest and leaf hash stay what they were. A process that meets a shape from the future stops there, as at any
+event that it does not know; so upgrade all that read before what writes. Upcasters see `Personal` members as
+ciphertext: they can move them, not look into them. Members by which the log is searched (`client_id`, `sub`, `sid`,
+`gid`, `jti`) keep their names and places, since the search looks at the stored text. The denial of an event was written
+when it was appended and does not change with its shape.
 
-`tests/golden/<source>/<Name>.json` has a sample of every event exactly as it is stored, `<Name>.v2.json` the next way in
-which it was written, and so on; personal data in them is under a fixed key. `python -m tests.support.golden` writes
-those that are missing. Samples are never changed or removed: tests read, project and fold all of them, and a change
-to a class that an old sample does not fit fails.
+`tests/golden/<source>/<Name>.json` has a sample of every event exactly as it is stored, `<Name>.v2.json` the next way
+in which it was written, and so on; personal data in them is under a fixed key. `python -m tests.support.golden`
+writes those that are missing. Samples are never changed or removed: tests read, project and fold all of them, and a
+change to a class that an old sample does not fit fails.
 """
 
 

@@ -51,7 +51,7 @@ READS: Mapping[str, tuple[str, ...]] = {
 """Whose facts each service may read besides its own."""
 
 CARETAKER = "ledger"
-"""Looks after the log's partitions."""
+"""Looks after the log: its partitions, and what can be pruned."""
 
 DATABASE = Path(__file__).resolve().parent / "postgres" / "database.sql"
 """What holds for the database as a whole."""

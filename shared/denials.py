@@ -6,8 +6,12 @@ relay, `WatchDenials` and the fence all read the one table `log.denials`.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
+
+LONGEST_ACCESS_TOKEN: Final = timedelta(days=1)
+"""No access token lives longer: so a day after a denial all that was issued before it has expired."""
 
 
 class DenialKind(StrEnum):

@@ -5,8 +5,9 @@ import asyncio
 from starlette.applications import Starlette
 
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
-from services.ledger.care import take_care
+from services.ledger.care import Care
 from services.ledger.rpc import RULES, SERVICE, LedgerService
+from services.ledger.settings import LedgerSettings
 from shared.errors import Refusal
 from shared.feed import DenialFeed
 from shared.http.serve import Check, Readiness, run, serve
@@ -19,7 +20,7 @@ from shared.messaging import NatsAccess
 from shared.relay import Relay
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
-from shared.settings import ServiceSettings, load, read_secret
+from shared.settings import load, read_secret
 from shared.telemetry import configure_logging
 from shared.wake import Wake
 from stagedoor import Guard
@@ -28,7 +29,7 @@ from stagedoor.keys import HttpKeys
 
 async def main() -> None:
     """Serve until told to stop."""
-    settings = load(ServiceSettings)
+    settings = load(LedgerSettings)
     configure_logging("ledger", settings.log_level)
     password = read_secret(settings.database_password_file, "the database password")
     nats = NatsAccess.read(settings)
@@ -40,6 +41,7 @@ async def main() -> None:
         wake = Wake(log)
         relay = Relay(log, wake, nats)
         feed = DenialFeed(log, wake, nats, settings.heartbeat_seconds)
+        care = Care(log, settings.care_seconds, settings.care_alarm_seconds)
         leadership = Leadership(settings.database, password, "ledger")
         guard = Guard(
             issuer=settings.issuer,
@@ -56,7 +58,7 @@ async def main() -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(relay.run())
                 tasks.create_task(feed.publish())
-                tasks.create_task(take_care(log))
+                tasks.create_task(care.take())
 
         async def ready() -> Readiness:
             return Readiness(
@@ -64,11 +66,15 @@ async def main() -> None:
                     "log": await _reachable(log),
                     "relay": await _relaying(log, relay, leadership),
                     "feed": feed.readiness(),
+                    "care": care.readiness(),
+                    "replication": care.replication(
+                        required=settings.require_synchronous_replication, demo=settings.demo
+                    ),
                     "tokens": management.readiness(),
                 }
             )
 
-        background = [wake.run(), leadership.run(lead), feed.answer(), management.run()]
+        background = [wake.run(), leadership.run(lead), feed.answer(), care.watch(), management.run()]
         await serve(settings, Starlette(), rpc, ready, background)
     finally:
         await log.close()

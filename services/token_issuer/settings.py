@@ -7,9 +7,10 @@ from pydantic import Field
 
 from services.token_issuer.scopes import Places
 from services.token_issuer.views import Application
+from shared import denials
 from shared.settings import ServiceSettings
 
-LONGEST_ACCESS_TOKEN = timedelta(days=1)
+LONGEST_ACCESS_TOKEN = denials.LONGEST_ACCESS_TOKEN
 """No application's access tokens live longer, nor the ID tokens beside them."""
 _CLOCKS_DIFFER = timedelta(seconds=60)
 """By how much the clocks of replicas and resources may differ, and how long a request may take from one look to the

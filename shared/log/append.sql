@@ -93,7 +93,7 @@ BEGIN
     SELECT * INTO STRICT v_head FROM log.head;
     IF v_head.position + cardinality(p_types) >= v_head.events_until
             OR (SELECT max(e) FROM unnest(p_once_expire) u(e)) >= v_head.once_until THEN
-        PERFORM log.care();
+        PERFORM log.make_room();
         SELECT * INTO STRICT v_head FROM log.head;
     END IF;
     IF v_head.server_started_at IS DISTINCT FROM v_started THEN
@@ -162,6 +162,9 @@ BEGIN
                  WHERE x.kind = p.kind AND x.id = p.id AND x.rule <> 'lifted'
                    AND x.position > coalesce((p_as_of[p.of]::jsonb ->> x.source)::bigint, 0)
                  ORDER BY x.position DESC LIMIT 1) d
+            UNION ALL
+            SELECT b.of, b.source, b.position FROM log.behind_pruning(p_party_of, p_party_kinds, p_as_of) b
+             WHERE v_head.denials_pruned > 0
         LOOP
             IF v_outcomes[v_found.of] = 'appended'
                     OR v_outcomes[v_found.of] = 'fenced' AND v_found.position > v_positions[v_found.of] THEN

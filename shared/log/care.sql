@@ -1,4 +1,5 @@
--- Partitions: made before they are needed, dropped when nothing in them can matter any more.
+-- What the log needs from time to time. Partitions are made before they are needed, and dropped when nothing in them
+-- can matter any more; denials are pruned when no token that they match can be alive.
 
 -- CREATE and ATTACH, because CREATE ... PARTITION OF waits for every open reader, with all appends behind it.
 CREATE OR REPLACE FUNCTION log.make_event_partition(p_retention text, p_from bigint, p_until bigint) RETURNS void
@@ -31,21 +32,23 @@ END $$;
 REVOKE ALL ON FUNCTION log.make_once_partition FROM PUBLIC;
 
 -- Make what is needed for the positions and days that come, and drop once-keys that expired two days ago or more.
--- Called on a timer; also by an append that runs out of partitions because nobody called. Answers what it changed.
-CREATE OR REPLACE FUNCTION log.care() RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+-- Part of the care that is taken on a timer; also called by an append that runs out of partitions because none was.
+CREATE OR REPLACE FUNCTION log.make_room(OUT v_events_made integer, OUT v_once_made integer, OUT v_once_dropped integer)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
     c_positions CONSTANT bigint := 16777216;    -- of one partition
     v_head log.head;
     v_from bigint;
     v_today timestamptz := date_trunc('day', clock_timestamp(), 'UTC');
     v_day timestamptz;
-    v_changed integer := 0;
 BEGIN
+    v_events_made := 0;
+    v_once_made := 0;
+    v_once_dropped := 0;
     SELECT * INTO STRICT v_head FROM log.head;
     IF v_head.events_until >= v_head.position + c_positions AND v_head.once_until >= v_today + interval '14 days'
             AND v_head.once_from >= v_today - interval '2 days' THEN
-        RETURN 0;
+        RETURN;
     END IF;
     LOCK TABLE log.gate IN EXCLUSIVE MODE;
     SELECT * INTO STRICT v_head FROM log.head;
@@ -54,20 +57,149 @@ BEGIN
         PERFORM log.make_event_partition('lasting', v_from, v_from + c_positions);
         PERFORM log.make_event_partition('expiring', v_from, v_from + c_positions);
         v_from := v_from + c_positions;
-        v_changed := v_changed + 1;
+        v_events_made := v_events_made + 2;
     END LOOP;
     v_day := v_head.once_until;
     WHILE v_day < v_today + interval '15 days' LOOP
         PERFORM log.make_once_partition(v_day);
         v_day := v_day + interval '1 day';
-        v_changed := v_changed + 1;
+        v_once_made := v_once_made + 1;
     END LOOP;
     WHILE v_head.once_from < v_today - interval '2 days' LOOP
         EXECUTE format('DROP TABLE IF EXISTS log.%I', 'once_' || to_char(v_head.once_from, 'YYYYMMDD'));
         v_head.once_from := v_head.once_from + interval '1 day';
-        v_changed := v_changed + 1;
+        v_once_dropped := v_once_dropped + 1;
     END LOOP;
     UPDATE log.head SET events_until = v_from, once_until = v_day, once_from = v_head.once_from;
-    RETURN v_changed;
+END $$;
+REVOKE ALL ON FUNCTION log.make_room FROM PUBLIC;
+
+-- No access token lives longer (shared/denials.py has the same).
+CREATE OR REPLACE FUNCTION log.longest_access_token() RETURNS interval
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT interval '1 day'
+$$;
+REVOKE ALL ON FUNCTION log.longest_access_token FROM PUBLIC;
+
+-- After this moment a denial matches no token that is alive; null: until it is lifted, or for ever. A cut-off for
+-- tokens that come from a session ends with the access tokens of before it. One for a subject or a client may match
+-- reference tokens, whose life has no bound.
+CREATE OR REPLACE FUNCTION log.denial_end(p_kind text, p_rule text, p_until timestamptz, p_recorded_at timestamptz)
+RETURNS timestamptz
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN p_until IS NULL AND p_rule = 'cut_off' AND p_kind IN ('token', 'grant', 'session', 'subject_sessions')
+                THEN p_recorded_at + log.longest_access_token() ELSE p_until END
+$$;
+REVOKE ALL ON FUNCTION log.denial_end FROM PUBLIC;
+
+-- Prune denials that can match nothing any more, at most so many; answers how many it were. None goes before it is
+-- older than any access token: then what was issued before it has expired, whatever was said of its end.
+--   over        its end has passed (five minutes ago, for clocks that are late); the horizon tells the fence of it
+--   superseded  a later one says the same for the same id, and for more tokens
+--   lifted      and the lifting, when all that it lifts is gone
+-- The numbers of those that stay do not change, so whoever reads on by number sees that some are missing, and takes a
+-- snapshot. The fence sees either the denial or the horizon, because the gate is held from here to the commit.
+CREATE OR REPLACE FUNCTION log.prune_denials(p_most integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    c_late CONSTANT interval := '5 minutes';
+    v_before timestamptz := clock_timestamp() - log.longest_access_token() - c_late;
+    v_over bigint[];
+    v_useless bigint[];
+    v_pruned integer;
+    v_lifting integer;
+BEGIN
+    v_over := ARRAY(
+        SELECT d.number FROM log.denials d
+         WHERE d.recorded_at < v_before
+           AND log.denial_end(d.kind, d.rule, d.until, d.recorded_at) < clock_timestamp() - c_late
+         LIMIT p_most);
+    v_useless := ARRAY(
+        SELECT d.number FROM log.denials d
+         WHERE d.recorded_at < v_before AND d.until IS NULL AND d.rule IN ('standing', 'cut_off')
+           AND EXISTS (
+            SELECT FROM log.denials l
+             WHERE l.kind = d.kind AND l.id = d.id AND l.number > d.number AND l.recorded_at < v_before
+               AND (l.rule = d.rule AND l.source = d.source AND l.until IS NULL
+                        AND l.except_id IS NOT DISTINCT FROM d.except_id
+                    OR l.rule = 'lifted' AND d.rule = 'standing' AND d.kind <> 'key'))
+         LIMIT p_most - cardinality(v_over));
+    IF cardinality(v_over) + cardinality(v_useless) = 0 AND NOT EXISTS (
+            SELECT FROM log.denials d WHERE d.rule = 'lifted' AND d.recorded_at < v_before) THEN
+        RETURN 0;
+    END IF;
+
+    LOCK TABLE log.gate IN EXCLUSIVE MODE;
+    INSERT INTO log.denial_horizons AS h (source, kind, login, position)
+    SELECT d.source, d.kind, (SELECT t.login FROM log.types t WHERE split_part(t.type, '.', 1) = d.source LIMIT 1),
+           max(d.position)
+      FROM log.denials d WHERE d.number = ANY (v_over) GROUP BY d.source, d.kind
+    ON CONFLICT (kind, source) DO UPDATE SET position = greatest(h.position, excluded.position);
+    IF cardinality(v_over) > 0 THEN
+        UPDATE log.head SET denials_pruned = (SELECT max(h.position) FROM log.denial_horizons h);
+    END IF;
+    DELETE FROM log.denials d WHERE d.number = ANY (v_over || v_useless);
+    GET DIAGNOSTICS v_pruned = ROW_COUNT;
+    DELETE FROM log.denials d
+     WHERE d.rule = 'lifted' AND d.recorded_at < v_before AND NOT EXISTS (
+        SELECT FROM log.denials a
+         WHERE a.kind = d.kind AND a.id = d.id AND a.rule = 'standing' AND a.number < d.number);
+    GET DIAGNOSTICS v_lifting = ROW_COUNT;
+    RETURN v_pruned + v_lifting;
+END $$;
+REVOKE ALL ON FUNCTION log.prune_denials FROM PUBLIC;
+
+-- The commands whose view may lack a denial that is not there any more: their party is of a kind of which denials were
+-- pruned at positions past what they know. Whoever owns the facts is left out: its as_of says when it looked at one
+-- party, its own tables are never late, and nothing is pruned within a day.
+CREATE OR REPLACE FUNCTION log.behind_pruning(p_party_of integer[], p_party_kinds text[], p_as_of text[])
+RETURNS TABLE (of integer, source text, "position" bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.of, h.source, h.position
+      FROM unnest(p_party_of, p_party_kinds) p(of, kind)
+      JOIN log.denial_horizons h ON h.kind = p.kind AND h.login <> session_user::name
+     WHERE h.position > coalesce((p_as_of[p.of]::jsonb ->> h.source)::bigint, 0)
+$$;
+REVOKE ALL ON FUNCTION log.behind_pruning FROM PUBLIC;
+
+-- Only for those who were made caretakers by the migration.
+CREATE OR REPLACE FUNCTION log.check_caretaker() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM log.caretakers c WHERE c.login = session_user::name) THEN
+        RAISE EXCEPTION '% does not look after the log', session_user USING ERRCODE = '42501';
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION log.check_caretaker FROM PUBLIC;
+
+-- All care that the log needs, once. Answers what it changed; more denials may be left to prune if it pruned p_most.
+CREATE OR REPLACE FUNCTION log.care(
+    p_most integer DEFAULT 2000,
+    OUT event_partitions_made integer, OUT once_partitions_made integer, OUT once_partitions_dropped integer,
+    OUT denials_pruned integer
+)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM log.check_caretaker();
+    SELECT r.v_events_made, r.v_once_made, r.v_once_dropped
+      INTO event_partitions_made, once_partitions_made, once_partitions_dropped FROM log.make_room() r;
+    denials_pruned := log.prune_denials(least(greatest(p_most, 1), 10000));
+    INSERT INTO log.care_taken (at) VALUES (clock_timestamp()) ON CONFLICT (only_one) DO UPDATE SET at = excluded.at;
 END $$;
 REVOKE ALL ON FUNCTION log.care FROM PUBLIC;
+
+-- How the log is: seconds since care was last taken (null: never), positions and days for which there are partitions,
+-- and whether a commit waits for another server.
+CREATE OR REPLACE FUNCTION log.condition(
+    OUT care_seconds_ago double precision, OUT positions_ahead bigint, OUT days_ahead double precision,
+    OUT synchronous boolean
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM log.check_caretaker();
+    SELECT (SELECT extract(epoch FROM clock_timestamp() - c.at) FROM log.care_taken c),
+           h.events_until - h.position, extract(epoch FROM h.once_until - clock_timestamp()) / 86400,
+           btrim(current_setting('synchronous_standby_names')) <> ''
+      INTO STRICT care_seconds_ago, positions_ahead, days_ahead, synchronous FROM log.head h;
+END $$;
+REVOKE ALL ON FUNCTION log.condition FROM PUBLIC;

@@ -30,7 +30,7 @@ _FOR_EVERYBODY = (
     "active_denials",
     "denials_after",
 )
-_FOR_CARETAKERS = ("care",)
+_FOR_CARETAKERS = ("care", "condition")
 _CHECKPOINTS = """
     CREATE TABLE IF NOT EXISTS {schema}.checkpoints (
         projection text NOT NULL,
@@ -67,7 +67,7 @@ class Tenant:
     read_model: str = ""
     """SQL that creates the tables of its schema."""
     takes_care: bool = False
-    """It may call the functions that look after partitions."""
+    """It may call the functions that look after the log."""
 
 
 async def migrate(
@@ -120,7 +120,7 @@ async def _make_log(connection: asyncpg.Connection) -> None:
     await connection.execute(_DROP_FUNCTIONS)
     for script in _SCRIPTS:
         await connection.execute(Path(__file__).with_name(script).read_text())
-    await connection.execute("SELECT log.care()")
+    await connection.execute("SELECT log.make_room()")
     await connection.execute("RESET ROLE")
 
 
@@ -159,6 +159,12 @@ async def _allow(connection: asyncpg.Connection, tenant: Tenant) -> None:
         " ON CONFLICT (category) DO UPDATE SET login = excluded.login",
         [(category, tenant.login) for category in tenant.categories],
     )
+    if tenant.takes_care:
+        await connection.execute(
+            "INSERT INTO log.caretakers (login) VALUES ($1) ON CONFLICT (login) DO NOTHING", tenant.login
+        )
+    else:
+        await connection.execute("DELETE FROM log.caretakers WHERE login = $1", tenant.login)
     await connection.execute("DELETE FROM log.readers WHERE login = $1", tenant.login)
     await connection.executemany(
         "INSERT INTO log.readers (login, source) VALUES ($1, $2)", [(tenant.login, source) for source in tenant.reads]

@@ -131,7 +131,8 @@ REVOKE ALL ON FUNCTION log.check_denial_reader FROM PUBLIC;
 
 -- The denials that hold, with the head as it was at the same moment: at least one row, without a denial if there is
 -- none. A standing denial holds until it is lifted or its time has passed (five minutes more, for clocks that are
--- late). Of several alike the one that says most is enough: the longest standing one, the last cut-off.
+-- late). Of several alike the one that says most is enough: the longest standing one, the last cut-off. `until` is when
+-- it ends, also where its event could not know that.
 CREATE OR REPLACE FUNCTION log.active_denials() RETURNS TABLE (
     head_epoch integer, head_position bigint, head_denial_number bigint,
     number bigint, "position" bigint, epoch integer, source text, kind text, id text, rule text, except_id text,
@@ -142,12 +143,14 @@ BEGIN
     PERFORM log.check_denial_reader();
     RETURN QUERY
     SELECT h.epoch, h.position, h.denial_number,
-           d.number, d.position, d.epoch, d.source, d.kind, d.id, d.rule, d.except_id, d.until, d.recorded_at
+           d.number, d.position, d.epoch, d.source, d.kind, d.id, d.rule, d.except_id,
+           log.denial_end(d.kind, d.rule, d.until, d.recorded_at), d.recorded_at
       FROM log.head h
       LEFT JOIN (
         SELECT DISTINCT ON (a.kind, a.id, a.rule, a.except_id) a.*
           FROM log.denials a
-         WHERE (a.until IS NULL OR a.until > clock_timestamp() - interval '5 minutes')
+         WHERE coalesce(log.denial_end(a.kind, a.rule, a.until, a.recorded_at), 'infinity')
+                   > clock_timestamp() - interval '5 minutes'
            AND (a.rule = 'cut_off' OR a.rule = 'standing' AND NOT EXISTS (
                 SELECT FROM log.denials l WHERE l.kind = a.kind AND l.id = a.id AND l.rule = 'lifted'
                                             AND l.number > a.number))
@@ -158,10 +161,14 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION log.active_denials FROM PUBLIC;
 
+-- Denials by number. Their numbers are dense, but for those that were pruned: whoever meets a gap needs a snapshot.
 CREATE OR REPLACE FUNCTION log.denials_after(p_number bigint, p_limit integer) RETURNS SETOF log.denials
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM log.check_denial_reader();
-    RETURN QUERY SELECT d.* FROM log.denials d WHERE d.number > p_number ORDER BY d.number LIMIT p_limit;
+    RETURN QUERY
+    SELECT d.number, d.position, d.epoch, d.source, d.kind, d.id, d.rule, d.except_id,
+           log.denial_end(d.kind, d.rule, d.until, d.recorded_at), d.recorded_at
+      FROM log.denials d WHERE d.number > p_number ORDER BY d.number LIMIT p_limit;
 END $$;
 REVOKE ALL ON FUNCTION log.denials_after FROM PUBLIC;

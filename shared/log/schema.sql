@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS log.head (
     once_from timestamptz NOT NULL,     -- there are partitions for once-keys that expire from here ...
     once_until timestamptz NOT NULL     -- ... until before here
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+-- The greatest position in log.denial_horizons.
+ALTER TABLE log.head ADD COLUMN IF NOT EXISTS denials_pruned bigint NOT NULL DEFAULT 0;
 INSERT INTO log.head (epoch, position, denial_number, recorded_at, events_until, once_from, once_until)
     VALUES (0, 0, 0, '-infinity', 0, date_trunc('day', now(), 'UTC'), date_trunc('day', now(), 'UTC'))
     ON CONFLICT DO NOTHING;
@@ -94,6 +96,22 @@ CREATE TABLE IF NOT EXISTS log.denials (
 CREATE INDEX IF NOT EXISTS denials_by_id ON log.denials (kind, id, position);
 CREATE INDEX IF NOT EXISTS denials_by_end ON log.denials (until);
 
+-- Up to where denials of a kind may have been pruned because their time was over. Whoever has not heard of a source's
+-- facts up to here cannot be told any more what of them concerns it, and is fenced.
+CREATE TABLE IF NOT EXISTS log.denial_horizons (
+    source text NOT NULL,
+    kind text NOT NULL,
+    login name NOT NULL,                -- whose facts they are
+    position bigint NOT NULL,
+    PRIMARY KEY (kind, source)
+);
+
+-- When the log was last looked after: one row.
+CREATE TABLE IF NOT EXISTS log.care_taken (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    at timestamptz NOT NULL
+);
+
 -- Who may write and read what; filled by the migration.
 CREATE TABLE IF NOT EXISTS log.types (
     type text PRIMARY KEY CHECK (type ~ '^[a-z][a-z_]*\.[A-Za-z0-9]+$'),
@@ -104,6 +122,9 @@ CREATE TABLE IF NOT EXISTS log.types (
 CREATE TABLE IF NOT EXISTS log.categories (
     category text PRIMARY KEY CHECK (category ~ '^[a-z][a-z_]*$'),
     login name NOT NULL
+);
+CREATE TABLE IF NOT EXISTS log.caretakers (
+    login name PRIMARY KEY
 );
 CREATE TABLE IF NOT EXISTS log.readers (
     login name NOT NULL,

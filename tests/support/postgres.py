@@ -25,7 +25,7 @@ from shared.log.log import Log
 from shared.log.migrate import Tenant, migrate
 
 _numbers = itertools.count(1)
-_WRITTEN = ("events", "streams", "names", "once", "denials", "epochs")
+_WRITTEN = ("events", "streams", "names", "once", "denials", "denial_horizons", "care_taken", "epochs")
 """The tables of the log that appends fill."""
 
 
@@ -95,7 +95,7 @@ class Database:
             await connection.execute(f"TRUNCATE {tables}")
             await connection.execute(
                 "UPDATE log.head SET epoch = 0, position = 0, denial_number = 0, recorded_at = '-infinity',"
-                " server_started_at = null"
+                " server_started_at = null, denials_pruned = 0"
             )
 
 

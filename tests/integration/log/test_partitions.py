@@ -26,16 +26,60 @@ async def partitions(connection: asyncpg.Connection, parent: str) -> list[str]:
     return [row["name"] for row in found]
 
 
+NOTHING = (0, 0, 0, 0)
+
+
+async def care(connection: asyncpg.Connection) -> tuple[int, ...]:
+    """Event partitions and once partitions that were made, once partitions that were dropped, denials pruned."""
+    return tuple(await connection.fetchrow("SELECT * FROM log.care()"))
+
+
 async def test_care_is_taken_ahead_and_once(own: Database) -> None:
     async with own.connection("watch") as watch, own.connection() as superuser:
-        assert await watch.fetchval("SELECT log.care()") == 0
+        assert await care(watch) == NOTHING
         assert len(await partitions(superuser, "log.events_lasting")) == 2
         await superuser.execute("UPDATE log.head SET position = $1", SIZE + 5)
-        assert await watch.fetchval("SELECT log.care()") == 1
+        assert await care(watch) == (2, 0, 0, 0)
         names = [f"log.events_lasting_{number * SIZE}" for number in range(3)]
         assert await partitions(superuser, "log.events_lasting") == names
         assert len(await partitions(superuser, "log.events_expiring")) == 3
-        assert await watch.fetchval("SELECT log.care()") == 0
+        assert await care(watch) == NOTHING
+
+
+async def test_days_are_made_ahead_for_once_keys(own: Database) -> None:
+    async with own.connection("watch") as watch, own.connection() as superuser:
+        before = await partitions(superuser, "log.once")
+        assert len(before) == 15
+        # As if these partitions had been made three days ago.
+        await superuser.execute(f"DROP TABLE {', '.join(before[-3:])}")
+        await superuser.execute("UPDATE log.head SET once_until = once_until - interval '3 days'")
+        assert (await watch.fetchrow("SELECT * FROM log.condition()"))["days_ahead"] < 12
+        assert await care(watch) == (0, 3, 0, 0)
+        assert await partitions(superuser, "log.once") == before
+        assert 14 <= (await watch.fetchrow("SELECT * FROM log.condition()"))["days_ahead"] <= 15
+
+
+async def test_its_condition_says_how_far_ahead_and_how_long_ago(own: Database) -> None:
+    log = await own.log("office", OFFICE)
+    async with own.connection("watch") as watch, own.connection() as superuser:
+        first = await watch.fetchrow("SELECT * FROM log.condition()")
+        assert (first["care_seconds_ago"], first["positions_ahead"], first["synchronous"]) == (None, 2 * SIZE, False)
+        await log.append(sale())
+        await care(watch)
+        second = await watch.fetchrow("SELECT * FROM log.condition()")
+        assert 0 <= second["care_seconds_ago"] < 60
+        assert second["positions_ahead"] == 2 * SIZE - 1
+        await superuser.execute("UPDATE log.care_taken SET at = at - interval '1 hour'")
+        assert 3600 <= (await watch.fetchrow("SELECT * FROM log.condition()"))["care_seconds_ago"] < 3660
+
+
+async def test_only_a_caretaker_has_a_say_even_with_the_right_to_call(own: Database) -> None:
+    async with own.connection() as superuser:
+        await superuser.execute("GRANT EXECUTE ON FUNCTION log.care, log.condition TO office")
+    async with own.connection("office") as office:
+        for statement in ("SELECT log.care()", "SELECT log.condition()"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="office does not look after the log"):
+                await office.execute(statement)
 
 
 async def test_events_go_where_they_are_kept(own: Database) -> None:
@@ -67,7 +111,7 @@ async def test_a_reader_in_the_middle_does_not_hold_up_care(own: Database) -> No
             assert await reader.fetchval("SELECT count(*) FROM log.events") == 1
             await superuser.execute("UPDATE log.head SET position = $1", 2 * SIZE - 2)
             await watch.execute("SET lock_timeout = '2s'")
-            assert await watch.fetchval("SELECT log.care()") > 0
+            assert await care(watch) == (2, 0, 0, 0)
             await log.append(sale())
             assert await reader.fetchval("SELECT count(*) FROM log.events") == 1
 
@@ -86,7 +130,7 @@ async def test_once_keys_are_forgotten_days_after_they_expired(own: Database) ->
         recent = OnceKey(b"r" * 32, today - timedelta(hours=20))
         for key in (old, recent):
             await log.append(sale(once=(key,)))
-        assert await watch.fetchval("SELECT log.care()") == 3
+        assert await care(watch) == (0, 0, 3, 0)
         names = await partitions(superuser, "log.once")
         assert names[0] == f"log.once_{today - timedelta(days=2):%Y%m%d}"
         assert await superuser.fetchval("SELECT count(*) FROM log.once") == 2

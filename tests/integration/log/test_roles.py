@@ -88,8 +88,13 @@ async def test_a_login_has_its_own_schema_and_makes_nothing_in_it(signed_in: asy
 
 
 async def test_only_the_caretaker_takes_care(signed_in: asyncpg.Connection, service: str) -> None:
-    assert await refused(signed_in, "SELECT log.care()") is (service != CARETAKER)
+    for statement in ("SELECT log.care()", "SELECT log.condition()"):
+        assert await refused(signed_in, statement) is (service != CARETAKER)
     for statement in (
+        "SELECT log.make_room()",
+        "SELECT log.prune_denials(1)",
+        "SELECT log.behind_pruning(ARRAY[1], ARRAY['session'], ARRAY['{}'])",
+        "SELECT log.check_caretaker()",
         "SELECT log.make_event_partition('lasting', 0, 1)",
         "SELECT log.make_once_partition(now())",
         "SELECT log.current_epoch(null)",
