@@ -17,6 +17,7 @@ from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.keys import KeyRing
 from services.token_issuer.log_clock import LogClock
+from services.token_issuer.pruning import prune_repeatedly
 from services.token_issuer.read_model import Questions
 from services.token_issuer.refreshing import RefreshTokens
 from services.token_issuer.sealing import Sealing
@@ -103,7 +104,8 @@ async def main() -> None:
                 }
             )
 
-        background = [wake.run(), follower.run(), guard.run(), keys.run(wake)]
+        pruning = prune_repeatedly(log.pool, settings.pruning_seconds)
+        background = [wake.run(), follower.run(), guard.run(), keys.run(wake), pruning]
         await serve(settings, application(issuer, guard, gateway), server, ready, background)
     finally:
         await log.close()

@@ -1,7 +1,8 @@
 -- What the token issuer looks things up in. Rows of its own facts are written in the append of the fact.
 
 -- Fed by the facts of each grant's stream: all that a grant's next decision needs, so that no decision needs an event
--- that may have been archived.
+-- that may have been archived. Rows of this table, of sessions and of denials go when no request can need them any more
+-- (services/token_issuer/pruning.py).
 CREATE TABLE IF NOT EXISTS token_issuer.grants (
     gid text PRIMARY KEY,
     client_id text NOT NULL,
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS token_issuer.grants (
 );
 CREATE INDEX IF NOT EXISTS grants_by_user ON token_issuer.grants (sub, client_id);
 CREATE INDEX IF NOT EXISTS grants_by_client ON token_issuer.grants (client_id);
+CREATE INDEX IF NOT EXISTS grants_by_session ON token_issuer.grants (sid);
 
 -- Fed by the facts of the stream `keys-signing`.
 CREATE TABLE IF NOT EXISTS token_issuer.signing_keys (

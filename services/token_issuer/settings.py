@@ -38,6 +38,8 @@ class TokenIssuerSettings(ServiceSettings):
     """How long a key signs before its successor is announced."""
     validations_at_once: int = Field(default=10_000, ge=1)
     """Tokens that a process judges side by side; what is asked beyond that is RESOURCE_EXHAUSTED."""
+    pruning_seconds: float = Field(default=3600, gt=0)
+    """How often rows are let go of that no request can need any more."""
     issue_for_identity: bool = True
     """Switch that refuses all that the identity service asks for, should it be stolen."""
 

@@ -1,0 +1,136 @@
+"""Lets go of rows that no request can need any more, so that the tables do not grow with what was.
+
+    grants      a week after the last thing that they gave has expired, or could have been asked for
+    sessions    a week after their absolute end
+    denials     of a session, when neither it nor a grant of it is left; cut-offs for the sessions of a user, when no
+                grant that is left was born before
+
+All of these can be found in the log; what stands here is for decisions, and an expired code, refresh token or session
+is refused whether it is known or not. Denials of clients and subjects stay: there is one row for each at most, and what
+they match may live for ever. Rows that somebody is writing are left for the next time.
+"""
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Final
+
+import asyncpg
+from prometheus_client import Counter, Gauge
+
+from shared.log.append import LogUnavailable
+from shared.questions import OUT_OF_REACH, ask
+from shared.telemetry import logger
+
+_log = logger(__name__)
+_PRUNED = Counter("stagedoor_issuer_pruned_rows", "Rows that were let go of.", ["table"])
+_FAILURES = Counter("stagedoor_issuer_pruning_failures", "Times that this failed.")
+_PRUNED_AT = Gauge("stagedoor_issuer_pruning_last_success_seconds", "When this replica last did it (Unix time).")
+
+KEPT: Final = timedelta(days=7)
+"""How long something is kept after its end: for people who look at what they had allowed, and for late clocks."""
+_PAGE: Final = 1000
+_PAUSE_SECONDS: Final = 0.05
+_FIRST_SECONDS: Final = 60.0
+_FAILED: Final = (LogUnavailable, *OUT_OF_REACH, asyncpg.PostgresError)
+
+_GRANTS = """
+WITH page AS (
+    SELECT g.gid,
+           greatest(g.code_expires_at, g.tokens_end_at,
+                    CASE WHEN g.ended IS NULL AND g.refresh_digest IS NOT NULL THEN g.refresh_expires_at END)
+               < clock_timestamp() - $3::interval AS dead
+      FROM token_issuer.grants g WHERE g.gid > $1 ORDER BY g.gid LIMIT $2
+), free AS (
+    SELECT g.gid FROM token_issuer.grants g WHERE g.gid IN (SELECT p.gid FROM page p WHERE p.dead)
+       FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM token_issuer.grants g USING free f WHERE g.gid = f.gid RETURNING g.gid
+)
+SELECT (SELECT max(p.gid) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
+"""
+
+_SESSIONS = """
+WITH page AS (
+    SELECT s.sid, s.expires_at < clock_timestamp() - $3::interval AS dead
+      FROM token_issuer.sessions s WHERE s.sid > $1 ORDER BY s.sid LIMIT $2
+), free AS (
+    SELECT s.sid FROM token_issuer.sessions s WHERE s.sid IN (SELECT p.sid FROM page p WHERE p.dead)
+       FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM token_issuer.sessions s USING free f WHERE s.sid = f.sid RETURNING s.sid
+)
+SELECT (SELECT max(p.sid) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
+"""
+
+_DENIED_SESSIONS = """
+WITH page AS (
+    SELECT d.id FROM token_issuer.denials d WHERE d.kind = 'session' AND d.id > $1 ORDER BY d.id LIMIT $2
+), free AS (
+    SELECT d.kind, d.id, d.rule, d.except_id FROM token_issuer.denials d
+     WHERE d.kind = 'session' AND d.id IN (SELECT p.id FROM page p)
+       AND NOT EXISTS (SELECT FROM token_issuer.sessions s WHERE s.sid = d.id)
+       AND NOT EXISTS (SELECT FROM token_issuer.grants g WHERE g.sid = d.id)
+       FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM token_issuer.denials d USING free f
+     WHERE (d.kind, d.id, d.rule, d.except_id) = (f.kind, f.id, f.rule, f.except_id) RETURNING d.id
+)
+SELECT (SELECT max(p.id) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
+"""
+
+_CUT_OFFS = """
+WITH page AS (
+    SELECT d.id FROM token_issuer.denials d WHERE d.kind = 'subject_sessions' AND d.id > $1
+     GROUP BY d.id ORDER BY d.id LIMIT $2
+), free AS (
+    SELECT d.kind, d.id, d.rule, d.except_id FROM token_issuer.denials d
+     WHERE d.kind = 'subject_sessions' AND d.rule = 'cut_off' AND d.id IN (SELECT p.id FROM page p)
+       AND NOT EXISTS (SELECT FROM token_issuer.grants g WHERE g.sub = d.id AND g.born <= d.position)
+       FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM token_issuer.denials d USING free f
+     WHERE (d.kind, d.id, d.rule, d.except_id) = (f.kind, f.id, f.rule, f.except_id) RETURNING d.id
+)
+SELECT (SELECT max(p.id) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
+"""
+
+_STEPS: Final = (
+    ("grants", _GRANTS, (KEPT,)),
+    ("sessions", _SESSIONS, (KEPT,)),
+    ("denials", _DENIED_SESSIONS, ()),
+    ("denials", _CUT_OFFS, ()),
+)
+"""In this order: a denial goes after what it stood against."""
+
+
+async def prune_repeatedly(pool: asyncpg.Pool, every_seconds: float) -> None:
+    """Do it about so often, for ever, whatever happens. Every replica does: it is little, and none is in the way."""
+    wait = min(_FIRST_SECONDS, every_seconds)
+    while True:
+        await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311  (spreads replicas, no secret)
+        try:
+            gone = await prune(pool)
+        except _FAILED as failure:
+            _FAILURES.inc()
+            _log.warning("pruning_failed", error=type(failure).__name__)
+        else:
+            _PRUNED_AT.set_to_current_time()
+            if gone:
+                _log.info("pruned", rows=gone)
+        wait = every_seconds
+
+
+async def prune(pool: asyncpg.Pool) -> int:
+    """Go through the tables once, a page at a time; answers how many rows went."""
+    in_all = 0
+    for table, statement, kept in _STEPS:
+        last: str | None = ""
+        while last is not None:
+            page = await ask(pool.fetchrow(statement, last, _PAGE, *kept))
+            last = page["last"]
+            if page["gone"]:
+                _PRUNED.labels(table).inc(page["gone"])
+                in_all += page["gone"]
+            await asyncio.sleep(_PAUSE_SECONDS)
+    return in_all
