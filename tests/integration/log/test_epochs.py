@@ -5,9 +5,17 @@ from pathlib import Path
 import pytest
 
 from infra.local.postgres import Postgres
+from shared.log.append import LogUnavailable
 from shared.log.log import Log
+from shared.log_feed import LogFeed
+from shared.wake import Wake
+from stagedoor import Reason
+from stagedoor.denials import DenialView
+from stagedoor.token import AccessToken
 from tests.support.postgres import Database, Databases
-from tests.support.theatre import OFFICE, TENANTS, sale
+from tests.support.sdk_tokens import SigningKey
+from tests.support.theatre import ALL, OFFICE, TENANTS, bar, sale
+from tests.support.work import Work, eventually
 
 
 async def epochs(database: Database) -> list[tuple[int, int]]:
@@ -38,6 +46,29 @@ async def test_another_system_is_another_epoch(office: Log, theatre: Database) -
     assert [event.epoch for event in await office.read(0)] == [1, 1, 2, 2]
 
 
+class Restored:
+    """A server that can be taken back to an earlier moment, as by a back-up that lost a tail."""
+
+    def __init__(self, server: Postgres, folder: Path) -> None:
+        self._server = server
+        self._kept = folder / "back-up"
+
+    async def back_up(self) -> None:
+        await self._server.stop()
+        shutil.copytree(self._server.data, self._kept)
+        await self._server.start()
+
+    async def restore(self) -> None:
+        await self._server.stop()
+        owner = self._server.data.stat()
+        shutil.rmtree(self._server.data)
+        self._kept.rename(self._server.data)
+        (self._server.data / "recovery.signal").touch()
+        for path in (self._server.data, *self._server.data.rglob("*")):
+            shutil.chown(path, owner.st_uid, owner.st_gid)
+        await self._server.start()
+
+
 @pytest.fixture
 async def own_server(folder_for_servers: Path) -> AsyncIterator[Postgres]:
     server = Postgres(folder_for_servers / "postgres", fsync=False, settings=("restore_command=/bin/false",))
@@ -53,21 +84,79 @@ async def test_a_restored_back_up_that_lost_a_tail_is_another_epoch(
         theatre.spoiled = True
         log = await theatre.log("office", OFFICE)
         kept = [await log.append(sale()) for _ in range(3)]
-        await own_server.stop()
-        shutil.copytree(own_server.data, folder_for_servers / "back-up")
-        await own_server.start()
+        server = Restored(own_server, folder_for_servers)
+        await server.back_up()
         lost = [await log.append(sale()) for _ in range(2)]
         assert [(one.epoch, one.position) for one in (*kept, *lost)] == [(1, n) for n in range(1, 6)]
 
-        await own_server.stop()
-        owner = own_server.data.stat()
-        shutil.rmtree(own_server.data)
-        (folder_for_servers / "back-up").rename(own_server.data)
-        (own_server.data / "recovery.signal").touch()
-        for path in (own_server.data, *own_server.data.rglob("*")):
-            shutil.chown(path, owner.st_uid, owner.st_gid)
-        await own_server.start()
+        await server.restore()
         assert (await log.head()).position == 3
         again = [await log.append(sale()) for _ in range(2)]
         assert [(one.epoch, one.position) for one in again] == [(2, 4), (2, 5)]
         assert await epochs(theatre) == [(1, 1), (2, 4)]
+
+
+async def test_what_the_lost_branch_gave_is_refused_and_what_it_denied_is_forgotten(
+    own_server: Postgres, folder_for_servers: Path
+) -> None:
+    """Positions and numbers of denials are given out twice; a view of the lost branch does not mix the two."""
+    async with Databases(own_server).fresh(TENANTS) as theatre:
+        theatre.spoiled = True
+        office = await theatre.log("office", OFFICE)
+        watch = await theatre.log("watch", ALL)
+        view = DenialView()
+        feed = LogFeed(watch, Wake(watch))
+        async with Work() as work:
+            await office.append(bar("kept"))
+            server = Restored(own_server, folder_for_servers)
+            await server.back_up()
+            await office.append(bar("lost"))
+            issued = (await office.append(sale())).position
+            following = work.start(feed.run(view))
+            await eventually(lambda: (view.epoch, view.number, view.position) == (1, 2, issued))
+            await work.stop(following)
+            token = a_token(epoch=1, pos=issued)
+            assert view.denied(a_token(epoch=1, pos=1, client="lost")) is Reason.DENIED_CLIENT
+            assert not view.lost(token)
+
+            await server.restore()
+            new = bar("new")
+
+            async def back() -> bool:
+                """The appender has noticed that the server is there again; nothing was sent before that."""
+                try:
+                    return (await office.append(new)).epoch == 2
+                except LogUnavailable:
+                    return False
+
+            await eventually(back)
+            again = (await office.append(sale())).position
+            assert again == issued
+            await feed.ping()
+        assert (view.epoch, view.number, view.position) == (2, 2, again)
+        assert view.denied(a_token(epoch=2, pos=again, client="lost")) is None
+        for client in ("kept", "new"):
+            assert view.denied(a_token(epoch=2, pos=again, client=client)) is Reason.DENIED_CLIENT
+        assert view.lost(token)
+        assert not view.lost(a_token(epoch=2, pos=again))
+
+
+def a_token(*, epoch: int, pos: int, client: str = "app") -> AccessToken:
+    return AccessToken(
+        key=SigningKey().public,
+        sub="freddie",
+        client_id=client,
+        clients=(client,),
+        jti="jti",
+        gid=None,
+        sid=None,
+        audiences=frozenset(),
+        scopes=frozenset(),
+        roles=frozenset(),
+        exp=0,
+        nbf=0,
+        pos=pos,
+        epoch=epoch,
+        bound=False,
+        claims={},
+    )
