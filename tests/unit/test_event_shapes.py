@@ -71,7 +71,7 @@ def test_each_shape_says_which_it_is_but_for_the_first() -> None:
     assert NOW.startswith('{"$shape":3,"guest":"p1.'), "canonical all the same"
 
 
-@pytest.mark.parametrize("text", [FIRST, SECOND, NOW])
+@pytest.mark.parametrize("text", [FIRST, SECOND, NOW], ids=["first", "second", "now"])
 def test_every_shape_is_read_as_the_present_one(text: str) -> None:
     booked = Booked.from_json(text, KEY)
     assert (booked.place, booked.sub, booked.guest.reveal()) == ({"row": "B", "seat": 12}, "freddie", "Farrokh")
@@ -153,7 +153,9 @@ async def test_what_nobody_wrote_this_way_is_an_error(text: str) -> None:
         await decode([row(text)], Catalogue(Booked), Keys())
 
 
-@pytest.mark.parametrize(("older", "text"), [(BookedFirst, SECOND), (BookedFirst, NOW), (BookedSecond, NOW)])
+@pytest.mark.parametrize(
+    ("older", "text"), [(BookedFirst, SECOND), (BookedFirst, NOW), (BookedSecond, NOW)], ids=["1-2", "1-3", "2-3"]
+)
 def test_a_replica_that_is_not_upgraded_stops_at_a_newer_shape(older: type[Event], text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (one class says the member is unknown, the other the shape)
         older.from_json(text, KEY)

@@ -132,8 +132,13 @@ async def test_what_the_lost_branch_gave_is_refused_and_what_it_denied_is_forgot
             await eventually(back)
             again = (await office.append(sale())).position
             assert again == issued
-            await feed.ping()
-        assert (view.epoch, view.number, view.position) == (2, 2, again)
+
+            async def followed() -> bool:
+                """It meets the connections that the server took along first."""
+                await feed.ping()
+                return (view.epoch, view.number, view.position) == (2, 2, again)
+
+            await eventually(followed)
         assert view.denied(a_token(epoch=2, pos=again, client="lost")) is None
         for client in ("kept", "new"):
             assert view.denied(a_token(epoch=2, pos=again, client=client)) is Reason.DENIED_CLIENT
