@@ -27,11 +27,8 @@ _DAYS = Gauge("stagedoor_log_once_days_ahead", "Days for which there are partiti
 _SYNCHRONOUS = Gauge("stagedoor_log_synchronous_replication", "Whether a commit waits for another server.")
 
 _CHANGED = ("event_partitions_made", "once_partitions_made", "once_partitions_dropped", "denials_pruned")
-_MOST = 2000
-"""Denials of one statement: appends wait for it."""
-_PAUSE_SECONDS = 0.2
-"""Between two such statements."""
-_CARE_SECONDS = 9.0
+_PAUSE_SECONDS = 0.1
+"""After a page of denials: appends may have waited for it."""
 _RETRY_SECONDS = 10.0
 _LOOK_SECONDS = 10.0
 _FAILED = (LogUnavailable, *OUT_OF_REACH, asyncpg.PostgresError)
@@ -100,17 +97,17 @@ class Care:
         return Check(ok=not required, detail=detail)
 
     async def _take(self) -> None:
-        while True:
-            changed = await self._log.pool.fetchrow("SELECT * FROM log.care($1)", _MOST, timeout=_CARE_SECONDS)
+        after: int | None = 0
+        while after is not None:
+            changed = await self._log.pool.fetchrow("SELECT * FROM log.care($1)", after)
+            after = changed["next_after"]
             found = {what: changed[what] for what in _CHANGED if changed[what]}
             if found:
                 _log.info("care_taken", **found)
             for what, number in found.items():
                 _CHANGES.labels(what).inc(number)
-            await self._look()
-            if changed["denials_pruned"] < _MOST:
-                return
             await asyncio.sleep(_PAUSE_SECONDS)
+        await self._look()
 
     async def _look(self) -> None:
         found = await ask(self._log.pool.fetchrow("SELECT * FROM log.condition()"))

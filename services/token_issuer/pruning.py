@@ -19,6 +19,7 @@ import asyncpg
 from prometheus_client import Counter, Gauge
 
 from shared.log.append import LogUnavailable
+from shared.log.connections import Connections
 from shared.questions import OUT_OF_REACH, ask
 from shared.telemetry import logger
 
@@ -104,7 +105,7 @@ _STEPS: Final = (
 """In this order: a denial goes after what it stood against."""
 
 
-async def prune_repeatedly(pool: asyncpg.Pool, every_seconds: float) -> None:
+async def prune_repeatedly(pool: Connections, every_seconds: float) -> None:
     """Do it about so often, for ever, whatever happens. Every replica does: it is little, and none is in the way."""
     wait = min(_FIRST_SECONDS, every_seconds)
     while True:
@@ -121,7 +122,7 @@ async def prune_repeatedly(pool: asyncpg.Pool, every_seconds: float) -> None:
         wait = every_seconds
 
 
-async def prune(pool: asyncpg.Pool) -> int:
+async def prune(pool: Connections) -> int:
     """Go through the tables once, a page at a time; answers how many rows went."""
     in_all = 0
     for table, statement, kept in _STEPS:

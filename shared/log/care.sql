@@ -92,60 +92,73 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 REVOKE ALL ON FUNCTION log.denial_end FROM PUBLIC;
 
--- Prune denials that can match nothing any more, at most so many; answers how many it were. None goes before it is
--- older than any access token: then what was issued before it has expired, whatever was said of its end.
+-- Look at so many denials after a number, and prune those that can match nothing any more; answers how many it were,
+-- and the last number it looked at, null at the end. None goes before it is older than any access token: then what was
+-- issued before it has expired, whatever was said of its end.
 --   over        its end has passed (five minutes ago, for clocks that are late); the horizon tells the fence of it
 --   superseded  a later one says the same for the same id, and for more tokens
 --   lifted      and the lifting, when all that it lifts is gone
 -- The numbers of those that stay do not change, so whoever reads on by number sees that some are missing, and takes a
 -- snapshot. The fence sees either the denial or the horizon, because the gate is held from here to the commit.
-CREATE OR REPLACE FUNCTION log.prune_denials(p_most integer) RETURNS integer
+CREATE OR REPLACE FUNCTION log.prune_denials(
+    p_after bigint, p_most integer, OUT v_pruned integer, OUT v_last bigint
+)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c_late CONSTANT interval := '5 minutes';
     v_before timestamptz := clock_timestamp() - log.longest_access_token() - c_late;
+    v_seen bigint;
     v_over bigint[];
     v_useless bigint[];
-    v_pruned integer;
-    v_lifting integer;
+    v_liftings bigint[];
+    v_lifted integer;
 BEGIN
-    v_over := ARRAY(
-        SELECT d.number FROM log.denials d
-         WHERE d.recorded_at < v_before
-           AND log.denial_end(d.kind, d.rule, d.until, d.recorded_at) < clock_timestamp() - c_late
-         LIMIT p_most);
-    v_useless := ARRAY(
-        SELECT d.number FROM log.denials d
-         WHERE d.recorded_at < v_before AND d.until IS NULL AND d.rule IN ('standing', 'cut_off')
-           AND EXISTS (
-            SELECT FROM log.denials l
-             WHERE l.kind = d.kind AND l.id = d.id AND l.number > d.number AND l.recorded_at < v_before
-               AND (l.rule = d.rule AND l.source = d.source AND l.until IS NULL
-                        AND l.except_id IS NOT DISTINCT FROM d.except_id
-                    OR l.rule = 'lifted' AND d.rule = 'standing' AND d.kind <> 'key'))
-         LIMIT p_most - cardinality(v_over));
-    IF cardinality(v_over) + cardinality(v_useless) = 0 AND NOT EXISTS (
-            SELECT FROM log.denials d WHERE d.rule = 'lifted' AND d.recorded_at < v_before) THEN
-        RETURN 0;
+    v_pruned := 0;
+    WITH page AS (
+        SELECT d.* FROM log.denials d WHERE d.number > p_after ORDER BY d.number LIMIT p_most
+    ), judged AS (
+        SELECT d.number,
+               CASE WHEN d.recorded_at >= v_before THEN 'fresh'
+                    WHEN log.denial_end(d.kind, d.rule, d.until, d.recorded_at) < clock_timestamp() - c_late THEN 'over'
+                    WHEN d.rule = 'lifted' THEN 'lifting'
+                    WHEN d.until IS NULL AND EXISTS (
+                        SELECT FROM log.denials l
+                         WHERE l.kind = d.kind AND l.id = d.id AND l.number > d.number AND l.recorded_at < v_before
+                           AND (l.rule = d.rule AND l.source = d.source AND l.until IS NULL
+                                    AND l.except_id IS NOT DISTINCT FROM d.except_id
+                                OR l.rule = 'lifted' AND d.rule = 'standing' AND d.kind <> 'key')) THEN 'useless'
+                    ELSE 'needed' END AS judgement
+          FROM page d
+    )
+    SELECT count(*), max(j.number),
+           array_agg(j.number) FILTER (WHERE j.judgement = 'over'),
+           array_agg(j.number) FILTER (WHERE j.judgement = 'useless'),
+           array_agg(j.number) FILTER (WHERE j.judgement = 'lifting')
+      INTO v_seen, v_last, v_over, v_useless, v_liftings FROM judged j;
+    IF v_seen < p_most THEN
+        v_last := null;
+    END IF;
+    IF v_over IS NULL AND v_useless IS NULL AND v_liftings IS NULL THEN
+        RETURN;
     END IF;
 
     LOCK TABLE log.gate IN EXCLUSIVE MODE;
-    INSERT INTO log.denial_horizons AS h (source, kind, login, position)
-    SELECT d.source, d.kind, (SELECT t.login FROM log.types t WHERE split_part(t.type, '.', 1) = d.source LIMIT 1),
-           max(d.position)
-      FROM log.denials d WHERE d.number = ANY (v_over) GROUP BY d.source, d.kind
-    ON CONFLICT (kind, source) DO UPDATE SET position = greatest(h.position, excluded.position);
-    IF cardinality(v_over) > 0 THEN
-        UPDATE log.head SET denials_pruned = (SELECT max(h.position) FROM log.denial_horizons h);
+    IF v_over IS NOT NULL THEN
+        INSERT INTO log.denial_horizons AS h (source, kind, login, position)
+        SELECT d.source, d.kind, (SELECT t.login FROM log.types t WHERE split_part(t.type, '.', 1) = d.source LIMIT 1),
+               max(d.position)
+          FROM log.denials d WHERE d.number = ANY (v_over) GROUP BY d.source, d.kind
+        ON CONFLICT (kind, source) DO UPDATE SET position = greatest(h.position, excluded.position);
+        UPDATE log.head SET denials_pruned = (SELECT coalesce(max(h.position), 0) FROM log.denial_horizons h);
     END IF;
     DELETE FROM log.denials d WHERE d.number = ANY (v_over || v_useless);
     GET DIAGNOSTICS v_pruned = ROW_COUNT;
     DELETE FROM log.denials d
-     WHERE d.rule = 'lifted' AND d.recorded_at < v_before AND NOT EXISTS (
+     WHERE d.number = ANY (v_liftings) AND NOT EXISTS (
         SELECT FROM log.denials a
          WHERE a.kind = d.kind AND a.id = d.id AND a.rule = 'standing' AND a.number < d.number);
-    GET DIAGNOSTICS v_lifting = ROW_COUNT;
-    RETURN v_pruned + v_lifting;
+    GET DIAGNOSTICS v_lifted = ROW_COUNT;
+    v_pruned := v_pruned + v_lifted;
 END $$;
 REVOKE ALL ON FUNCTION log.prune_denials FROM PUBLIC;
 
@@ -172,18 +185,20 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION log.check_caretaker FROM PUBLIC;
 
--- All care that the log needs, once. Answers what it changed; more denials may be left to prune if it pruned p_most.
+-- All care that the log needs, for denials a page of them. Answers what it changed, and the number after which the next
+-- page begins, null if there is none. Each call is short: appends may have to wait for it.
 CREATE OR REPLACE FUNCTION log.care(
-    p_most integer DEFAULT 2000,
+    p_after bigint DEFAULT 0, p_most integer DEFAULT 5000,
     OUT event_partitions_made integer, OUT once_partitions_made integer, OUT once_partitions_dropped integer,
-    OUT denials_pruned integer
+    OUT denials_pruned integer, OUT next_after bigint
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM log.check_caretaker();
     SELECT r.v_events_made, r.v_once_made, r.v_once_dropped
       INTO event_partitions_made, once_partitions_made, once_partitions_dropped FROM log.make_room() r;
-    denials_pruned := log.prune_denials(least(greatest(p_most, 1), 10000));
+    SELECT p.v_pruned, p.v_last INTO denials_pruned, next_after
+      FROM log.prune_denials(p_after, least(greatest(p_most, 1), 5000)) p;
     INSERT INTO log.care_taken (at) VALUES (clock_timestamp()) ON CONFLICT (only_one) DO UPDATE SET at = excluded.at;
 END $$;
 REVOKE ALL ON FUNCTION log.care FROM PUBLIC;

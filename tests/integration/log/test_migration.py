@@ -78,7 +78,9 @@ async def test_what_a_service_may_no_longer_do_is_taken_away(own: Database) -> N
         await migrate(connection, changed("door", reads=()), {})  # type: ignore[arg-type]
         assert await connection.fetchval("SELECT count(*) FROM log.readers WHERE login = 'door'") == 0
         await migrate(connection, changed("watch", takes_care=False), {})  # type: ignore[arg-type]
-        assert not await connection.fetchval("SELECT has_function_privilege('watch', 'log.care(integer)', 'EXECUTE')")
+        assert not await connection.fetchval(
+            "SELECT has_function_privilege('watch', 'log.care(bigint, integer)', 'EXECUTE')"
+        )
 
 
 async def test_it_is_all_or_nothing(own: Database) -> None:

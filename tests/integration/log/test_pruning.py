@@ -37,8 +37,8 @@ async def age(superuser: asyncpg.Connection, **ago: float) -> None:
     await superuser.execute("UPDATE log.denials SET recorded_at = recorded_at - $1::interval", timedelta(**ago))
 
 
-async def prune(watching: asyncpg.Connection, most: int = 2000) -> int:
-    pruned: int = (await watching.fetchrow("SELECT * FROM log.care($1)", most))["denials_pruned"]
+async def prune(watching: asyncpg.Connection) -> int:
+    pruned: int = (await watching.fetchrow("SELECT * FROM log.care()"))["denials_pruned"]
     return pruned
 
 
@@ -150,16 +150,18 @@ async def test_what_was_lifted_goes_with_its_lifting(
 async def test_a_lifting_stays_as_long_as_anything_that_it_lifts(
     office: Log, watch: Log, watching: asyncpg.Connection, superuser: asyncpg.Connection
 ) -> None:
-    """In batches too: nothing rises again because its lifting went first."""
+    """Page by page too: nothing rises again because its lifting went first."""
     for _ in range(3):
         await office.append(bar("a"))
     await office.append(bar("a", LIFTED))
     await age(superuser, hours=25)
-    pruned = []
-    while number := await prune(watching, most=1):
-        pruned.append(number)
+    pages, after = [], 0
+    while after is not None:
+        page = await watching.fetchrow("SELECT * FROM log.care($1, 1)", after)
+        after = page["next_after"]
+        pages.append((page["denials_pruned"], after))
         assert (await watch.active_denials()).denials == []
-    assert pruned == [1, 1, 2]
+    assert pages == [(1, 1), (1, 2), (1, 3), (1, 4), (0, None)]
     assert await left(superuser) == []
 
 

@@ -92,7 +92,7 @@ async def test_only_the_caretaker_takes_care(signed_in: asyncpg.Connection, serv
         assert await refused(signed_in, statement) is (service != CARETAKER)
     for statement in (
         "SELECT log.make_room()",
-        "SELECT log.prune_denials(1)",
+        "SELECT log.prune_denials(0, 1)",
         "SELECT log.behind_pruning(ARRAY[1], ARRAY['session'], ARRAY['{}'])",
         "SELECT log.check_caretaker()",
         "SELECT log.make_event_partition('lasting', 0, 1)",

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
@@ -11,6 +10,7 @@ from services.identity import events as identity
 from services.registry import events as registry
 from services.token_issuer import pruning
 from services.token_issuer.pruning import prune, prune_repeatedly
+from shared.log.connections import Connections
 from stagedoor import Allowed
 from tests.support.issuing import HUB, SPA, Client, Stage, error
 from tests.support.log_lines import LogLines
@@ -33,11 +33,11 @@ async def work() -> AsyncIterator[Work]:
 
 
 @pytest.fixture
-def pool(stage: Stage) -> asyncpg.Pool:
+def pool(stage: Stage) -> Connections:
     return stage.issuer.log.pool
 
 
-async def age(pool: asyncpg.Pool, days: float) -> None:
+async def age(pool: Connections, days: float) -> None:
     """As if everything had been so many days earlier."""
     await pool.execute(
         "UPDATE token_issuer.grants SET code_expires_at = code_expires_at - $1::interval,"
@@ -47,16 +47,16 @@ async def age(pool: asyncpg.Pool, days: float) -> None:
     await pool.execute("UPDATE token_issuer.sessions SET expires_at = expires_at - $1::interval", timedelta(days=days))
 
 
-async def rows(pool: asyncpg.Pool, table: str) -> int:
+async def rows(pool: Connections, table: str) -> int:
     found: int = await pool.fetchval(f"SELECT count(*) FROM token_issuer.{table}")  # noqa: S608  (a constant)
     return found
 
 
-async def denials(pool: asyncpg.Pool) -> set[str]:
+async def denials(pool: Connections) -> set[str]:
     return {row["kind"] for row in await pool.fetch("SELECT kind FROM token_issuer.denials")}
 
 
-async def test_a_grant_goes_a_week_after_its_last_refresh_token(stage: Stage, hub: Client, pool: asyncpg.Pool) -> None:
+async def test_a_grant_goes_a_week_after_its_last_refresh_token(stage: Stage, hub: Client, pool: Connections) -> None:
     body = await stage.tokens(hub, await stage.user(), scope=OFFLINE)
     for days in (20, 16.9):
         await age(pool, days)
@@ -70,7 +70,7 @@ async def test_a_grant_goes_a_week_after_its_last_refresh_token(stage: Stage, hu
 
 
 async def test_a_grant_without_refreshing_goes_a_week_after_its_access_token(
-    stage: Stage, hub: Client, pool: asyncpg.Pool
+    stage: Stage, hub: Client, pool: Connections
 ) -> None:
     await stage.tokens(hub, await stage.user(), scope="read")
     await age(pool, 7)
@@ -82,7 +82,7 @@ async def test_a_grant_without_refreshing_goes_a_week_after_its_access_token(
 
 
 async def test_a_code_that_nobody_used_goes_although_it_could_have_been_refreshed(
-    stage: Stage, hub: Client, pool: asyncpg.Pool
+    stage: Stage, hub: Client, pool: Connections
 ) -> None:
     code = await stage.code(hub, await stage.user(), scope=OFFLINE)
     await age(pool, 7.1)
@@ -92,7 +92,7 @@ async def test_a_code_that_nobody_used_goes_although_it_could_have_been_refreshe
 
 
 async def test_an_ended_grant_goes_a_week_after_its_last_access_token(
-    stage: Stage, hub: Client, pool: asyncpg.Pool
+    stage: Stage, hub: Client, pool: Connections
 ) -> None:
     body = await stage.tokens(hub, await stage.user(), scope=OFFLINE)
     assert (await stage.revoke(hub, body["refresh_token"])).status_code == 200
@@ -105,7 +105,7 @@ async def test_an_ended_grant_goes_a_week_after_its_last_access_token(
     assert not isinstance(await stage.validate(body["access_token"]), Allowed), "its denial is the log's"
 
 
-async def test_what_is_alive_stays_alive(stage: Stage, hub: Client, pool: asyncpg.Pool) -> None:
+async def test_what_is_alive_stays_alive(stage: Stage, hub: Client, pool: Connections) -> None:
     body = await stage.tokens(hub, await stage.user(), scope=OFFLINE)
     await age(pool, 29)
     await prune(pool)
@@ -113,7 +113,7 @@ async def test_what_is_alive_stays_alive(stage: Stage, hub: Client, pool: asyncp
     assert answer.status_code == 200
 
 
-async def test_sessions_go_a_week_after_their_end(stage: Stage, hub: Client, pool: asyncpg.Pool) -> None:
+async def test_sessions_go_a_week_after_their_end(stage: Stage, hub: Client, pool: Connections) -> None:
     person, _ = await stage.sign_in(await stage.user())
     await stage.follow()
     expires = await pool.fetchval("SELECT expires_at FROM token_issuer.sessions WHERE sid = $1", person.sid)
@@ -138,7 +138,7 @@ async def sign_out(stage: Stage, sub: str, sid: str) -> None:
 
 
 async def test_the_end_of_a_session_is_remembered_as_long_as_a_grant_of_it(
-    stage: Stage, hub: Client, pool: asyncpg.Pool
+    stage: Stage, hub: Client, pool: Connections
 ) -> None:
     """A grant outlives the session by weeks; signed out is signed out all that time."""
     sub = await stage.user()
@@ -158,7 +158,7 @@ async def test_the_end_of_a_session_is_remembered_as_long_as_a_grant_of_it(
 
 
 async def test_the_end_of_a_session_is_remembered_as_long_as_the_session(
-    stage: Stage, hub: Client, pool: asyncpg.Pool
+    stage: Stage, hub: Client, pool: Connections
 ) -> None:
     sub = await stage.user()
     person, _ = await stage.sign_in(sub)
@@ -171,7 +171,7 @@ async def test_the_end_of_a_session_is_remembered_as_long_as_the_session(
 
 
 async def test_a_changed_password_is_remembered_as_long_as_a_grant_of_before(
-    stage: Stage, hub: Client, pool: asyncpg.Pool
+    stage: Stage, hub: Client, pool: Connections
 ) -> None:
     sub = await stage.user()
     before = await stage.tokens(hub, sub, scope=OFFLINE)
@@ -188,7 +188,7 @@ async def test_a_changed_password_is_remembered_as_long_as_a_grant_of_before(
     assert error(await stage.refresh(hub, before["refresh_token"])) == "invalid_grant"
 
 
-async def test_denials_of_clients_and_subjects_stay(stage: Stage, hub: Client, pool: asyncpg.Pool) -> None:
+async def test_denials_of_clients_and_subjects_stay(stage: Stage, hub: Client, pool: Connections) -> None:
     """What they match may live for ever, and there is at most one of each for an id."""
     sub = await stage.user()
     await stage.of_application(registry.SecretReportedCompromised(client_id=HUB, secret_id="s"))
@@ -203,7 +203,7 @@ async def test_denials_of_clients_and_subjects_stay(stage: Stage, hub: Client, p
 
 
 async def test_all_pages_are_gone_through(
-    stage: Stage, hub: Client, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, hub: Client, pool: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "_PAGE", 2)
     sub = await stage.user()
@@ -219,7 +219,7 @@ async def test_all_pages_are_gone_through(
 
 
 async def test_a_row_that_somebody_writes_is_left_for_the_next_time(
-    stage: Stage, hub: Client, pool: asyncpg.Pool, database: Database
+    stage: Stage, hub: Client, pool: Connections, database: Database
 ) -> None:
     await stage.code(hub, await stage.user(), scope="read")
     await age(pool, 40)
@@ -232,7 +232,7 @@ async def test_a_row_that_somebody_writes_is_left_for_the_next_time(
 
 
 async def test_a_failure_is_counted_and_tried_again(
-    stage: Stage, hub: Client, pool: asyncpg.Pool, database: Database, work: Work, log_lines: LogLines
+    stage: Stage, hub: Client, pool: Connections, database: Database, work: Work, log_lines: LogLines
 ) -> None:
     database.spoiled = True
     await stage.code(hub, await stage.user(), scope="read")
