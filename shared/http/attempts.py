@@ -72,6 +72,9 @@ class Attempts:
         self._places = RateLimit(budgets.address)
         self._total = None if budgets.total is None else RateLimit(budgets.total)
 
+    def __len__(self) -> int:
+        return len(self._subjects) + len(self._places)
+
     @property
     def watching(self) -> bool:
         """Whether anybody has failed lately, or all requests are counted; else nobody's address has to be known."""
