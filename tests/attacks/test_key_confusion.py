@@ -5,9 +5,10 @@ import json
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from stagedoor.keys import StaticKeys
+from stagedoor.keys import Algorithm, StaticKeys, parse_jwk
 from stagedoor.verdict import Allowed, Reason
 from tests.support.attacking import reason
+from tests.support.doors import REFUSED, Doors, parts, unsigned
 from tests.support.sdk_tokens import SigningKey, b64, claims, guard
 
 
@@ -42,3 +43,37 @@ def test_a_key_is_used_with_its_own_algorithm_only(key: SigningKey, rsa_key: Sig
 def test_the_signature_of_another_key_under_a_known_id(key: SigningKey) -> None:
     thief = SigningKey(key.kid)
     assert reason(guard(key).check(thief.sign(claims()))) is Reason.BAD_SIGNATURE
+
+
+async def test_the_public_keys_as_shared_secrets_at_every_door(doors: Doors) -> None:
+    """They are public, so everybody could sign with them."""
+    secrets = [json.dumps(doors.honest.jwks).encode(), b""]
+    for jwk in doors.honest.jwks["keys"]:
+        public = parse_jwk(jwk)
+        assert public is not None
+        secrets += [
+            public.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+            public.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            json.dumps(jwk).encode(),
+        ]
+    for token in (*doors.honest.access_tokens, doors.honest.id_token):
+        header, said, _ = parts(token)
+        for secret in secrets:
+            signed = unsigned({**header, "alg": "HS256"}, said)
+            forged = f"{signed}.{b64(hmac.digest(secret, signed.encode(), 'sha256'))}"
+            assert await doors.answers(forged) == REFUSED
+
+
+async def test_swapped_algorithms_at_every_door(doors: Doors) -> None:
+    """The thief's keys are of the kinds that the issuer has; the names are those of its keys."""
+    kids = {jwk["alg"]: jwk["kid"] for jwk in doors.honest.jwks["keys"]}
+    assert set(kids) == {"ES256", "RS256"}
+    for token in (*doors.honest.access_tokens, doors.honest.id_token):
+        header, said, signature = parts(token)
+        other = "RS256" if header["alg"] == "ES256" else "ES256"
+        for changed in ({"alg": other}, {"kid": kids[other]}, {"alg": other, "kid": kids[other]}):
+            assert await doors.answers(f"{unsigned({**header, **changed}, said)}.{signature}") == REFUSED
+        for algorithm in Algorithm:
+            for kid in kids.values():
+                thief = SigningKey(kid, algorithm)
+                assert await doors.answers(thief.sign(said, {"typ": header["typ"]})) == REFUSED

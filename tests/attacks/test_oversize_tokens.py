@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from stagedoor.token import MAXIMUM_BYTES
 from stagedoor.verdict import Denied, Reason
 from tests.support.attacking import reason
+from tests.support.doors import REFUSED, Doors
 from tests.support.sdk_tokens import SigningKey, b64, claims, guard
 
 _KEY = SigningKey()
@@ -38,3 +39,16 @@ def test_any_text_is_answered(text: str) -> None:
 def test_any_bytes_are_answered(header: bytes, payload: bytes) -> None:
     assert isinstance(guard(_KEY).check(f"{b64(header)}.{b64(payload)}.{b64(bytes(64))}"), Denied)
     assert isinstance(guard(_KEY).check(_KEY.sign_raw(_HEADER, payload)), Denied)
+
+
+async def test_nesting_without_end_at_every_door(doors: Doors) -> None:
+    """A header is read before its signature, so it is what an attacker nests."""
+    honest, _, signature = doors.honest.access_token.split(".")
+    for deep in (b'{"kid":' + b"[" * 2500 + b"]" * 2500 + b"}", b'{"a":' * 900 + b"1" + b"}" * 900, b"[" * 5000):
+        for token in (f"{b64(deep)}.{b64(b'{}')}.{signature}", f"{honest}.{b64(deep)}.{signature}"):
+            assert await doors.answers(token) == REFUSED
+
+
+async def test_oversize_at_every_door(doors: Doors) -> None:
+    for token in (doors.honest.access_token + "A" * 9000, "A" * 9000, "." * 9000):
+        assert await doors.answers(token) == REFUSED

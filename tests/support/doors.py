@@ -5,7 +5,7 @@ import tomllib
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
@@ -74,10 +74,11 @@ class Honest:
 class Doors:
     """A running system from outside."""
 
-    def __init__(self, system: System, http: httpx.AsyncClient, honest: Honest) -> None:
+    honest: Honest
+
+    def __init__(self, system: System, http: httpx.AsyncClient) -> None:
         self.system = system
         self.http = http
-        self.honest = honest
         self.origin, self.issuer = system.ports.origin, system.ports.issuer
 
     def tls(self, name: str = "resource") -> Tls:
@@ -88,8 +89,22 @@ class Doors:
 
     def secret(self, client_id: str = HUB) -> httpx.BasicAuth:
         """How a demo application proves to be itself."""
+        return httpx.BasicAuth(quote_plus(client_id), self._application(client_id)["client_secret"])
+
+    def _application(self, client_id: str) -> dict[str, Any]:
         (found,) = [one for one in self.system.demo["applications"] if one["client_id"] == client_id]
-        return httpx.BasicAuth(quote_plus(client_id), found["client_secret"])
+        return dict(found)
+
+    def flow(self, scope: str, **more: str) -> CodeFlow:
+        """An authorization request of BackstageHub's."""
+        return CodeFlow(self.issuer, HUB, self._application(HUB)["redirect_uris"][0], scope, more)
+
+    async def sign_in(self, scope: str) -> dict[str, object]:
+        """What Freddie's sign-in at BackstageHub gives."""
+        flow = self.flow(scope)
+        async with Visitor(*FREDDIE) as freddie:
+            code = flow.code(await freddie.go(flow.address))
+        return await flow.redeem(code, client_secret=self._application(HUB)["client_secret"])
 
     async def answers(self, token: str) -> dict[str, str]:
         """What every door says to a token."""
@@ -147,8 +162,7 @@ class Doors:
 
     async def hint(self, token: str) -> str:
         """The authorization endpoint, shown it as the ID token of who is signed in."""
-        (hub,) = [one for one in self.system.demo["applications"] if one["client_id"] == HUB]
-        flow = CodeFlow(self.issuer, HUB, hub["redirect_uris"][0], "openid", {"id_token_hint": token, "prompt": "none"})
+        flow = self.flow("openid", id_token_hint=token, prompt="none")
         answer = await self.http.get(flow.address)
         if answer.status_code != 303:
             return str(answer.status_code)
@@ -156,22 +170,14 @@ class Doors:
 
 
 @asynccontextmanager
-async def opened(system: System, honest: Honest | None = None) -> AsyncIterator[Doors]:
-    """The doors of a system."""
+async def opened(system: System) -> AsyncIterator[Doors]:
+    """The doors of a system, with honest tokens that were just given."""
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-        doors = Doors(system, http, honest or Honest("", "", "", "", {}))
-        yield doors if honest is not None else Doors(system, http, await _sign_in(doors))
-
-
-async def _sign_in(doors: Doors) -> Honest:
-    (hub,) = [one for one in doors.system.demo["applications"] if one["client_id"] == HUB]
-    flow = CodeFlow(doors.issuer, HUB, hub["redirect_uris"][0], "openid profile offline_access read update")
-    async with Visitor(*FREDDIE) as freddie:
-        code = flow.code(await freddie.go(flow.address))
-    given = await flow.redeem(code, client_secret=hub["client_secret"])
-    return replace(
-        Honest("", "", "", "", {}),
-        **{name: str(given[name]) for name in ("access_token", "id_token", "refresh_token")},
-        management=tomllib.loads((doors.system.home.path / "profile.toml").read_text())["access_token"],
-        jwks=(await doors.http.get(f"{doors.issuer}/connect/jwks")).json(),
-    )
+        doors = Doors(system, http)
+        given = await doors.sign_in("openid profile offline_access read update")
+        doors.honest = Honest(
+            **{name: str(given[name]) for name in ("access_token", "id_token", "refresh_token")},
+            management=tomllib.loads((system.home.path / "profile.toml").read_text())["access_token"],
+            jwks=(await http.get(f"{doors.issuer}/connect/jwks")).json(),
+        )
+        yield doors
