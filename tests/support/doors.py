@@ -89,22 +89,23 @@ class Doors:
 
     def secret(self, client_id: str = HUB) -> httpx.BasicAuth:
         """How a demo application proves to be itself."""
-        return httpx.BasicAuth(quote_plus(client_id), self._application(client_id)["client_secret"])
+        return httpx.BasicAuth(quote_plus(client_id), self.application(client_id)["client_secret"])
 
-    def _application(self, client_id: str) -> dict[str, Any]:
+    def application(self, client_id: str) -> dict[str, Any]:
+        """A demo application, as its developer has it."""
         (found,) = [one for one in self.system.demo["applications"] if one["client_id"] == client_id]
         return dict(found)
 
     def flow(self, scope: str, **more: str) -> CodeFlow:
         """An authorization request of BackstageHub's."""
-        return CodeFlow(self.issuer, HUB, self._application(HUB)["redirect_uris"][0], scope, more)
+        return CodeFlow(self.issuer, HUB, self.application(HUB)["redirect_uris"][0], scope, more)
 
     async def sign_in(self, scope: str) -> dict[str, object]:
         """What Freddie's sign-in at BackstageHub gives."""
         flow = self.flow(scope)
         async with Visitor(*FREDDIE) as freddie:
             code = flow.code(await freddie.go(flow.address))
-        return await flow.redeem(code, client_secret=self._application(HUB)["client_secret"])
+        return await flow.redeem(code, client_secret=self.application(HUB)["client_secret"])
 
     async def answers(self, token: str) -> dict[str, str]:
         """What every door says to a token."""
