@@ -1,5 +1,10 @@
 """Authorization codes of somebody else, in one's own sign-in (RFC 9700 section 4.5)."""
 
+import hashlib
+from base64 import urlsafe_b64encode
+
+import jwt
+
 from services.token_issuer.events import CodeRedeemed, GrantEnded
 from stagedoor import Allowed
 from tests.support.issuing import CHALLENGE, PUBLIC, SPA, VERIFIER, Stage, error
@@ -46,3 +51,26 @@ async def test_a_thief_with_half_the_proof_cannot_end_the_grant(stage: Stage) ->
     assert error(await stage.redeem(hub, code)) == "invalid_client"
     hub.secret = right
     assert (await stage.refresh(hub, body["refresh_token"])).status_code == 200
+
+
+async def test_a_code_of_another_session_does_not_fit_this_one(stage: Stage) -> None:
+    """The thief's own code in the victim's browser, or the victim's in the thief's: the sessions have challenges."""
+    hub = await stage.register(resources=True)
+    other = "another-verifier-of-another-session-01234567890"
+    challenge = urlsafe_b64encode(hashlib.sha256(other.encode()).digest()).rstrip(b"=").decode()
+    victims = await stage.code(hub, await stage.user())
+    thiefs = await stage.code(hub, await stage.user(), code_challenge=challenge, nonce="thief")
+    assert error(await stage.redeem(hub, thiefs)) == "invalid_grant"
+    assert error(await stage.redeem(hub, victims, code_verifier=other)) == "invalid_grant"
+    # What fits says by its nonce which request it belongs to.
+    for code, verifier, nonce in ((victims, VERIFIER, "n-0S6"), (thiefs, other, "thief")):
+        body = (await stage.redeem(hub, code, code_verifier=verifier)).json()
+        assert jwt.decode(body["id_token"], options={"verify_signature": False})["nonce"] == nonce
+
+
+async def test_a_code_goes_only_with_the_redirect_uri_of_its_request(stage: Stage) -> None:
+    hub = await stage.register(resources=True)
+    code = await stage.code(hub, await stage.user())
+    for uri in ("", hub.redirect_uri + "/", hub.redirect_uri + "?x", "http://LOCALHOST:8480/callback", "https://x"):
+        assert error(await stage.redeem(hub, code, redirect_uri=uri)) == "invalid_grant"
+    assert (await stage.redeem(hub, code)).status_code == 200

@@ -1,9 +1,13 @@
 """Taking PKCE out, or weakening it (RFC 9700 section 4.8, RFC 7636 section 7)."""
 
+import hashlib
+from base64 import urlsafe_b64encode
+
 import pytest
 
 from services.token_issuer.authorization.begin import Redirect
-from tests.support.issuing import CONFIDENTIAL, PUBLIC, SPA, VERIFIER, Stage, error, query
+from services.token_issuer.events import CodeRedeemed
+from tests.support.issuing import CHALLENGE, CONFIDENTIAL, PUBLIC, SPA, VERIFIER, Stage, error, query
 
 MALLORY = "com.mallory/app"
 
@@ -35,3 +39,36 @@ async def test_nor_out_of_the_redemption(stage: Stage) -> None:
     without = await stage.code(lax, sub, code_challenge="", code_challenge_method="")
     assert error(await stage.redeem(lax, without)) == "invalid_grant"
     assert (await stage.redeem(lax, without, code_verifier="")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "verifier",
+    ["a", "a" * 42, "a" * 129, "a" * 42 + "!", "a" * 42 + " ", "a" * 42 + "+", "a" * 42 + "\u00e9", "a" * 42 + "\n"],
+)
+async def test_a_verifier_that_is_none_does_not_serve_even_where_it_fits(stage: Stage, verifier: str) -> None:
+    """RFC 7636 section 4.1: 43 to 128 unreserved characters. What is short can be guessed from its challenge."""
+    spa = await stage.register(PUBLIC, SPA, resources=True)
+    challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    code = await stage.code(spa, await stage.user(), code_challenge=challenge)
+    assert error(await stage.redeem(spa, code, code_verifier=verifier)) == "invalid_grant"
+    assert await stage.facts(CodeRedeemed) == []
+
+
+async def test_the_challenge_is_not_its_own_verifier(stage: Stage) -> None:
+    """That would be `plain`, whatever the request said."""
+    spa = await stage.register(PUBLIC, SPA, resources=True)
+    code = await stage.code(spa, await stage.user())
+    for more in ({}, {"code_challenge_method": "plain"}, {"code_challenge": CHALLENGE}):
+        assert error(await stage.redeem(spa, code, code_verifier=CHALLENGE, **more)) == "invalid_grant"
+    assert error(await stage.redeem(spa, code, code_verifier="")) == "invalid_grant"
+    assert (await stage.redeem(spa, code)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "challenge", [CHALLENGE[:-1], CHALLENGE + "=", CHALLENGE + "A", "+" + CHALLENGE[1:], "a", VERIFIER[:-1] + "\u00e9"]
+)
+async def test_a_challenge_is_a_digest(stage: Stage, challenge: str) -> None:
+    spa = await stage.register(PUBLIC, SPA, resources=True)
+    outcome = await stage.begin(spa, code_challenge=challenge)
+    assert isinstance(outcome, Redirect)
+    assert query(outcome.uri)["error"] == "invalid_request"
