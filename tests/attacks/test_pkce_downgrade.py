@@ -41,16 +41,14 @@ async def test_nor_out_of_the_redemption(stage: Stage) -> None:
     assert (await stage.redeem(lax, without, code_verifier="")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "verifier",
-    ["a", "a" * 42, "a" * 129, "a" * 42 + "!", "a" * 42 + " ", "a" * 42 + "+", "a" * 42 + "\u00e9", "a" * 42 + "\n"],
-)
-async def test_a_verifier_that_is_none_does_not_serve_even_where_it_fits(stage: Stage, verifier: str) -> None:
+async def test_a_verifier_that_is_none_does_not_serve_even_where_it_fits(stage: Stage) -> None:
     """RFC 7636 section 4.1: 43 to 128 unreserved characters. What is short can be guessed from its challenge."""
     spa = await stage.register(PUBLIC, SPA, resources=True)
-    challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    code = await stage.code(spa, await stage.user(), code_challenge=challenge)
-    assert error(await stage.redeem(spa, code, code_verifier=verifier)) == "invalid_grant"
+    sub = await stage.user()
+    for verifier in ("a", "a" * 42, "a" * 129, *("a" * 42 + last for last in ("!", " ", "+", "\u00e9", "\n"))):
+        challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        code = await stage.code(spa, sub, code_challenge=challenge)
+        assert error(await stage.redeem(spa, code, code_verifier=verifier)) == "invalid_grant", verifier
     assert await stage.facts(CodeRedeemed) == []
 
 
@@ -64,11 +62,10 @@ async def test_the_challenge_is_not_its_own_verifier(stage: Stage) -> None:
     assert (await stage.redeem(spa, code)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "challenge", [CHALLENGE[:-1], CHALLENGE + "=", CHALLENGE + "A", "+" + CHALLENGE[1:], "a", VERIFIER[:-1] + "\u00e9"]
-)
-async def test_a_challenge_is_a_digest(stage: Stage, challenge: str) -> None:
+async def test_a_challenge_is_a_digest(stage: Stage) -> None:
     spa = await stage.register(PUBLIC, SPA, resources=True)
-    outcome = await stage.begin(spa, code_challenge=challenge)
-    assert isinstance(outcome, Redirect)
-    assert query(outcome.uri)["error"] == "invalid_request"
+    wrong = [CHALLENGE[:-1], CHALLENGE + "=", CHALLENGE + "A", "+" + CHALLENGE[1:], "a", CHALLENGE[:-1] + "\u00e9"]
+    for challenge in wrong:
+        outcome = await stage.begin(spa, code_challenge=challenge)
+        assert isinstance(outcome, Redirect)
+        assert query(outcome.uri)["error"] == "invalid_request", challenge
