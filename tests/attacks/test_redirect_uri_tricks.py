@@ -1,6 +1,5 @@
 """Redirect URIs that are nearly the registered one (RFC 9700 section 4.1)."""
 
-
 from services.registry.events import ApplicationType, AuthMethod
 from services.token_issuer.authorization.begin import Proceed, Refused
 from services.token_issuer.authorization.logout import Logout, begin_logout

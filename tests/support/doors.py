@@ -87,6 +87,11 @@ class Doors:
         shown = authority.operator() if name == "operator" else authority.service(name)
         return Tls.read_files(authority.certificate, shown.certificate, shown.key)
 
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that presents Freddie's access token."""
+        return {"Authorization": f"Bearer {self.honest.access_token}"}
+
     def secret(self, client_id: str = HUB) -> httpx.BasicAuth:
         """How a demo application proves to be itself."""
         return httpx.BasicAuth(quote_plus(client_id), self.application(client_id)["client_secret"])
