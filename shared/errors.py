@@ -1,7 +1,8 @@
 """One typed refusal, for every edge.
 
     Refusal                  the request is understood and not done; nothing has changed
-    └── Unavailable          it could not be decided now; trying again later is right
+    ├── Unavailable          it could not be decided now; trying again later is right
+    └── TooManyRequests      it was not looked at, because the caller has tried too often
 
 A refusal has a `Kind`, from which each edge derives its status (`shared.rpc.status`,
 `shared.http.errors`), a stable `code` that programs compare, and a message for people. The message never
@@ -49,3 +50,16 @@ class Unavailable(Refusal):
         super().__init__(Kind.UNAVAILABLE, code, message)
         self.retry_after = retry_after
         """Seconds after which trying again makes sense."""
+
+
+class TooManyRequests(Refusal):
+    """The caller has tried too often of late; nothing was looked at.
+
+    No code of RFC 6749 is made for this; `temporarily_unavailable` (section 4.1.2.1) is the one that tells clients
+    to come again, and the status (RFC 6585 section 4) tells them why.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(Kind.EXHAUSTED, "temporarily_unavailable", "there were too many attempts; wait a little")
+        self.retry_after = retry_after
+        """Seconds until one more attempt is admitted."""

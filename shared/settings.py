@@ -10,6 +10,8 @@ from typing import TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.http.client_address import LOOPBACK
+
 S = TypeVar("S", bound="ServiceSettings")
 
 
@@ -28,6 +30,8 @@ class ServiceSettings(BaseSettings):
     http_bind: str = "127.0.0.1:8401"
     """Host and port for the internal HTTP of this service."""
     grpc_bind: str = "127.0.0.1:9401"
+    proxies: tuple[str, ...] = LOOPBACK
+    """Networks of the proxies in front, whose `X-Forwarded-For` is believed; a JSON list."""
     http_limit_concurrency: int = Field(default=1024, gt=0)
     """Requests under way at once; more are answered 503."""
     drain_seconds: float = Field(default=5.0, ge=0)

@@ -1,6 +1,7 @@
 """The addresses of the identity service, and what a page says when something is refused."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from math import ceil
 from urllib.parse import urlsplit
 
 from msgspec.json import encode
@@ -20,7 +21,7 @@ from services.identity.pages.signin import SignIn
 from services.identity.pages.signout import SignOut
 from services.identity.pages.site import Site, course
 from services.identity.userinfo import Userinfo, metadata, metadata_path
-from shared.errors import Refusal, Unavailable
+from shared.errors import Refusal, TooManyRequests, Unavailable
 from shared.http.errors import STATUS, HttpRefusal
 from shared.telemetry import course_of, logger
 
@@ -103,6 +104,9 @@ def refused(site: Site, failure: Exception) -> Response:
             heading = "Please try again shortly"
             text = "Signing in does not work at this moment. Nothing is lost: try again in a little while."
             headers["Retry-After"] = str(max(1, round(failure.retry_after)))
+        case TooManyRequests():
+            heading = "Please try again shortly"
+            headers["Retry-After"] = str(max(1, ceil(failure.retry_after)))
         case NotTrusted():
             heading = "This request cannot be trusted"
             text = (

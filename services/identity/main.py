@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_network
 from pathlib import Path
 
 import grpc
@@ -31,6 +30,8 @@ from services.identity.userinfo import Userinfo, metadata_address
 from services.registry import events as registry_events
 from shared.clock import Clock, system_clock
 from shared.errors import Refusal
+from shared.http.attempts import Attempts
+from shared.http.client_address import ClientAddresses
 from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
@@ -107,6 +108,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         found = await log.head()
         return found.position
 
+    addresses = ClientAddresses(settings.proxies)
     site = Site(
         pages=Pages(settings.issuer, demo=settings.demo),
         cookies=Cookies.of(settings.issuer),
@@ -118,7 +120,8 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         issuer=Issuer(issuer),
         head=head,
         clock=clock,
-        proxies=tuple(ip_network(network) for network in settings.proxies),
+        addresses=addresses,
+        attempts=Attempts(addresses, settings.attempts),
     )
     userinfo = Userinfo(questions, guard, metadata_address(settings.issuer))
     rpc = IdentityService(

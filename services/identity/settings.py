@@ -7,10 +7,10 @@ from pydantic import Field
 
 from services.identity.passwords import Argon2Parameters
 from services.identity.throttle import Budget, Limits
-from shared.settings import ServiceSettings
+from shared.http.attempts import AttemptSettings
 
 
-class IdentitySettings(ServiceSettings):
+class IdentitySettings(AttemptSettings):
     """`STAGEDOOR_*`; durations are in seconds."""
 
     argon2_time_cost: int = Field(default=2, ge=1)
@@ -39,9 +39,6 @@ class IdentitySettings(ServiceSettings):
 
     deploy_secret_file: Path | None = None
     """The one-time secret for `stagedoor bootstrap`; None: it cannot be claimed."""
-
-    proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks of the proxies in front, whose `X-Forwarded-For` is believed; a JSON list."""
 
     @property
     def argon2(self) -> Argon2Parameters:

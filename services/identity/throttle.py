@@ -26,12 +26,12 @@ from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from prometheus_client import Counter
 
 from shared.clock import Clock
 from shared.errors import Kind, Refusal
+from shared.http.client_address import network
 from shared.ids import keyed_digest, new_id, same
 from shared.keys import MasterKey
 from shared.log.connections import Connections
@@ -212,19 +212,6 @@ DELETE FROM identity.sign_in_failures WHERE (account, device, address) IN (
     SELECT account, device, address FROM identity.sign_in_failures WHERE counted_at < $4
      ORDER BY counted_at LIMIT 50 FOR UPDATE SKIP LOCKED)
 """
-
-
-def network(address: str) -> str:
-    """What counts as one place: an IPv4 address, or the /64 that one IPv6 customer has."""
-    try:
-        parsed: IPv4Address | IPv6Address = ip_address(address)
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(IPv6Network((parsed, 64), strict=False))
 
 
 def _parse(cookie: str | None) -> tuple[str, list[str]]:

@@ -89,7 +89,8 @@ def _basic(header: str) -> Presented:
         raise invalid_client()
     try:
         name, colon, secret = b64decode(found.group(1), validate=True).decode().partition(":")
-        client_id, plain = _name_decoded(name), _form_decoded(secret)
+        client_id = _name_decoded(name) if len(name) <= _LONGEST else _form_decoded(name)
+        plain = _form_decoded(secret)
     except (Base64Error, ValueError):
         raise invalid_client() from None
     if not colon:

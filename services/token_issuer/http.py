@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -53,6 +53,11 @@ _JSON: Final[Headers] = ((b"content-type", b"application/json"), *_PLAIN)
 
 UNSUPPORTED_MEDIA_TYPE: Final = 415
 
+_CLIENT: Final = "client"
+_CODE: Final = "code"
+"""What can fail too often: an application's proof, and the redemption of codes in its name."""
+
+T = TypeVar("T")
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -99,22 +104,39 @@ class _Edge:
         grant = GRANTS.get(grant_type)
         if grant is None:
             raise Refusal(Kind.INVALID, "unsupported_grant_type", "the grant_type is not supported")
-        answer = await self._issuer.patiently(lambda: grant(self._issuer, who, form))
+        answer = await self._attempt(call, who, form, lambda: grant(self._issuer, who, form))
         _issued_by(grant_type).inc()
         return Reply(200, _JSON, msgspec.json.encode(answer))
 
     async def introspect(self, call: Call) -> Reply:
         """RFC 7662 section 2."""
         form, who = _form(call)
-        answer: dict[str, Any] = await self._issuer.patiently(lambda: introspect(self._issuer, self._guard, who, form))
+        answer: dict[str, Any] = await self._attempt(
+            call, who, form, lambda: introspect(self._issuer, self._guard, who, form)
+        )
         return Reply(200, _JSON, msgspec.json.encode(answer))
 
     async def revoke(self, call: Call) -> Reply:
         """RFC 7009 section 2; where something was revoked, the answer says at which position of the log."""
         form, who = _form(call)
-        position = await self._issuer.patiently(lambda: revoke(self._issuer, who, form))
+        position = await self._attempt(call, who, form, lambda: revoke(self._issuer, who, form))
         at: Headers = ((b"stagedoor-position", b"%d" % position),) if position else ()
         return Reply(200, (*_PLAIN, *at), b"")
+
+    async def _attempt(self, call: Call, who: Presented, form: Params, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work, unless this client has failed too often from where the call comes; remember if it fails."""
+        attempts, client_id = self._issuer.attempts, who.client_id
+        if attempts.watching:
+            tried = (_CLIENT, client_id), (_CODE, client_id)
+            attempts.check(call, *(tried if "code" in form else tried[:1]))
+        try:
+            return await self._issuer.patiently(work)
+        except Refusal as refusal:
+            if refusal.code == "invalid_client":
+                attempts.failed(call, (_CLIENT, client_id))
+            elif refusal.code == "invalid_grant":
+                attempts.failed(call, *([(_CODE, client_id)] if "code" in form else []))
+            raise
 
 
 def _form(call: Call) -> tuple[Params, Presented]:

@@ -15,6 +15,8 @@ from services.token_issuer.settings import Policy
 from shared.clock import Clock
 from shared.errors import Refusal, Unavailable
 from shared.handle import ATTEMPTS, pending
+from shared.http.attempts import USUAL, Attempts
+from shared.http.client_address import LOOPBACK, ClientAddresses
 from shared.ids import new_command_id
 from shared.log.append import Append, Appended, Context, Fence, Fenced, LogUnavailable, VersionConflict
 from shared.log.event import Event
@@ -76,6 +78,7 @@ class Issuer:
     allowance: Allowance = field(default_factory=Allowance)
     own_terms: SameAsBefore[Terms] = field(default_factory=SameAsBefore)
     """Of client credentials."""
+    attempts: Attempts = field(default_factory=lambda: Attempts(ClientAddresses(LOOPBACK), USUAL))
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try; on a miss bring the view up to the head of the log, and try once more."""

@@ -24,6 +24,8 @@ from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy, TokenIssuerSettings
 from services.token_issuer.subscriptions import PROJECTION, SOURCES, project
 from shared.errors import Refusal
+from shared.http.attempts import Attempts
+from shared.http.client_address import ClientAddresses
 from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
@@ -74,6 +76,7 @@ async def main() -> None:
             refresh_tokens=RefreshTokens(master),
             policy=policy,
             clock=clock,
+            attempts=Attempts(ClientAddresses(settings.proxies), settings.attempts),
         )
         management = Management(guard)
         rules = {**rpc.RULES, **validation.RULES, **envoy.RULES}

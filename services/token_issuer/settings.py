@@ -8,7 +8,7 @@ from pydantic import Field
 from services.token_issuer.scopes import Places
 from services.token_issuer.views import Application
 from shared import denials
-from shared.settings import ServiceSettings
+from shared.http.attempts import AttemptSettings
 
 LONGEST_ACCESS_TOKEN = denials.LONGEST_ACCESS_TOKEN
 """No application's access tokens live longer, nor the ID tokens beside them."""
@@ -17,7 +17,7 @@ _CLOCKS_DIFFER = timedelta(seconds=60)
 other."""
 
 
-class TokenIssuerSettings(ServiceSettings):
+class TokenIssuerSettings(AttemptSettings):
     """Settings of this service."""
 
     code_seconds: int = Field(default=60, ge=1, le=600)

@@ -135,14 +135,20 @@ def _decode(part: str) -> bytes | None:
 
 
 def _json(part: str) -> dict[str, Any] | None:
+    """The JSON object in a part; None for anything else, and for any text of it but the one that `sign` would write.
+
+    So nothing in it is said twice, or in a way that another reader reads otherwise.
+    """
     raw = _decode(part)
     if raw is None:
         return None
     try:
         value = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+        canonical = msgspec.json.encode(value) == raw
+    except (ValueError, RecursionError):
+        # A header is read before its signature is looked at, so it may be nested without end.
         return None
-    return value if isinstance(value, dict) else None
+    return value if canonical and isinstance(value, dict) else None
 
 
 def _required_members(private: PrivateKey) -> dict[str, str]:

@@ -35,6 +35,8 @@ class Call(Struct, frozen=True):
     headers: Sequence[tuple[bytes, bytes]]
     """Names are in lower case."""
     body: bytes
+    peer: str = ""
+    """Address of who is connected: usually a proxy (`shared.http.client_address`)."""
 
     def values(self, *names: bytes) -> list[list[str]]:
         """All values of each of these header fields."""
@@ -96,7 +98,9 @@ class Endpoints:
             except HttpRefusal as refusal:
                 reply = refused(refusal)
             else:
-                reply = await endpoint(Call(scope["method"], scope["query_string"], scope["headers"], body))
+                client = scope.get("client")
+                peer = client[0] if client else ""
+                reply = await endpoint(Call(scope["method"], scope["query_string"], scope["headers"], body, peer))
                 if scope[AT_ONCE](reply):
                     return
         # RFC 9110 section 8.6: an answer of status 204 has no length.

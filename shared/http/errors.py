@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from shared.errors import Kind, Refusal, Unavailable
+from shared.errors import Kind, Refusal, TooManyRequests, Unavailable
 from shared.telemetry import course_of, logger
 
 _log = logger(__name__)
@@ -77,6 +77,8 @@ def json_error(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Re
         given["Retry-After"] = str(max(1, ceil(refusal.retry_after)))
         return _answer(503, _CODES[503], "this cannot be decided at the moment; try again", given, headers)
     status = refusal.status if isinstance(refusal, HttpRefusal) else STATUS[refusal.kind]
+    if isinstance(refusal, TooManyRequests):
+        given["Retry-After"] = str(max(1, ceil(refusal.retry_after)))
     if status == 401:
         given["WWW-Authenticate"] = _challenge(refusal.code)
     if isinstance(refusal, HttpRefusal) and refusal.close:

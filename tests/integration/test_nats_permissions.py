@@ -8,7 +8,7 @@ from pathlib import Path
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, RawStreamMsg, StreamConfig
+from nats.js.api import RawStreamMsg, StreamConfig
 from nats.js.errors import ServiceUnavailableError
 
 from infra.local import nats as local
@@ -16,16 +16,12 @@ from infra.local.home import Home
 from infra.local.ports import Ports
 from infra.local.process import until
 from infra.migrate import EVENTS, READS
-from shared.ids import new_id
+from tests.support.permissions import RefusedError, consume, said, settled
 from tests.support.ports import free_ports
 
 Connect = Callable[[str], Awaitable[Client]]
 
 SUBJECT = "stagedoor.events.registry.ApplicationRegistered"
-
-
-class RefusedError(Exception):
-    """The server said that something is not permitted."""
 
 
 @pytest.fixture
@@ -66,30 +62,6 @@ async def _connect(home: Home, ports: Ports, user: str) -> Client:
         allow_reconnect=False,
         error_cb=ignored,
     )
-
-
-async def said(client: Client) -> None:
-    """Return when the server has heard everything that the client said. Twice, because a first ping overtakes it."""
-    await client.flush()
-    await client.flush()
-
-
-async def settled(client: Client) -> None:
-    """Raise if the server has refused something; it has heard everything when the answer is here."""
-    await said(client)
-
-    async def told() -> bool:
-        return client.last_error is not None
-
-    await until(told, 0.2)
-    if client.last_error is not None:
-        raise RefusedError(str(client.last_error))
-
-
-async def consume(client: Client, source: str) -> ConsumerConfig | None:
-    """Create a consumer of one source's events."""
-    config = ConsumerConfig(name=new_id(), filter_subject=f"stagedoor.events.{source}.>")
-    return (await client.jetstream(timeout=0.5).add_consumer("STAGEDOOR_EVENTS", config)).config
 
 
 async def heard(client: Client, subject: str, say: Callable[[], Awaitable[object]]) -> bytes:

@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.identity.domain.interaction import SignedIn, Step, next_step
-from services.identity.issuer import Redirect
+from services.identity.issuer import NotTrusted, Redirect
 from services.identity.pages.pending import PendingAuthorization
 from services.identity.pages.rendering import see_other
 from services.identity.pages.site import Site
 from services.identity.read_model import SessionRow
+from shared.http.client_address import Sent
 from shared.http.forms import read_form, read_query
 
 
@@ -27,9 +28,15 @@ class Authorize:
         site = self._site
         posted = request.method == "POST"
         parameters = await read_form(request) if posted else read_query(request)
+        named = ("authorize", next((value for name, value in parameters if name == "client_id"), ""))
+        site.attempts.check(Sent.by(request.scope), named)
         # Read before the request is looked at: a sign-in past this position was made for this request.
         position = await site.head()
-        outcome = await site.issuer.begin(parameters)
+        try:
+            outcome = await site.issuer.begin(parameters)
+        except NotTrusted:
+            site.attempts.failed(Sent.by(request.scope), named)
+            raise
         if isinstance(outcome, Redirect):
             return see_other(outcome.to)
         pending = PendingAuthorization(outcome, position)

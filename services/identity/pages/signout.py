@@ -5,10 +5,12 @@ from starlette.responses import Response
 
 from protos.stagedoor.tokens.v1.tokens_pb2 import Logout
 from services.identity.events import SessionEndReason
+from services.identity.issuer import NotTrusted
 from services.identity.pages.cookies import Cookie
 from services.identity.pages.rendering import origin_of, see_other
 from services.identity.pages.site import Site, query
 from services.identity.read_model import SessionRow
+from shared.http.client_address import Sent
 from shared.http.forms import read_form, read_query
 
 
@@ -22,7 +24,13 @@ class SignOut:
         """GET and POST /connect/endsession."""
         site = self._site
         posted = request.method == "POST"
-        logout = await site.issuer.begin_logout(await read_form(request) if posted else read_query(request))
+        parameters = await read_form(request) if posted else read_query(request)
+        site.attempts.check(Sent.by(request.scope))
+        try:
+            logout = await site.issuer.begin_logout(parameters)
+        except NotTrusted:
+            site.attempts.failed(Sent.by(request.scope))
+            raise
         if posted:
             # Browsers send no cookies of ours with a form of another site, so the way on is by GET.
             return site.pages.see("/account/signout", request=site.seals.seal_logout(logout))

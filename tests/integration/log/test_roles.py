@@ -10,6 +10,7 @@ from shared.log.append import Append
 from shared.log.event import Catalogue
 from shared.log.group_commit import AppendFailed
 from shared.log.log import Log
+from tests.support.permissions import refused
 from tests.support.postgres import Database
 from tests.support.theatre import Locked, Opened, Sold, context, positions, sale, send
 
@@ -25,19 +26,6 @@ def service(request: pytest.FixtureRequest) -> str:
 async def signed_in(database: Database, service: str) -> AsyncIterator[asyncpg.Connection]:
     async with database.connection(service) as connection:
         yield connection
-
-
-async def refused(connection: asyncpg.Connection, statement: str) -> bool:
-    """Whether it is refused for want of a right, and for nothing else."""
-    transaction = connection.transaction()
-    await transaction.start()
-    try:
-        await connection.execute(statement)
-    except asyncpg.InsufficientPrivilegeError:
-        return True
-    finally:
-        await transaction.rollback()
-    return False
 
 
 async def test_nobody_writes_or_reads_the_tables_of_the_log(database: Database, signed_in: asyncpg.Connection) -> None:

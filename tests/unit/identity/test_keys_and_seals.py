@@ -5,7 +5,6 @@ import pytest
 from protos.stagedoor.tokens.v1.tokens_pb2 import Logout, Proceed, RequestedScope
 from services.identity.pages.pending import PageExpired, PendingAuthorization, Seals
 from services.identity.personal_keys import PersonalKeyRing
-from services.identity.throttle import network
 from shared.keys import MasterKey
 
 MASTER, OTHER = MasterKey(b"a" * 32), MasterKey(b"b" * 32)
@@ -93,18 +92,3 @@ def test_a_wrapped_key_opens_for_its_user_and_its_master_alone() -> None:
 async def test_a_ring_that_was_not_told_where_the_keys_are_says_so() -> None:
     with pytest.raises(RuntimeError):
         await PersonalKeyRing(MASTER).keys(["freddie"])
-
-
-@pytest.mark.parametrize(
-    ("address", "place"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-        ("unknown", "unknown"),
-        ("", "unknown"),
-    ],
-)
-def test_what_counts_as_one_place(address: str, place: str) -> None:
-    assert network(address) == place
