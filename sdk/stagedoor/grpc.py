@@ -1,11 +1,12 @@
 """Online validation, and denials watched, over gRPC.
 
-The channel is the caller's: mutual TLS with the certificate of a registered resource.
+The channel is the caller's: mutual TLS with the certificate of a registered resource. One channel, and one `GrpcOnline`
+over it, serve a whole process.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC
 
@@ -14,32 +15,15 @@ from grpc import aio
 
 from stagedoor.clock import since_boot
 from stagedoor.denials import Denial, DenialKind, DenialRule, DenialView, Snapshot, snapshot_of
-from stagedoor.feed import Answer, OnlineError
+from stagedoor.online import GrpcOnline
 from stagedoor.validation.v1 import validation_pb2 as messages
 from stagedoor.validation.v1.validation_pb2_grpc import ValidationStub
+
+__all__ = ["GrpcFeed", "GrpcOnline", "credentials"]
 
 _log = logging.getLogger("stagedoor.grpc")
 
 _SLOWEST_RETRY = 2.0
-
-
-class GrpcOnline:
-    """An `Online` that calls `Validate`."""
-
-    def __init__(self, channel: aio.Channel, *, timeout: float = 2.0) -> None:
-        self._stub = ValidationStub(channel)
-        self._timeout = timeout
-
-    async def validate(self, token: str, *, audience: str, scopes: Collection[str], min_position: int) -> Answer:
-        """Ask about one token. Raises `OnlineError`, whatever the call failed of."""
-        request = messages.ValidateRequest(
-            token=token, audience=audience, scopes=sorted(scopes), minimum_position=min_position
-        )
-        try:
-            verdict = await self._stub.Validate(request, timeout=self._timeout)
-        except aio.AioRpcError as failure:
-            raise OnlineError(f"the issuer answers {failure.code().name}") from None
-        return Answer(verdict.allowed, verdict.reason, verdict.position)
 
 
 class GrpcFeed:
@@ -83,7 +67,7 @@ class GrpcFeed:
             pages: list[messages.Snapshot] = []
             async with aclosing(self._messages(view, from_snapshot=False)) as watch:
                 async for message in watch:
-                    if not _take_in(view, message, pages, None) or message.WhichOneof("message") == "heartbeat":
+                    if not _take_in(view, message, pages) or message.WhichOneof("message") == "heartbeat":
                         return
         except (aio.AioRpcError, ValueError) as failure:
             _log.debug("no answer to a ping: %s", failure)
@@ -91,12 +75,12 @@ class GrpcFeed:
     async def _watch(self, view: DenialView, begun_at: float, *, from_snapshot: bool) -> bool:
         """One watch, of about `renew_seconds`. False: something was missing, so begin again with a snapshot."""
         pages: list[messages.Snapshot] = []
-        heartbeats = 0
+        heartbeats, known = 0, view.position
         async with aclosing(self._messages(view, from_snapshot=from_snapshot)) as watch:
             async for message in watch:
                 heartbeats += message.WhichOneof("message") == "heartbeat"
                 recent = heartbeats > 1
-                if not _take_in(view, message, pages, begun_at if recent else None):
+                if not _take_in(view, message, pages, begun_at if recent else None, known):
                     return False
                 if recent and self._boot() - begun_at >= self._renew:
                     return True
@@ -118,7 +102,8 @@ def _take_in(
     view: DenialView,
     message: messages.WatchDenialsResponse,
     pages: list[messages.Snapshot],
-    sent_at: float | None,
+    sent_at: float | None = None,
+    known: int = 0,
 ) -> bool:
     """False: something is missing. `pages` are those of the snapshot that is being received."""
     if message.WhichOneof("message") == "snapshot":
@@ -134,7 +119,7 @@ def _take_in(
         return view.apply(_denial(message.denial))
     if message.WhichOneof("message") == "heartbeat":
         beat = message.heartbeat
-        return view.vouch(beat.position, beat.number, beat.epoch, sent_at)
+        return view.vouch(beat.position, beat.number, beat.epoch, sent_at, known)
     return False
 
 
@@ -158,6 +143,7 @@ def _snapshot(message: messages.Snapshot) -> Snapshot:
         number=message.number,
         epoch=message.epoch,
         denials=tuple(map(_denial, message.denials)),
+        epochs=tuple((known.epoch, known.first_position) for known in message.epochs),
     )
 
 

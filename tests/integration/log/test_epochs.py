@@ -9,11 +9,11 @@ from shared.log.append import LogUnavailable
 from shared.log.log import Log
 from shared.log_feed import LogFeed
 from shared.wake import Wake
-from stagedoor import Reason
+from stagedoor import Reason, StaticKeys
 from stagedoor.denials import DenialView
-from stagedoor.token import AccessToken
+from stagedoor.token import AccessToken, read
 from tests.support.postgres import Database, Databases
-from tests.support.sdk_tokens import SigningKey
+from tests.support.sdk_tokens import SigningKey, claims
 from tests.support.theatre import ALL, OFFICE, TENANTS, bar, sale
 from tests.support.work import Work, eventually
 
@@ -115,9 +115,8 @@ async def test_what_the_lost_branch_gave_is_refused_and_what_it_denied_is_forgot
             following = work.start(feed.run(view))
             await eventually(lambda: (view.epoch, view.number, view.position) == (1, 2, issued))
             await work.stop(following)
-            token = a_token(epoch=1, pos=issued)
             assert view.denied(a_token(epoch=1, pos=1, client="lost")) is Reason.DENIED_CLIENT
-            assert not view.lost(token)
+            assert not view.lost(1, issued)
 
             await server.restore()
             new = bar("new")
@@ -142,26 +141,13 @@ async def test_what_the_lost_branch_gave_is_refused_and_what_it_denied_is_forgot
         assert view.denied(a_token(epoch=2, pos=again, client="lost")) is None
         for client in ("kept", "new"):
             assert view.denied(a_token(epoch=2, pos=again, client=client)) is Reason.DENIED_CLIENT
-        assert view.lost(token)
-        assert not view.lost(a_token(epoch=2, pos=again))
+        assert view.lost(1, issued)
+        assert not view.lost(2, again)
 
 
 def a_token(*, epoch: int, pos: int, client: str = "app") -> AccessToken:
-    return AccessToken(
-        key=SigningKey().public,
-        sub="freddie",
-        client_id=client,
-        clients=(client,),
-        jti="jti",
-        gid=None,
-        sid=None,
-        audiences=frozenset(),
-        scopes=frozenset(),
-        roles=frozenset(),
-        exp=0,
-        nbf=0,
-        pos=pos,
-        epoch=epoch,
-        bound=False,
-        claims={},
-    )
+    key = SigningKey()
+    said = claims(epoch=epoch, pos=pos, client_id=client)
+    token = read(key.sign(said), StaticKeys([key.public]), said["iss"])
+    assert isinstance(token, AccessToken)
+    return token
