@@ -63,9 +63,7 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
         (Denial(DenialKind.CLIENT, _CLIENT, CUT_OFF),),
     ),
     (
-        registry.ApplicationChanged(
-            client_id=_CLIENT, settings=_SETTINGS, narrowed=False, references_narrowed=True
-        ),
+        registry.ApplicationChanged(client_id=_CLIENT, settings=_SETTINGS, narrowed=False, references_narrowed=True),
         (Denial(DenialKind.CLIENT_REFERENCES, _CLIENT, CUT_OFF),),
     ),
     (

@@ -27,7 +27,7 @@ from services.token_issuer.views import Application, Known, Resource, User
 from shared.denials import DenialKind, subject_client_id
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
-from shared.ids import digest
+from shared.ids import digest, new_command_id
 from shared.log.append import Append, Context, Fence
 from shared.log.event import Delete, Put
 from shared.log.log import Stream
@@ -71,6 +71,8 @@ async def issue(issuer: Issuer, wanted: Wanted, maker: Maker, context: Context) 
     # People make few of these, so the wait for the head costs nothing, and a policy changed a moment ago counts.
     await issuer.following.reach((await issuer.log.head()).position)
     token, jti = new_reference(wanted.kind), _jti(maker, context)
+    # The request's command id is in the jti. In the log it would make a second one pass for the first's repetition.
+    own = replace(context, command_id=new_command_id())
     personal = wanted.kind is ReferenceKind.PERSONAL
 
     async def decide() -> tuple[ReferenceTokenIssued, Append]:
@@ -98,7 +100,7 @@ async def issue(issuer: Issuer, wanted: Wanted, maker: Maker, context: Context) 
         if not isinstance(event, ReferenceTokenIssued):
             raise TypeError("a token is issued by its event")
         fence = Fence(known.as_of, tuple(_parties(application.client_id, sub, maker)))
-        append = append_of(decider.stream(jti), stream.version, (event,), context, fence)
+        append = append_of(decider.stream(jti), stream.version, (event,), own, fence)
         note = Put(NOTES, {"jti": jti, "label": wanted.label, "last_used_at": None})
         return event, replace(append, rows=(*append.rows, note))
 
