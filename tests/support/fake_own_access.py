@@ -33,6 +33,7 @@ class FakeOwnAccess(OwnAccessServicer):
     keys: list[str] = field(default_factory=list)
     refusal: Refusal | None = None
     """What it answers to everything, if set."""
+    refusal_of_making: Refusal | None = None
 
     async def Overview(self, request: pb.OverviewRequest, context: Any) -> Any:  # noqa: N802
         await self._refuse(context)
@@ -54,6 +55,8 @@ class FakeOwnAccess(OwnAccessServicer):
 
     async def IssueOwnReference(self, request: pb.IssueOwnReferenceRequest, context: Any) -> Any:  # noqa: N802
         await self._refuse(context)
+        if self.refusal_of_making is not None:
+            await _abort(context, self.refusal_of_making)
         key = dict(context.invocation_metadata())["idempotency-key"]
         if key in self.keys:
             await _abort(context, Refusal(Kind.ALREADY_EXISTS, "reference_exists", "made before"))
