@@ -1,7 +1,7 @@
 """What a person may do in and with, for the page of the identity service on which they see it and stop it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.registry.events import ApplicationSettings
@@ -9,7 +9,8 @@ from services.token_issuer.domain.reference_token import MOST_ALIVE
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.references.issuing import Maker, access_of, check_maker, check_session
 from services.token_issuer.references.tables import ListedReference
-from services.token_issuer.scopes import description
+from services.token_issuer.scopes import DESCRIPTIONS, description
+from services.token_issuer.views import Resource
 from shared.errors import Refusal, Unavailable
 
 Abilities = tuple[tuple[str, str], ...]
@@ -68,7 +69,7 @@ async def overview(issuer: Issuer, person: Maker, consented: Mapping[str, Sequen
             client_id=found.client_id,
             settings=found.settings,
             enabled=found.enabled,
-            abilities=tuple((scope, description(scope, resources)) for scope in sorted(may[found.client_id])),
+            abilities=_abilities(may[found.client_id], resources),
             acting=found.client_id in acting,
         )
         for found in sorted(applications, key=lambda found: found.settings.display_name.casefold())
@@ -101,6 +102,12 @@ async def _offers(issuer: Issuer, person: Maker) -> tuple[Offer, ...]:
             raise
         except Refusal:
             continue
-        abilities = tuple((scope, description(scope, known.resources)) for scope in access.scopes)
+        abilities = _abilities(access.scopes, known.resources)
         offers.append(Offer(application.client_id, application.settings.display_name, abilities))
     return tuple(sorted(offers, key=lambda offer: offer.display_name.casefold()))
+
+
+def _abilities(scopes: Iterable[str], resources: Sequence[Resource]) -> Abilities:
+    """In words, what the APIs are about before what the protocol is about."""
+    ordered = sorted(scopes, key=lambda scope: (scope in DESCRIPTIONS, scope))
+    return tuple((scope, description(scope, resources)) for scope in ordered)
