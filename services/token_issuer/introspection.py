@@ -7,7 +7,7 @@ from services.registry.events import AuthMethod
 from services.token_issuer.clients import Presented, authenticate, invalid_client
 from services.token_issuer.grants.parts import allowed_now
 from services.token_issuer.issuer import Issuer
-from services.token_issuer.references.checks import ReferenceChecks
+from services.token_issuer.references.checks import Reference, ReferenceChecks
 from services.token_issuer.references.texts import looks_like_reference
 from services.token_issuer.refreshing import grant_of_refresh_token
 from services.token_issuer.views import Known
@@ -34,24 +34,24 @@ async def introspect(
         raise invalid_client()
     token = form.require("token")
     gid = grant_of_refresh_token(token)
-    access_token: AccessToken | Denied | None = None
+    access_token: AccessToken | Reference | Denied | None = None
     if looks_like_reference(token):
         access_token = await references.find(token)
     elif gid is None:
         access_token = read_access_token(token, issuer.keys, issuer.policy.issuer)
-    audiences = access_token.audiences if isinstance(access_token, AccessToken) else ()
+    audiences = access_token.audiences if isinstance(access_token, AccessToken | Reference) else ()
     known = await issuer.questions.known(who.client_id, gid=gid, identifiers=tuple(audiences))
     authenticate(known.application, who, issuer.clock())
-    if isinstance(access_token, AccessToken):
+    if isinstance(access_token, AccessToken | Reference):
         if not _concerns(access_token, who.client_id, known):
             return INACTIVE
-        if looks_like_reference(token):
+        if isinstance(access_token, Reference):
             return await _reference(references, token, known.head)
         return await _access_token(guard, token, access_token, known.head)
     return _refresh_token(issuer, token, known)
 
 
-def _concerns(token: AccessToken, client_id: str, known: Known) -> bool:
+def _concerns(token: AccessToken | Reference, client_id: str, known: Known) -> bool:
     """Whether the token is the caller's own, or for a resource that names the caller."""
     return token.client_id == client_id or any(
         resource.identifier in token.audiences and f"client:{client_id}" in resource.settings.callers

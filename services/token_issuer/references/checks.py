@@ -1,25 +1,23 @@
 """May this reference token do this? Answered like the SDK's guard answers for a JWT, over the same view of denials.
 
 The text is held against its own check, then looked up by its digest: one indexed read for one that was not seen
-before. What is found never changes, so it is remembered; what may change is time and what has been denied.
+before. What is found is remembered for as long as the view is sure to have every denial since; what changes after
+that is time, and what the view says.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
-from services.token_issuer.references.tables import KnownReference, ReferenceQuestions
+from services.token_issuer.references import matching
+from services.token_issuer.references.tables import FoundReference, KnownReference, ReferenceQuestions
 from services.token_issuer.references.texts import kind_of
 from services.token_issuer.references.uses import Uses
 from shared.clock import Clock
 from shared.ids import digest
 from stagedoor import Guard
 from stagedoor.clock import since_boot
-from stagedoor.denials import DenialKind, DenialView
 from stagedoor.feed import Feed
-from stagedoor.keys import Algorithm, PublicKey
 from stagedoor.token import AccessToken
 from stagedoor.verdict import TEMPORARY, Reason
 
@@ -29,9 +27,27 @@ UNKNOWN = "unknown_token"
 _WAIT_SECONDS = 0.25
 """How long a token that is newer than the view of denials is waited for."""
 _REMEMBERED = 20_000
+_DENIALS = 10_000
+"""After so many denials a token is looked up again. A view holds more than these one by one, so none is missed between
+what the tables knew when it was looked up and what the view knows."""
 
-_NO_KEY = PublicKey("", Algorithm.ES256, ec.generate_private_key(ec.SECP256R1()).public_key())
-"""Stands where a view asks for the key that signed: nothing signed this."""
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A reference token that somebody made: what it says, and what ended it for good."""
+
+    jti: str
+    client_id: str
+    audiences: frozenset[str]
+    scopes: frozenset[str]
+    exp: int
+    """Seconds since 1970."""
+    pos: int
+    """Log position of the event that issued it."""
+    claims: Mapping[str, Any]
+    ended: Reason | None
+    token: AccessToken
+    """As a view of denials looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,15 @@ class Judgement:
         return self.reason in TEMPORARY
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was found for a text, and where the view stood then."""
+
+    reference: Reference | None
+    epoch: int
+    number: int
+
+
 class ReferenceChecks:
     """Judges reference tokens. `guard` has to be running over `feed`; its view of denials is what counts."""
 
@@ -62,25 +87,25 @@ class ReferenceChecks:
         self._feed = feed
         self._uses = uses
         self._clock = clock
-        self._seen: dict[str, tuple[int, AccessToken | None]] = {}
-        """By digest: the epoch of the log that it was looked up in, and what was found."""
+        self._seen: dict[str, _Seen] = {}
 
-    async def find(self, token: str) -> AccessToken | None:
-        """What the token says; None if it is malformed, or nobody made it. Raises `LogUnavailable`."""
+    async def find(self, token: str) -> Reference | None:
+        """The token with this text; None if it is malformed, or nobody made it. Raises `LogUnavailable`."""
         if kind_of(token) is None:
             return None
-        name, epoch = digest(token), self._guard.view.epoch
+        name, view = digest(token), self._guard.view
         seen = self._seen.get(name)
         # What was found on a branch of the log that a failover has lost is looked up again. One that is unknown stays
         # so: nobody has a token's text before its event is in the log.
-        if seen is not None and seen[0] == epoch:
-            return seen[1]
-        known = await self._questions.by_digest(name)
-        found = None if known is None else _as_token(known, self._guard.issuer)
+        if seen is not None and seen.epoch == view.epoch and 0 <= view.number - seen.number <= _DENIALS:
+            return seen.reference
+        epoch, number = view.epoch, view.number
+        found = await self._questions.by_digest(name)
+        reference = None if found is None else _reference(found, self._guard.issuer)
         if len(self._seen) >= _REMEMBERED:
             self._seen.pop(next(iter(self._seen)), None)
-        self._seen[name] = (epoch, found)
-        return found
+        self._seen[name] = _Seen(reference, epoch, number)
+        return reference
 
     async def judge(
         self, token: str, *, audience: str | None, scopes: Collection[str] = (), min_position: int = 0
@@ -97,21 +122,21 @@ class ReferenceChecks:
         self._uses.note(found.jti)
         return Judgement("", found.claims)
 
-    def _unfit(self, token: AccessToken, audience: str | None) -> Reason | None:
-        """Why it is wrong by itself, whatever has been denied."""
-        if self._clock().timestamp() >= token.exp:
+    def _unfit(self, reference: Reference, audience: str | None) -> Reason | None:
+        """Why it is wrong by itself, whatever has been denied since it was looked up."""
+        if self._clock().timestamp() >= reference.exp:
             return Reason.EXPIRED
-        if audience is not None and audience not in token.audiences:
+        if audience is not None and audience not in reference.audiences:
             return Reason.WRONG_AUDIENCE
-        return None
+        return reference.ended
 
-    async def _denied(self, token: AccessToken, position: int) -> Reason | None:
+    async def _denied(self, reference: Reference, position: int) -> Reason | None:
         """What of it is denied, as of a position at least; or why that cannot be told."""
         view = self._guard.view
         if view.position < position:
             await self._feed.ping()
             await view.reach(position, _WAIT_SECONDS)
-        refused = _matches(view, token)
+        refused = matching.denied(view, reference.token)
         if refused is not None:
             return refused
         if not (view.loaded and view.fresh(since_boot())):
@@ -119,46 +144,37 @@ class ReferenceChecks:
         return Reason.AHEAD_OF_VIEW if view.position < position else None
 
 
-def _as_token(known: KnownReference, issuer: str) -> AccessToken:
-    """What a JWT with the same claims would be read as."""
-    issued, expires = int(known.issued_at.timestamp()), int(known.expires_at.timestamp())
-    claims = {
+def _reference(found: FoundReference, issuer: str) -> Reference:
+    known = found.reference
+    claims = _claims(known, issuer)
+    ended = Reason.DENIED_TOKEN if found.revoked else None
+    if found.cut_off is not None:
+        ended = matching.REASONS[found.cut_off]
+    return Reference(
+        jti=known.jti,
+        client_id=known.client_id,
+        audiences=frozenset(known.audiences),
+        scopes=frozenset(known.scopes),
+        exp=claims["exp"],
+        pos=known.position,
+        claims=claims,
+        ended=ended,
+        token=matching.as_token(known),
+    )
+
+
+def _claims(known: KnownReference, issuer: str) -> dict[str, Any]:
+    """What a JWT that says the same would say."""
+    return {
         "iss": issuer,
         "sub": known.sub,
         "aud": list(known.audiences),
         "client_id": known.client_id,
         "scope": " ".join(known.scopes),
-        "iat": issued,
-        "exp": expires,
+        "iat": int(known.issued_at.timestamp()),
+        "exp": int(known.expires_at.timestamp()),
         "jti": known.jti,
         "pos": known.position,
         "epoch": known.epoch,
         "reference": known.kind.value,
     }
-    return AccessToken(
-        key=_NO_KEY,
-        sub=known.sub,
-        client_id=known.client_id,
-        clients=(known.client_id,),
-        jti=known.jti,
-        gid=None,
-        sid=None,
-        audiences=frozenset(known.audiences),
-        scopes=frozenset(known.scopes),
-        roles=frozenset(),
-        exp=expires,
-        nbf=issued,
-        pos=known.position,
-        epoch=known.epoch,
-        bound=False,
-        claims=claims,
-    )
-
-
-def _matches(view: DenialView, token: AccessToken) -> Reason | None:
-    """What of it is denied: all that stands against any token, and what stands against reference tokens alone."""
-    refused = view.denied(token)
-    if refused is not None:
-        return refused
-    mark = view._tables.marks[DenialKind.CLIENT_REFERENCES].get(token.client_id)  # noqa: SLF001  (it has no other way)
-    return Reason.DENIED_CLIENT if mark is not None and mark.denies(token.pos) else None

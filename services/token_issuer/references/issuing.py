@@ -128,8 +128,8 @@ async def revoke_presented(issuer: Issuer, token: str, reason: ReferenceEndReaso
     """Take back the token whose text this is; 0 where nobody made it."""
     if kind_of(token) is None:
         return 0
-    known = await issuer.questions.references.by_digest(digest(token))
-    return 0 if known is None else await revoke(issuer, known.jti, reason, by, context)
+    found = await issuer.questions.references.by_digest(digest(token))
+    return 0 if found is None else await revoke(issuer, found.reference.jti, reason, by, context)
 
 
 def check_maker(application: Application, known: Known, maker: Maker, now: datetime) -> User:

@@ -10,6 +10,7 @@ import asyncpg
 from services.registry.events import ApplicationSettings, ResourceSettings
 from services.token_issuer.events import ReferenceKind, ReferenceTokenIssued, ReferenceTokenRevoked
 from services.token_issuer.views import Resource
+from shared.denials import DenialKind
 from shared.log.event import Patch, Put, Recorded, RowChange
 from shared.questions import Together, ask
 
@@ -61,6 +62,16 @@ class KnownReference:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundReference:
+    """A reference token that was looked up, and what ended it for good before."""
+
+    reference: KnownReference
+    revoked: bool
+    cut_off: DenialKind | None
+    """Of a denial that it was issued before."""
+
+
+@dataclass(frozen=True, slots=True)
 class ListedReference:
     """A reference token in a list, for people."""
 
@@ -84,7 +95,13 @@ class NamedApplication:
 _COLUMNS = "r.jti, r.kind, r.client_id, r.sub, r.scopes, r.audiences, r.expires_at, r.position, r.epoch, r.issued_at"
 
 _BY_DIGEST = f"""
-SELECT {_COLUMNS} FROM unnest($1::text[]) WITH ORDINALITY q (digest, place)
+SELECT {_COLUMNS}, r.revoked, (
+    SELECT d.kind
+      FROM (VALUES ('client', r.client_id), ('client_references', r.client_id), ('subject', r.sub),
+                   ('subject_client', r.sub || ' ' || r.client_id)) AS party (kind, id)
+      JOIN token_issuer.denials d ON d.kind = party.kind AND d.id = party.id
+     WHERE d.rule = 'cut_off' AND d.position >= r.position LIMIT 1) AS cut_off
+  FROM unnest($1::text[]) WITH ORDINALITY q (digest, place)
   LEFT JOIN LATERAL (SELECT * FROM token_issuer.reference_tokens t WHERE t.digest = q.digest LIMIT 1) r ON true
  ORDER BY q.place
 """  # noqa: S608  (the only thing put in is a constant)
@@ -166,13 +183,13 @@ class ReferenceQuestions:
         self._pool = pool
         self._together = Together(self._by_digest)
 
-    async def by_digest(self, digest: str) -> KnownReference | None:
+    async def by_digest(self, digest: str) -> FoundReference | None:
         """The token with this digest, taken back or not. Those asked for at the same moment are one statement."""
         return await self._together.ask(digest)
 
-    async def _by_digest(self, digests: Sequence[str]) -> list[KnownReference | None]:
+    async def _by_digest(self, digests: Sequence[str]) -> list[FoundReference | None]:
         rows = await ask(self._pool.fetch(_BY_DIGEST, list(digests)))
-        return [None if row["jti"] is None else _known(row) for row in rows]
+        return [None if row["jti"] is None else _found(row) for row in rows]
 
     async def page(
         self, sub: str | None, client_id: str | None, now: datetime, *, before: int | None, limit: int
@@ -229,6 +246,11 @@ def _known(row: Mapping[str, Any]) -> KnownReference:
         epoch=row["epoch"],
         issued_at=row["issued_at"],
     )
+
+
+def _found(row: Mapping[str, Any]) -> FoundReference:
+    cut_off = None if row["cut_off"] is None else DenialKind(row["cut_off"])
+    return FoundReference(_known(row), row["revoked"] is not None, cut_off)
 
 
 def _listed(row: Mapping[str, Any]) -> ListedReference:

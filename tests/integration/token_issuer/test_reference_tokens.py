@@ -476,3 +476,21 @@ async def test_nobody_has_more_than_a_hundred(stage: Stage, monkeypatch: pytest.
     await refused(stage, freddie, "too_many_references")
     await revoke(stage.issuer, made[0].event.jti, ReferenceEndReason.BY_OWNER, freddie, context())
     await make(stage, freddie)
+
+
+async def test_what_ended_long_ago_is_found_in_the_tables(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view is bounded, so it may have given up what stands against a token by the time that it is looked up."""
+    await open_hub(stage)
+    freddie, mary = await stage.user(), await stage.user()
+    revoked, cut_off, good = await make(stage, freddie), await make(stage, mary), await make(stage, freddie)
+    for made in (revoked, cut_off, good):
+        assert (await judge(stage, made.token)).allowed
+    await revoke(stage.issuer, revoked.event.jti, ReferenceEndReason.BY_OWNER, freddie, context())
+    await stage.of_user(mary, identity.PasswordReset(sub=mary))
+    await stage.follow()
+    assert (await judge(stage, good.token)).allowed
+    monkeypatch.setattr("services.token_issuer.references.matching.denied", lambda *_: None)
+    monkeypatch.setattr("services.token_issuer.references.checks._DENIALS", -1)
+    assert (await judge(stage, revoked.token)).reason == "denied_token"
+    assert (await judge(stage, cut_off.token)).reason == "denied_subject"
+    assert (await judge(stage, good.token)).allowed
