@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
 from services.registry.events import ApplicationSettings, ResourceSettings
 from services.token_issuer.events import ReferenceKind, ReferenceTokenIssued, ReferenceTokenRevoked
 from services.token_issuer.views import Resource
 from shared.denials import DenialKind
+from shared.log.connections import Connections
 from shared.log.event import Patch, Put, Recorded, RowChange
 from shared.questions import Together, ask
 
@@ -179,7 +178,7 @@ UPDATE token_issuer.reference_notes n SET last_used_at = due.used_at FROM due WH
 class ReferenceQuestions:
     """What is asked about reference tokens. Each is one statement; `LogUnavailable` where they are out of reach."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: Connections) -> None:
         self._pool = pool
         self._together = Together(self._by_digest)
 
