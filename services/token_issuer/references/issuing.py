@@ -3,8 +3,10 @@
 import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from services.identity.events import Role, UserKind
 from services.registry.events import ReferenceTokens

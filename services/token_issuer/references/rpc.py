@@ -6,10 +6,10 @@ bounded by sessions that stand in the log. A token that is made acts as that per
 # ruff: noqa: N802, ARG002  (gRPC names its methods so, and gives each a context)
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import grpc
+from msgspec.structs import replace
 
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import OwnAccessServicer
