@@ -19,7 +19,7 @@ from stagedoor import Guard
 from stagedoor.clock import since_boot
 from stagedoor.feed import Feed
 from stagedoor.token import AccessToken
-from stagedoor.verdict import TEMPORARY, Reason
+from stagedoor.verdict import TEMPORARY, Reason, Verdict
 
 UNKNOWN = "unknown_token"
 """Nobody made a token with this text."""
@@ -121,6 +121,14 @@ class ReferenceChecks:
             return Judgement(refused)
         self._uses.note(found.jti)
         return Judgement("", found.claims)
+
+    async def verdict(self, token: str, *, audience: str, scopes: Collection[str] = ()) -> Verdict:
+        """The same as the SDK says it."""
+        judgement = await self.judge(token, audience=audience, scopes=scopes)
+        found = await self.find(token) if judgement.allowed else None
+        if found is None:
+            return matching.refused(judgement.reason, scopes)
+        return matching.allowed(found.token, judgement.claims, self._guard.view.position)
 
     def _unfit(self, reference: Reference, audience: str | None) -> Reason | None:
         """Why it is wrong by itself, whatever has been denied since it was looked up."""

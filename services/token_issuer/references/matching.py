@@ -1,10 +1,16 @@
-"""Which denials a reference token meets: those that any token with the same ids would, and those of its own kind."""
+"""A reference token in the SDK's words: which denials it meets, and the verdicts on it.
+
+It meets the denials that any token with the same ids would, and those of its own kind.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.token_issuer.references.tables import KnownReference
 from shared.denials import DenialKind
-from stagedoor import denials
+from stagedoor import Allowed, Denied, denials, verdict
 from stagedoor.denials import DenialView
 from stagedoor.keys import Algorithm, PublicKey
 from stagedoor.token import AccessToken
@@ -52,3 +58,29 @@ def denied(view: DenialView, token: AccessToken) -> Reason | None:
     references = view._tables.marks[denials.DenialKind.CLIENT_REFERENCES]  # noqa: SLF001  (it has no other way in)
     mark = references.get(token.client_id)
     return Reason.DENIED_CLIENT if mark is not None and mark.denies(token.pos) else None
+
+
+def allowed(token: AccessToken, claims: Mapping[str, Any], position: int) -> Allowed:
+    """The verdict on a token that nothing stands against."""
+    return Allowed(
+        sub=token.sub,
+        client_id=token.client_id,
+        scopes=token.scopes,
+        jti=token.jti,
+        sid=None,
+        gid=None,
+        roles=frozenset(),
+        position=position,
+        claims=claims,
+    )
+
+
+def refused(code: str, scopes: Collection[str]) -> Denied:
+    """The verdict for a reason; one that the SDK has no word for is a refusal all the same."""
+    try:
+        reason = Reason(code)
+    except ValueError:
+        reason = Reason.MALFORMED
+    said = verdict.denied(reason)
+    missing = tuple(scopes) if reason is Reason.INSUFFICIENT_SCOPE else ()
+    return Denied(reason=said.reason, description=said.description, scopes=missing)

@@ -46,19 +46,7 @@ async def test_its_claims_are_those_of_an_access_token(validation: Serving) -> N
     answer = await validation.ask(token, scopes=["read"], with_claims=True)
     claims = json.loads(answer.claims)
     assert answer.allowed
-    assert list(claims) == [
-        "iss",
-        "sub",
-        "aud",
-        "client_id",
-        "scope",
-        "iat",
-        "exp",
-        "jti",
-        "pos",
-        "epoch",
-        "reference",
-    ]
+    assert " ".join(claims) == "iss sub aud client_id scope iat exp jti pos epoch reference"
     assert (claims["jti"], claims["sub"], claims["reference"]) == (event.jti, "freddie", "pat")
     assert (await validation.ask(token)).claims == ""
 
