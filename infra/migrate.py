@@ -35,7 +35,7 @@ EVENTS: Mapping[str, ModuleType] = {
 CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "registry": ("application", "resource"),
     "identity": ("user", "session", "consent"),
-    "token_issuer": ("grant", "token", "revocation", "keys"),
+    "token_issuer": ("grant", "token", "revocation", "reference", "keys"),
     "resource": ("tour", "merchandise", "access"),
     "ledger": (),
 }

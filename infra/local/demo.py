@@ -194,6 +194,7 @@ class _Operator:
             scopes=wanted.scopes,
             grants=wanted.grants,
             auth_method=wanted.auth_method,
+            reference_tokens=wanted.reference_tokens,
         )
         request = registry_pb2.RegisterApplicationRequest(client_id=wanted.client_id, settings=settings)
         try:

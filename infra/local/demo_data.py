@@ -28,6 +28,7 @@ class DemoApplication:
     scopes: tuple[str, ...]
     redirect_uris: tuple[str, ...] = ()
     post_logout_redirect_uris: tuple[str, ...] = ()
+    reference_tokens: str = "none"
 
     @property
     def confidential(self) -> bool:
@@ -64,6 +65,7 @@ def applications(ports: Ports) -> tuple[DemoApplication, ...]:
             scopes=("read", "update"),
             redirect_uris=(f"http://localhost:{ports.backstagehub}/callback",),
             post_logout_redirect_uris=(f"http://localhost:{ports.backstagehub}/signed-out",),
+            reference_tokens="authenticated_users",
         ),
         DemoApplication(
             client_id="com.setlist/app",

@@ -1,6 +1,7 @@
-"""`stagedoor tokens`: may this token do this, take it back, and which grants there are."""
+"""`stagedoor tokens`: may this token do this, make one, take it back, and which grants and tokens there are."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from services.cli.profile import default_path
 from shared.errors import Kind, Refusal
 from stagedoor.validation.v1 import validation_pb2 as validation
 
-app = typer.Typer(help="Access tokens and grants.", no_args_is_help=True)
+app = typer.Typer(help="Access tokens, reference tokens and grants.", no_args_is_help=True)
 
 TokenFile = Annotated[
     Path | None,
@@ -59,7 +60,9 @@ def validate(
 def revoke(
     *,
     token_file: TokenFile = None,
-    jti: Annotated[str | None, typer.Option(help="The id of an access token, instead of the token.")] = None,
+    jti: Annotated[
+        str | None, typer.Option(help="The id of an access token or a reference token, instead of the token.")
+    ] = None,
     grant: Annotated[str | None, typer.Option(help="The id of a grant, to end it with every token of it.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -86,31 +89,110 @@ def revoke(
     output.run(work())
 
 
+@app.command("issue-reference")
+def issue_reference(  # noqa: PLR0913  (each is one option)
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID", help="The application that it is for.")],
+    *,
+    label: Annotated[str, typer.Option(help="What to call it in lists: where it is used, or what for.")],
+    kind: Annotated[
+        str, typer.Option(help="pat: acts as you. sat: acts as the application's service account.")
+    ] = "pat",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Repeated; default: all API scopes of the application.")
+    ] = None,
+    days: Annotated[int, typer.Option(help="How long it lives.", min=1, max=366)] = 30,
+    as_json: Json = False,
+) -> None:
+    """Make a reference token. It is shown this once."""
+
+    async def work() -> None:
+        request = pb.IssueReferenceRequest(
+            kind=kind,
+            client_id=client_id,
+            scopes=[word for text in scope or () for word in text.split()],
+            label=label,
+        )
+        # A little early, so that a clock that is ahead of the instance's does not ask for more than there is.
+        request.expires_at.FromDatetime(datetime.now(UTC) + timedelta(days=days) - timedelta(minutes=1))
+        async with Connection(default_path()) as services:
+            answer = await services.ask(services.tokens.IssueReference, request)
+        if as_json:
+            output.document(output.plain(answer))
+        else:
+            output.facts(output.plain(answer))
+            output.say("The token is shown this once; keep it safe.")
+
+    output.run(work())
+
+
+@app.command("report-leaked")
+def report_leaked(*, token_file: TokenFile = None, as_json: Json = False) -> None:
+    """Take back a reference token that was found where it should not be. Nobody has to be signed in for that."""
+    token = passwords.read(token_file, "Token")
+
+    async def work() -> None:
+        async with Connection(default_path()) as services:
+            request = pb.ReportLeakedRequest(token=token)
+            answer = await services.ask(services.tokens.ReportLeaked, request, as_person=False)
+        if as_json:
+            output.document(output.plain(answer))
+        elif answer.position:
+            print(f"revoked (position {answer.position})")
+        else:
+            print("nobody made this token, or it has expired: there is nothing to take back")
+
+    output.run(work())
+
+
 @app.command("list")
 def list_(
     *,
+    references: Annotated[bool, typer.Option("--references", help="Reference tokens, instead of grants.")] = False,
     sub: Annotated[str | None, typer.Option(help="Only those of this user, by sub.")] = None,
     client: Annotated[str | None, typer.Option(help="Only those of this application.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the grants: what users allowed applications."""
+    """List the grants: what users allowed applications. Or the reference tokens that were made."""
+    output.run(_list_references(sub, client, as_json=as_json) if references else _list(sub, client, as_json=as_json))
 
-    async def work() -> None:
-        found: list[pb.Grant] = []
-        request = pb.ListGrantsRequest(sub=sub or "", client_id=client or "", page_size=1000)
-        async with Connection(default_path()) as services:
-            while True:
-                page = await services.ask(services.tokens.ListGrants, request)
-                found += page.grants
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
-        if as_json:
-            output.document([output.plain(one) for one in found])
-        else:
-            output.rows(("gid", "client_id", "sub", "scopes", "state", "opened"), [_row(one) for one in found])
 
-    output.run(work())
+async def _list(sub: str | None, client: str | None, *, as_json: bool) -> None:
+    found: list[pb.Grant] = []
+    request = pb.ListGrantsRequest(sub=sub or "", client_id=client or "", page_size=1000)
+    async with Connection(default_path()) as services:
+        while True:
+            page = await services.ask(services.tokens.ListGrants, request)
+            found += page.grants
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+    if as_json:
+        output.document([output.plain(one) for one in found])
+    else:
+        output.rows(("gid", "client_id", "sub", "scopes", "state", "opened"), [_row(one) for one in found])
+
+
+async def _list_references(sub: str | None, client: str | None, *, as_json: bool) -> None:
+    found: list[pb.Reference] = []
+    request = pb.ListReferencesRequest(sub=sub or "", client_id=client or "", page_size=1000)
+    async with Connection(default_path()) as services:
+        while True:
+            page = await services.ask(services.tokens.ListReferences, request)
+            found += page.references
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+    if as_json:
+        output.document([output.plain(one) for one in found])
+    else:
+        headings = ("jti", "kind", "client_id", "sub", "scopes", "label", "state", "expires", "last used")
+        output.rows(headings, [_reference_row(one) for one in found])
+
+
+def _reference_row(one: pb.Reference) -> tuple[object, ...]:
+    used = output.when(one.last_used_at) if one.HasField("last_used_at") else ""
+    scopes, expires = " ".join(one.scopes), output.when(one.expires_at)
+    return one.jti, one.kind, one.client_id, one.sub, scopes, one.label, one.state, expires, used
 
 
 def _row(grant: Any) -> tuple[object, ...]:

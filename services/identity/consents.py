@@ -1,7 +1,7 @@
 """What users have allowed applications."""
 
 from services.identity.domain.consent import CONSENT, GiveConsent, WithdrawConsent, consent_id
-from services.identity.read_model import SessionRow, project
+from services.identity.read_model import Questions, SessionRow, project
 from shared.denials import DenialKind
 from shared.handle import Guards, handle
 from shared.log.append import Context, Fence
@@ -11,8 +11,13 @@ from shared.log.log import Log, Stream
 class Consents:
     """What can be done with consents. Every change answers its position in the log."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, questions: Questions) -> None:
         self._log = log
+        self._questions = questions
+
+    async def of(self, sub: str) -> dict[str, tuple[str, ...]]:
+        """What a user has allowed, by application."""
+        return await self._questions.consents_of(sub)
 
     async def give(self, session: SessionRow, client_id: str, scopes: tuple[str, ...], context: Context) -> int:
         """Remember what was allowed in this session; 0 if nothing was new.

@@ -16,6 +16,8 @@ from services.identity.pages.account import Account
 from services.identity.pages.authorize import Authorize
 from services.identity.pages.consent import Consent
 from services.identity.pages.forms import ForeignForm
+from services.identity.pages.own_access import OwnAccessPage
+from services.identity.pages.own_tokens import OwnTokens
 from services.identity.pages.pending import PageExpired
 from services.identity.pages.signin import SignIn
 from services.identity.pages.signout import SignOut
@@ -38,6 +40,8 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     consent = Consent(site, authorize)
     sign_out = SignOut(site)
     account = Account(site)
+    own_access = OwnAccessPage(site)
+    own_tokens = OwnTokens(site)
     described = encode(metadata(issuer))
 
     async def static(request: Request) -> Response:
@@ -58,7 +62,7 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     async def on_failure(request: Request, failure: Exception) -> Response:
         return failed(site, request, failure)
 
-    pages: list[tuple[str, Endpoint, Endpoint | None]] = [
+    pages: list[tuple[str, Endpoint | None, Endpoint | None]] = [
         ("/connect/authorize", authorize.authorize, authorize.authorize),
         ("/signin", sign_in.page, sign_in.submit),
         ("/signin/choose", sign_in.choose_page, sign_in.choose),
@@ -66,7 +70,11 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
         ("/connect/endsession", sign_out.begin, sign_out.begin),
         ("/account/signout", sign_out.page, sign_out.submit),
         ("/signedout", sign_out.signed_out, None),
-        ("/account", account.page, None),
+        ("/account", own_access.page, None),
+        ("/account/applications/stop", None, own_access.stop),
+        ("/account/sessions/end", None, own_access.end_session),
+        ("/account/tokens/new", own_tokens.page, own_tokens.make),
+        ("/account/tokens/revoke", None, own_tokens.revoke),
         ("/account/password", account.password_page, account.change_password),
         ("/static/{name}", static, None),
     ]
@@ -102,7 +110,7 @@ def refused(site: Site, failure: Exception) -> Response:
     match failure:
         case Unavailable():
             heading = "Please try again shortly"
-            text = "Signing in does not work at this moment. Nothing is lost: try again in a little while."
+            text = "This does not work at this moment. Nothing is lost: try again in a little while."
             headers["Retry-After"] = str(max(1, round(failure.retry_after)))
         case TooManyRequests():
             heading = "Please try again shortly"

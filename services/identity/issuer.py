@@ -47,7 +47,7 @@ class Issuer:
     async def begin(self, parameters: Sequence[tuple[str, str]]) -> Proceed | Redirect:
         """Apply the rules to a raw authorization request. Raises `NotTrusted`."""
         request = BeginAuthorizationRequest(parameters=_parameters(parameters))
-        answer = await _translated(self._stub.BeginAuthorization(request))
+        answer = await translated(self._stub.BeginAuthorization(request))
         match answer.WhichOneof("outcome"):
             case "proceed":
                 return answer.proceed
@@ -69,18 +69,18 @@ class Issuer:
         auth_time = Timestamp()
         auth_time.FromDatetime(session.auth_time)
         request.auth_time.CopyFrom(auth_time)
-        answer = await _translated(self._stub.IssueCode(request))
+        answer = await translated(self._stub.IssueCode(request))
         return Redirect(answer.redirect)
 
     async def refuse(self, proceed: Proceed, error: str) -> Redirect:
         """Tell the application that it gets nothing (RFC 6749 section 4.1.2.1)."""
         request = RefuseAuthorizationRequest(sealed_request=proceed.sealed_request, error=error)
-        answer = await _translated(self._stub.RefuseAuthorization(request))
+        answer = await translated(self._stub.RefuseAuthorization(request))
         return Redirect(answer.redirect)
 
     async def begin_logout(self, parameters: Sequence[tuple[str, str]]) -> Logout:
         """Apply the rules of RP-initiated logout to a raw request. Raises `NotTrusted`."""
-        answer = await _translated(self._stub.BeginLogout(BeginLogoutRequest(parameters=_parameters(parameters))))
+        answer = await translated(self._stub.BeginLogout(BeginLogoutRequest(parameters=_parameters(parameters))))
         if answer.WhichOneof("outcome") == "logout":
             return answer.logout
         raise NotTrusted(answer.refused.error or "invalid_request", answer.refused.description)
@@ -90,7 +90,8 @@ def _parameters(pairs: Sequence[tuple[str, str]]) -> list[Parameter]:
     return [Parameter(name=name, value=value) for name, value in pairs]
 
 
-async def _translated(call: Awaitable[T]) -> T:
+async def translated(call: Awaitable[T]) -> T:
+    """The answer to a call, or the `Refusal` that it was answered with."""
     try:
         return await call
     except grpc.aio.AioRpcError as error:

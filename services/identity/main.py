@@ -13,6 +13,7 @@ from services.identity.accounts import Accounts
 from services.identity.consents import Consents
 from services.identity.http import application
 from services.identity.issuer import Issuer
+from services.identity.own_access import OwnAccess
 from services.identity.pages.cookies import Cookies
 from services.identity.pages.forms import Forms
 from services.identity.pages.pending import Seals
@@ -102,7 +103,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         master=master,
         demo=settings.demo,
     )
-    consents = Consents(log)
+    consents = Consents(log, questions)
 
     async def head() -> int:
         found = await log.head()
@@ -118,6 +119,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         consents=consents,
         accounts=accounts,
         issuer=Issuer(issuer),
+        own_access=OwnAccess(issuer),
         head=head,
         clock=clock,
         addresses=addresses,

@@ -231,6 +231,17 @@ class Questions:
         )
         return [_session_row(row) for row in rows]
 
+    async def consents_of(self, sub: str) -> dict[str, tuple[str, ...]]:
+        """What a user has allowed, by application; those that are gone are left out."""
+        rows = await self._ask(
+            """SELECT c.client_id, array_agg(c.scope ORDER BY c.scope) AS scopes FROM identity.consents c
+                WHERE c.sub = $1
+                  AND NOT EXISTS (SELECT FROM identity.uninstalled_applications gone WHERE gone.client_id = c.client_id)
+                GROUP BY c.client_id ORDER BY c.client_id LIMIT 1000""",
+            sub,
+        )
+        return {row["client_id"]: tuple(row["scopes"]) for row in rows}
+
     async def user(self, sub: str) -> UserRow | None:
         """The user with this `sub`."""
         rows = await self._ask(f"SELECT {_USER} FROM identity.users u WHERE u.sub = $1", sub)  # noqa: S608

@@ -104,18 +104,22 @@ class ApplicationRegistered(Event, stored_as="registry.ApplicationRegistered"):
 class ApplicationChanged(Event, stored_as="registry.ApplicationChanged"):
     """Its settings are now these."""
 
-    denial_kinds = frozenset({DenialKind.CLIENT})
+    denial_kinds = frozenset({DenialKind.CLIENT, DenialKind.CLIENT_REFERENCES})
 
     client_id: str
     settings: ApplicationSettings
     narrowed: bool
     """It may do less than before (scope, grant or user kind removed): tokens issued before end."""
+    references_narrowed: bool = False
+    """Fewer may have reference tokens for it, or they would act as somebody else: those issued before end."""
 
     def denies(self) -> tuple[Denial, ...]:
-        """A cut-off where it was narrowed."""
-        if not self.narrowed:
-            return ()
-        return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.CUT_OFF),)
+        """A cut-off where it was narrowed; for its reference tokens alone, where only what concerns them was."""
+        if self.narrowed:
+            return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.CUT_OFF),)
+        if self.references_narrowed:
+            return (Denial(DenialKind.CLIENT_REFERENCES, self.client_id, DenialRule.CUT_OFF),)
+        return ()
 
 
 class ApplicationDisabled(Event, stored_as="registry.ApplicationDisabled"):

@@ -170,3 +170,53 @@ class AccessTokenRevoked(Event, stored_as="token_issuer.AccessTokenRevoked"):
     def denies(self) -> tuple[Denial, ...]:
         """The token."""
         return (Denial(DenialKind.TOKEN, self.jti, DenialRule.STANDING, until=self.token_ends_at),)
+
+
+class ReferenceKind(StrEnum):
+    """Whom a reference token acts as. The value stands in the token's prefix."""
+
+    PERSONAL = "pat"
+    """The user who made it."""
+    SERVICE = "sat"
+    """An application's service account, or the application itself where it has none."""
+
+
+class ReferenceTokenIssued(Event, stored_as="token_issuer.ReferenceTokenIssued"):
+    """A long-lived opaque token was made. What its owner calls it may be personal, so it is not in here."""
+
+    jti: str
+    digest: str
+    """SHA-256 of the token, hexadecimal."""
+    kind: ReferenceKind
+    client_id: str
+    sub: str
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    expires_at: datetime
+
+
+class ReferenceEndReason(StrEnum):
+    """Why a reference token was taken back."""
+
+    BY_OWNER = "by_owner"
+    BY_ADMINISTRATOR = "by_administrator"
+    BY_APPLICATION = "by_application"
+    """By the application that it is for (RFC 7009)."""
+    REPORTED_LEAKED = "reported_leaked"
+
+
+class ReferenceTokenRevoked(Event, stored_as="token_issuer.ReferenceTokenRevoked"):
+    """One reference token is no longer accepted."""
+
+    denial_kinds = frozenset({DenialKind.TOKEN})
+
+    jti: str
+    client_id: str
+    sub: str
+    reason: ReferenceEndReason
+    expires_at: datetime
+    """Of the token."""
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The token."""
+        return (Denial(DenialKind.TOKEN, self.jti, DenialRule.STANDING, until=self.expires_at),)

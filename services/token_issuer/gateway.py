@@ -11,6 +11,8 @@ from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.references.checks import ReferenceChecks
+from services.token_issuer.references.texts import looks_like_reference
 from shared.errors import Kind, Refusal, Unavailable
 from stagedoor import Allowed, Denied, Guard
 from stagedoor.asgi import Refusal as Challenge
@@ -69,10 +71,12 @@ class Stopped:
     retry_after: str = ""
 
 
-def judge_by(guard: Guard) -> Judge:
-    """Judges as `guard` does, which has to be running."""
+def judge_by(guard: Guard, references: ReferenceChecks) -> Judge:
+    """Judges as `guard` does, which has to be running; reference tokens as `references` does."""
 
     async def judge(token: str, audience: str, scopes: Sequence[str]) -> Verdict:
+        if looks_like_reference(token):
+            return await references.verdict(token, audience=audience, scopes=scopes)
         return await guard.validate(token, audience=audience, scopes=scopes)
 
     return judge

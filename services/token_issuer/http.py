@@ -20,6 +20,7 @@ from services.token_issuer.grants import authorization_code, client_credentials,
 from services.token_issuer.grants.answer import Answer
 from services.token_issuer.introspection import introspect
 from services.token_issuer.issuer import Issuer
+from services.token_issuer.references.checks import ReferenceChecks
 from services.token_issuer.revoking import revoke
 from shared.errors import Kind, Refusal
 from shared.http.endpoint import Application, Call, Endpoint, Headers, Reply, refused
@@ -61,10 +62,12 @@ T = TypeVar("T")
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
-def application(issuer: Issuer, guard: Guard, gateway: Gateway | None = None) -> Application:
+def application(
+    issuer: Issuer, guard: Guard, references: ReferenceChecks, gateway: Gateway | None = None
+) -> Application:
     """The application; `guard` has to be running. `gateway` decides for proxies."""
     base = urlsplit(issuer.policy.issuer).path + "/connect"
-    edge = _Edge(issuer, guard)
+    edge = _Edge(issuer, guard, references)
     metadata = msgspec.json.encode(document(issuer.policy.issuer))
 
     async def describe(_: Request) -> Response:
@@ -93,9 +96,10 @@ def application(issuer: Issuer, guard: Guard, gateway: Gateway | None = None) ->
 class _Edge:
     """The endpoints that clients authenticate at."""
 
-    def __init__(self, issuer: Issuer, guard: Guard) -> None:
+    def __init__(self, issuer: Issuer, guard: Guard, references: ReferenceChecks) -> None:
         self._issuer = issuer
         self._guard = guard
+        self._references = references
 
     async def token(self, call: Call) -> Reply:
         """RFC 6749 section 3.2."""
@@ -112,7 +116,7 @@ class _Edge:
         """RFC 7662 section 2."""
         form, who = _form(call)
         answer: dict[str, Any] = await self._attempt(
-            call, who, form, lambda: introspect(self._issuer, self._guard, who, form)
+            call, who, form, lambda: introspect(self._issuer, self._guard, self._references, who, form)
         )
         return Reply(200, _JSON, msgspec.json.encode(answer))
 

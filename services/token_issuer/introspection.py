@@ -1,11 +1,14 @@
 """Introspection (RFC 7662): a resource asks whether a token is active, and learns only of tokens that are its own."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from services.registry.events import AuthMethod
 from services.token_issuer.clients import Presented, authenticate, invalid_client
 from services.token_issuer.grants.parts import allowed_now
 from services.token_issuer.issuer import Issuer
+from services.token_issuer.references.checks import Reference, ReferenceChecks
+from services.token_issuer.references.texts import looks_like_reference
 from services.token_issuer.refreshing import grant_of_refresh_token
 from services.token_issuer.views import Known
 from shared.errors import Unavailable
@@ -20,7 +23,9 @@ INACTIVE = {"active": False}
 _TOLD = ("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti", "auth_time", "amr", "roles")
 
 
-async def introspect(issuer: Issuer, guard: Guard, who: Presented, form: Params) -> dict[str, Any]:
+async def introspect(
+    issuer: Issuer, guard: Guard, references: ReferenceChecks, who: Presented, form: Params
+) -> dict[str, Any]:
     """What the caller may know of a token: that it is active, and what it says; or that it is not.
 
     A token that is none of the caller's business is not told apart from one that never was. `guard` has to be running.
@@ -29,18 +34,24 @@ async def introspect(issuer: Issuer, guard: Guard, who: Presented, form: Params)
         raise invalid_client()
     token = form.require("token")
     gid = grant_of_refresh_token(token)
-    access_token = None if gid is not None else read_access_token(token, issuer.keys, issuer.policy.issuer)
-    audiences = access_token.audiences if isinstance(access_token, AccessToken) else ()
+    access_token: AccessToken | Reference | Denied | None = None
+    if looks_like_reference(token):
+        access_token = await references.find(token)
+    elif gid is None:
+        access_token = read_access_token(token, issuer.keys, issuer.policy.issuer)
+    audiences = access_token.audiences if isinstance(access_token, AccessToken | Reference) else ()
     known = await issuer.questions.known(who.client_id, gid=gid, identifiers=tuple(audiences))
     authenticate(known.application, who, issuer.clock())
-    if isinstance(access_token, AccessToken):
+    if isinstance(access_token, AccessToken | Reference):
         if not _concerns(access_token, who.client_id, known):
             return INACTIVE
+        if isinstance(access_token, Reference):
+            return await _reference(references, token, known.head)
         return await _access_token(guard, token, access_token, known.head)
     return _refresh_token(issuer, token, known)
 
 
-def _concerns(token: AccessToken, client_id: str, known: Known) -> bool:
+def _concerns(token: AccessToken | Reference, client_id: str, known: Known) -> bool:
     """Whether the token is the caller's own, or for a resource that names the caller."""
     return token.client_id == client_id or any(
         resource.identifier in token.audiences and f"client:{client_id}" in resource.settings.callers
@@ -56,8 +67,19 @@ async def _access_token(guard: Guard, token: str, verified: AccessToken, head: i
         if verdict.temporary:
             raise Unavailable(verdict.reason.value, verdict.description)
         return INACTIVE
-    told = {name: verdict.claims[name] for name in _TOLD if name in verdict.claims}
-    return {"active": True, "token_type": "Bearer", **told}
+    return _active(verdict.claims)
+
+
+async def _reference(references: ReferenceChecks, token: str, head: int) -> dict[str, Any]:
+    """The same for a reference token."""
+    judgement = await references.judge(token, audience=None, min_position=head)
+    if judgement.temporary:
+        raise Unavailable(judgement.reason, "what has been revoked is not known recently enough")
+    return _active(judgement.claims) if judgement.allowed else INACTIVE
+
+
+def _active(claims: Mapping[str, Any]) -> dict[str, Any]:
+    return {"active": True, "token_type": "Bearer", **{name: claims[name] for name in _TOLD if name in claims}}
 
 
 def _refresh_token(issuer: Issuer, token: str, known: Known) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from services.token_issuer.scopes import Terms
 from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy
 from shared.clock import Clock
-from shared.errors import Refusal, Unavailable
+from shared.errors import Kind, Refusal, Unavailable
 from shared.handle import ATTEMPTS, pending
 from shared.http.attempts import USUAL, Attempts
 from shared.http.client_address import LOOPBACK, ClientAddresses
@@ -79,6 +79,11 @@ class Issuer:
     own_terms: SameAsBefore[Terms] = field(default_factory=SameAsBefore)
     """Of client credentials."""
     attempts: Attempts = field(default_factory=lambda: Attempts(ClientAddresses(LOOPBACK), USUAL))
+
+    def check_switch(self) -> None:
+        """Refuse the identity service while the switch for that is off (`issue_for_identity`)."""
+        if not self.policy.issue_for_identity:
+            raise Refusal(Kind.FORBIDDEN, "identity_refused", "the issuer refuses the identity service at the moment")
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try; on a miss bring the view up to the head of the log, and try once more."""

@@ -6,6 +6,7 @@ from envoy.service.auth.v3.external_auth_pb2_grpc import (
 
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     add_AuthorizationServicer_to_server,
+    add_OwnAccessServicer_to_server,
     add_TokensServicer_to_server,
 )
 from services.identity import events as identity_events
@@ -19,6 +20,9 @@ from services.token_issuer.keys import KeyRing
 from services.token_issuer.log_clock import LogClock
 from services.token_issuer.pruning import prune_repeatedly
 from services.token_issuer.read_model import Questions
+from services.token_issuer.references import rpc as own_rpc
+from services.token_issuer.references.checks import ReferenceChecks
+from services.token_issuer.references.uses import Uses
 from services.token_issuer.refreshing import RefreshTokens
 from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy, TokenIssuerSettings
@@ -59,10 +63,11 @@ async def main() -> None:
         keys = KeyRing(log, questions, master, policy.keys)
         follower = Follower(log, PROJECTION, SOURCES, project, nats)
         wake = Wake(log)
+        feed = LogFeed(log, wake)
         guard = Guard(
             issuer=policy.issuer,
             audience=policy.places.management,
-            feed=LogFeed(log, wake),
+            feed=feed,
             keys=keys,
             max_staleness=settings.max_staleness_seconds,
             now=lambda: clock().timestamp(),
@@ -78,11 +83,14 @@ async def main() -> None:
             clock=clock,
             attempts=Attempts(ClientAddresses(settings.proxies), settings.attempts),
         )
+        uses = Uses(questions.references, clock)
+        references = ReferenceChecks(questions.references, guard, feed, uses, clock)
         management = Management(guard)
-        rules = {**rpc.RULES, **validation.RULES, **envoy.RULES}
+        rules = {**rpc.RULES, **own_rpc.RULES, **validation.RULES, **envoy.RULES}
         server = RpcServer(settings.grpc_bind, tls, rules, management.authenticate)
         server.add(add_AuthorizationServicer_to_server, rpc.AuthorizationService(issuer), rpc.AUTHORIZATION)
         server.add(add_TokensServicer_to_server, rpc.TokensService(issuer), rpc.TOKENS)
+        server.add(add_OwnAccessServicer_to_server, own_rpc.OwnAccessService(issuer), own_rpc.OWN_ACCESS)
         callers = AudienceCallers(log.pool, policy.places)
         service = validation.ValidationService(
             guard,
@@ -90,11 +98,12 @@ async def main() -> None:
             log,
             wake,
             settings.heartbeat_seconds,
+            references=references,
             questions_at_once=settings.validations_at_once,
             now=lambda: clock().timestamp(),
         )
         server.add(add_ValidationServicer_to_server, service, validation.SERVICE, raw=validation.RAW)
-        gateway = Gateway(judge_by(guard), callers)
+        gateway = Gateway(judge_by(guard, references), callers)
         server.add(add_EnvoyServicer_to_server, envoy.EnvoyService(gateway), envoy.SERVICE, raw=envoy.RAW)
 
         async def ready() -> Readiness:
@@ -108,8 +117,8 @@ async def main() -> None:
             )
 
         pruning = prune_repeatedly(log.pool, settings.pruning_seconds)
-        background = [wake.run(), follower.run(), guard.run(), keys.run(wake), pruning]
-        await serve(settings, application(issuer, guard, gateway), server, ready, background)
+        background = [wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake), pruning]
+        await serve(settings, application(issuer, guard, references, gateway), server, ready, background)
     finally:
         await log.close()
 

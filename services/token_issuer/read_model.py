@@ -25,6 +25,7 @@ from services.token_issuer.events import (
     SigningKeyCreated,
     SigningKeyRetired,
 )
+from services.token_issuer.references import tables as references
 from services.token_issuer.subscriptions import PROJECTION
 from services.token_issuer.views import Application, Known, KnownGrant, Resource, Secret, Session, Standing, User
 from shared.log.connections import Connections
@@ -64,7 +65,7 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: PLR0911  (one a
         case SigningKeyCompromised():
             return (_key(event.kid, KeyState.COMPROMISED),)
         case _:
-            return ()
+            return references.project(recorded)
 
 
 def _opened(event: GrantOpened, recorded: Recorded) -> dict[str, RowValue]:
@@ -237,6 +238,7 @@ class Questions:
         self._learn = learn
         self._together = Together(self._known)
         self._remembered: dict[Asked, tuple[str, Known]] = {}
+        self.references = references.ReferenceQuestions(pool)
 
     async def known(
         self,

@@ -76,6 +76,33 @@ CREATE TABLE IF NOT EXISTS token_issuer.vault (
     wrapped bytea NOT NULL
 );
 
+-- Fed by the facts of each reference token's stream.
+CREATE TABLE IF NOT EXISTS token_issuer.reference_tokens (
+    jti text PRIMARY KEY,
+    digest text NOT NULL,                       -- SHA-256 of the token
+    kind text NOT NULL,                         -- pat | sat
+    client_id text NOT NULL,
+    sub text NOT NULL,
+    scopes text[] NOT NULL,
+    audiences text[] NOT NULL,
+    expires_at timestamptz NOT NULL,
+    revoked text,                               -- the reason; null: it was not taken back
+    position bigint NOT NULL,                   -- of the event that issued it ...
+    epoch integer NOT NULL,                     -- ... its epoch ...
+    issued_at timestamptz NOT NULL              -- ... and when it was recorded
+);
+CREATE INDEX IF NOT EXISTS reference_tokens_by_digest ON token_issuer.reference_tokens (digest);
+CREATE INDEX IF NOT EXISTS reference_tokens_by_user ON token_issuer.reference_tokens (sub, position);
+CREATE INDEX IF NOT EXISTS reference_tokens_by_client ON token_issuer.reference_tokens (client_id, position);
+
+-- What no fact says of reference tokens. A row is written in the append of the token, gone with its revocation, and
+-- left alone by rebuilds.
+CREATE TABLE IF NOT EXISTS token_issuer.reference_notes (
+    jti text PRIMARY KEY,
+    label text NOT NULL,                        -- what its owner calls it: perhaps personal, so it is not in the log
+    last_used_at timestamptz                    -- to the minute
+);
+
 -- Fed by the registry's facts.
 CREATE TABLE IF NOT EXISTS token_issuer.applications (
     client_id text PRIMARY KEY,

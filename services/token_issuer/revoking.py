@@ -5,11 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 from services.token_issuer.clients import Presented, authenticate
 from services.token_issuer.domain import grant as grants
-from services.token_issuer.domain import revocation
-from services.token_issuer.events import AccessTokenIssued, CodeRedeemed, GrantEndReason, RefreshTokenRotated
+from services.token_issuer.domain import reference_token, revocation
+from services.token_issuer.events import (
+    AccessTokenIssued,
+    CodeRedeemed,
+    GrantEndReason,
+    ReferenceEndReason,
+    RefreshTokenRotated,
+)
 from services.token_issuer.grants.refresh_token import outdated
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from services.token_issuer.read_model import project
+from services.token_issuer.references import issuing as references
+from services.token_issuer.references.texts import looks_like_reference
 from services.token_issuer.refreshing import grant_of_refresh_token
 from services.token_issuer.settings import LONGEST_ACCESS_TOKEN
 from services.token_issuer.views import KnownGrant
@@ -40,6 +48,10 @@ async def revoke(issuer: Issuer, who: Presented, form: Params) -> int:
 
 async def revoke_token(issuer: Issuer, token: str, client_id: str, context: Context) -> int:
     """Revoke a token, if it is this client's, or whoever's for `ANYBODY`."""
+    if looks_like_reference(token):
+        anybody = client_id == ANYBODY
+        reason = ReferenceEndReason.BY_ADMINISTRATOR if anybody else ReferenceEndReason.BY_APPLICATION
+        return await references.revoke_presented(issuer, token, reason, client_id, context)
     gid = grant_of_refresh_token(token)
     if gid is not None:
 
@@ -48,8 +60,8 @@ async def revoke_token(issuer: Issuer, token: str, client_id: str, context: Cont
             kept = (found.grant.refresh_digest, found.grant.previous_digest)
             return shown in kept or outdated(issuer.refresh_tokens, token, found)
 
-        reason = GrantEndReason.REFRESH_TOKEN_REVOKED
-        return await end_grant(issuer, gid, client_id, reason, context=context, genuine=genuine) or 0
+        ended = GrantEndReason.REFRESH_TOKEN_REVOKED
+        return await end_grant(issuer, gid, client_id, ended, context=context, genuine=genuine) or 0
     verified = read_access_token(token, issuer.keys, issuer.policy.issuer)
     if not isinstance(verified, AccessToken):
         return 0
@@ -63,10 +75,12 @@ async def revoke_token(issuer: Issuer, token: str, client_id: str, context: Cont
 
 
 async def revoke_by_id(issuer: Issuer, jti: str, context: Context) -> int:
-    """Revoke the access token with this id. Looks for it among the events of one token's lifetime.
+    """Revoke the token with this id. An access token is looked for among the events of one token's lifetime.
 
     Raises a refusal if it was not issued, or has expired.
     """
+    if (await issuer.log.load(reference_token.decider.stream(jti))).events:
+        return await references.revoke(issuer, jti, ReferenceEndReason.BY_ADMINISTRATOR, ANYBODY, context)
     now = issuer.clock()
     wanted = EventFilter(
         types=(AccessTokenIssued.stored_as, CodeRedeemed.stored_as, RefreshTokenRotated.stored_as),

@@ -16,9 +16,12 @@ from services.identity.events import Role
 from services.token_issuer.authorization.begin import Proceed, Redirect, begin
 from services.token_issuer.authorization.issue import SignedIn, issue_code, refuse
 from services.token_issuer.authorization.logout import Logout, begin_logout
-from services.token_issuer.events import GrantEndReason, KeyUse
+from services.token_issuer.events import GrantEndReason, KeyUse, ReferenceEndReason
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.read_model import KeptKey
+from services.token_issuer.references import messages
+from services.token_issuer.references.issuing import Maker, issue, revoke, revoke_presented
+from services.token_issuer.references.texts import kind_of
 from services.token_issuer.revoking import ANYBODY, end_grant, revoke_by_id, revoke_token
 from services.token_issuer.views import KnownGrant
 from shared.errors import Kind, Refusal
@@ -41,6 +44,8 @@ def _methods(service: str) -> Iterable[str]:
 RULES: Mapping[str, Rule] = {
     **{f"/{AUTHORIZATION}/{method}": _IDENTITY for method in _methods("Authorization")},
     **{f"/{TOKENS}/{method}": _ADMINISTRATORS for method in _methods("Tokens")},
+    # Whoever holds a token that leaked could use it; so they may as well end it.
+    f"/{TOKENS}/ReportLeaked": Rule(frozenset({"*"})),
 }
 
 _PAGE = 100
@@ -111,7 +116,7 @@ class TokensService(TokensServicer):
         self._issuer = issuer
 
     async def RevokeToken(self, request: pb.RevokeTokenRequest, context: _Call) -> pb.RevokeTokenResponse:
-        """Revoke one access token, or the grant of a refresh token."""
+        """Revoke one access token, a reference token, or the grant of a refresh token."""
         match request.WhichOneof("what"):
             case "token":
                 position = await revoke_token(self._issuer, request.token, ANYBODY, caller.context())
@@ -135,9 +140,7 @@ class TokensService(TokensServicer):
 
     async def ListGrants(self, request: pb.ListGrantsRequest, context: _Call) -> pb.ListGrantsResponse:
         """Grants, newest first."""
-        if not 0 <= request.page_size <= _LARGEST_PAGE:
-            raise _invalid(f"a page has at most {_LARGEST_PAGE} grants")
-        size = request.page_size or _PAGE
+        size = _page_size(request.page_size)
         found = await self._issuer.questions.grants(
             sub=_filter(request.sub),
             client_id=_filter(request.client_id),
@@ -169,6 +172,49 @@ class TokensService(TokensServicer):
         """Withdraw a key and all that it signed."""
         _check_ids(request.kid)
         return pb.CompromiseKeyResponse(position=await self._issuer.keys.compromise(request.kid, caller.context()))
+
+    async def IssueReference(self, request: pb.IssueReferenceRequest, context: _Call) -> pb.IssueReferenceResponse:
+        """A token that acts as the administrator who asks, or as an application's service account."""
+        wanted = messages.wanted(request)
+        return messages.made(await issue(self._issuer, wanted, Maker(_administrator()), caller.context()))
+
+    async def ListReferences(self, request: pb.ListReferencesRequest, context: _Call) -> pb.ListReferencesResponse:
+        """Reference tokens, newest first, those that have ended among them."""
+        size = _page_size(request.page_size)
+        found = await self._issuer.questions.references.page(
+            _filter(request.sub),
+            _filter(request.client_id),
+            self._issuer.clock(),
+            before=_position(request.page_token),
+            limit=size + 1,
+        )
+        page = found[:size]
+        return pb.ListReferencesResponse(
+            references=[messages.listed(one) for one in page],
+            next_page_token=_page_token(page[-1].reference.position) if len(found) > size else "",
+        )
+
+    async def RevokeReference(self, request: pb.RevokeReferenceRequest, context: _Call) -> pb.RevokeReferenceResponse:
+        """One of anybody's, taken back."""
+        _check_ids(request.jti)
+        reason = ReferenceEndReason.BY_ADMINISTRATOR
+        position = await revoke(self._issuer, request.jti, reason, ANYBODY, caller.context())
+        return pb.RevokeReferenceResponse(position=position)
+
+    async def ReportLeaked(self, request: pb.ReportLeakedRequest, context: _Call) -> pb.ReportLeakedResponse:
+        """A token that somebody found."""
+        if kind_of(request.token) is None:
+            raise Refusal(Kind.INVALID, "malformed", "this is not a reference token: its form or its check is wrong")
+        reason = ReferenceEndReason.REPORTED_LEAKED
+        position = await revoke_presented(self._issuer, request.token, reason, ANYBODY, caller.context())
+        return pb.ReportLeakedResponse(position=position)
+
+
+def _administrator() -> str:
+    person = caller.current.get().person
+    if person is None:
+        raise LookupError("the rules of these methods ask for a person")
+    return person.sub
 
 
 def _key(kept: KeptKey) -> pb.SigningKey:
@@ -234,6 +280,12 @@ def _filter(value: str) -> str | None:
     if value:
         _check_ids(value)
     return value or None
+
+
+def _page_size(asked: int) -> int:
+    if not 0 <= asked <= _LARGEST_PAGE:
+        raise _invalid(f"a page has at most {_LARGEST_PAGE} entries")
+    return asked or _PAGE
 
 
 def _page_token(position: int) -> str:

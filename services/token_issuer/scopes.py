@@ -167,6 +167,17 @@ def roles(audiences: Iterable[str], user: User | None, places: Places) -> tuple[
     return tuple(role.value for role in Role if role in user.roles)
 
 
+def description(scope: str, resources: Iterable[Resource]) -> str:
+    """What a scope lets an application do, in plain words."""
+    if scope in DESCRIPTIONS:
+        return DESCRIPTIONS[scope]
+    for resource in resources:
+        for owned in resource.settings.scopes:
+            if owned.name == scope:
+                return owned.description
+    return scope
+
+
 def invalid_scope(message: str) -> Refusal:
     """RFC 6749 sections 4.1.2.1 and 5.2."""
     return Refusal(Kind.INVALID, "invalid_scope", message)

@@ -15,6 +15,8 @@ from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.log_clock import LogClock
 from services.token_issuer.public_keys import PublicKeys
 from services.token_issuer.read_model import Questions
+from services.token_issuer.references.checks import ReferenceChecks
+from services.token_issuer.references.uses import Uses
 from services.token_issuer.settings import Policy, TokenIssuerSettings
 from shared.http.serve import Check, Readiness, run, serve
 from shared.log.event import Catalogue
@@ -40,16 +42,19 @@ async def main() -> None:
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events, identity_events))
     try:
         clock = LogClock()
-        keys = PublicKeys(Questions(log.pool, clock.learn))
+        questions = Questions(log.pool, clock.learn)
+        keys = PublicKeys(questions)
         wake = Wake(log)
+        feed = LogFeed(log, wake)
         guard = Guard(
             issuer=policy.issuer,
             audience=policy.places.management,
-            feed=LogFeed(log, wake),
+            feed=feed,
             keys=keys,
             max_staleness=settings.max_staleness_seconds,
             now=lambda: clock().timestamp(),
         )
+        uses = Uses(questions.references, clock)
         server = RpcServer(settings.grpc_bind, tls, validation.RULES, share_port=True)
         service = validation.ValidationService(
             guard,
@@ -57,6 +62,7 @@ async def main() -> None:
             log,
             wake,
             settings.heartbeat_seconds,
+            references=ReferenceChecks(questions.references, guard, feed, uses, clock),
             questions_at_once=settings.validations_at_once,
             now=lambda: clock().timestamp(),
         )
@@ -66,7 +72,7 @@ async def main() -> None:
             current = guard.ready()
             return Readiness({"denials": Check(ok=current, detail="" if current else "denials or keys are not known")})
 
-        await serve(settings, Starlette(), server, ready, [wake.run(), keys.run(wake), guard.run()])
+        await serve(settings, Starlette(), server, ready, [wake.run(), keys.run(wake), guard.run(), uses.run()])
     finally:
         await log.close()
 

@@ -10,11 +10,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from prometheus_client import Counter
 
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.references.checks import ReferenceChecks
+from services.token_issuer.references.texts import looks_like_reference
 from services.token_issuer.remembered import Remembered, questions_in
 from shared.denial_source import DenialSource
 from shared.errors import Kind, Refusal
@@ -66,11 +69,13 @@ class ValidationService:
         wake: Wake,
         heartbeat_seconds: float = 1.0,
         *,
+        references: ReferenceChecks,
         questions_at_once: int = QUESTIONS_AT_ONCE,
         now: Callable[[], float] = time.time,
     ) -> None:
         """`now`: the guard's clock. `questions_at_once`: how many tokens may be judged side by side."""
         self._guard = guard
+        self._references = references
         self._callers = callers
         self._source = DenialSource(log, wake, HeadReader(log), heartbeat_seconds)
         self._now = now
@@ -164,23 +169,26 @@ class ValidationService:
         """At once where the view is enough; a token or a minimum position that is newer is waited for briefly."""
         token, audience, scopes = request.token, request.audience, tuple(request.scopes)
         least, stand = request.minimum_position, self._remembered.stand
+        if looks_like_reference(token):
+            judged = await self._references.judge(token, audience=audience, scopes=scopes, min_position=least)
+            return self._answer(judged.reason, judged.claims if request.with_claims else None)
         verdict: Verdict = self._guard.check(token, audience=audience, scopes=scopes, min_position=least)
         if isinstance(verdict, Denied) and (verdict.reason in TEMPORARY or verdict.reason is Reason.UNKNOWN_KEY):
             verdict = await self._guard.validate(token, audience=audience, scopes=scopes, min_position=least)
         elif not (isinstance(verdict, Denied) or request.with_claims or request.HasField("proof")):
             self._remembered.add(caller, question, stand, verdict.claims["exp"] - self._now())
-        answer = self._answer(allowed=not isinstance(verdict, Denied))
         if isinstance(verdict, Denied):
-            answer.reason = verdict.reason
-        elif request.with_claims:
-            answer.claims = msgspec.json.encode(dict(verdict.claims)).decode()
-        return answer
+            return self._answer(verdict.reason)
+        return self._answer("", verdict.claims if request.with_claims else None)
 
-    def _answer(self, *, allowed: bool) -> messages.ValidateResponse:
-        """A verdict, as of the view that there is now."""
+    def _answer(self, reason: str, claims: Mapping[str, Any] | None = None) -> messages.ValidateResponse:
+        """A verdict, as of the view that there is now; without a reason it is allowed, and then claims may be told."""
         view = self._guard.view
         lag_ms = int(min(view.age(since_boot()), _LONGEST_LAG) * 1000)
-        return messages.ValidateResponse(allowed=allowed, position=view.position, lag_ms=lag_ms)
+        answer = messages.ValidateResponse(allowed=not reason, reason=reason, position=view.position, lag_ms=lag_ms)
+        if claims is not None and not reason:
+            answer.claims = msgspec.json.encode(dict(claims)).decode()
+        return answer
 
     def _allowed(self) -> "_Allowed":
         """The answer to what is remembered as allowed."""
@@ -188,7 +196,7 @@ class ValidationService:
         lag_ms = int(min(view.age(since_boot()), _LONGEST_LAG) * 1000)
         last = self._last
         if last.position != view.position or last.lag_ms != lag_ms:
-            one = self._answer(allowed=True).SerializeToString()
+            one = self._answer("").SerializeToString()
             self._last = last = _Allowed(view.position, lag_ms, one, _repeated(one))
         return last
 

@@ -62,6 +62,24 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
         registry.SecretReportedCompromised(client_id=_CLIENT, secret_id="1"),
         (Denial(DenialKind.CLIENT, _CLIENT, CUT_OFF),),
     ),
+    (
+        registry.ApplicationChanged(client_id=_CLIENT, settings=_SETTINGS, narrowed=False, references_narrowed=True),
+        (Denial(DenialKind.CLIENT_REFERENCES, _CLIENT, CUT_OFF),),
+    ),
+    (
+        registry.ApplicationChanged(client_id=_CLIENT, settings=_SETTINGS, narrowed=True, references_narrowed=True),
+        (Denial(DenialKind.CLIENT, _CLIENT, CUT_OFF),),
+    ),
+    (
+        tokens.ReferenceTokenRevoked(
+            jti="j",
+            client_id=_CLIENT,
+            sub="s",
+            reason=tokens.ReferenceEndReason.REPORTED_LEAKED,
+            expires_at=_MOMENT,
+        ),
+        (Denial(DenialKind.TOKEN, "j", STANDING, until=_MOMENT),),
+    ),
     (tokens.SigningKeyCompromised(kid="k"), (Denial(DenialKind.KEY, "k", STANDING),)),
 ]
 

@@ -56,7 +56,7 @@ async def guessing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         return Readiness({})
 
     limited = replace(stage.issuer, attempts=Attempts(ClientAddresses(LOOPBACK), FEW))
-    app = layers(application(limited, stage.guard), ready, 1000)
+    app = layers(application(limited, stage.guard, stage.references), ready, 1000)
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 40000))
     async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, trust_env=False) as http:
         made = Guessing(stage, http)

@@ -21,7 +21,7 @@ class Form:
 class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.form = Form()
+        self.forms: list[Form] = []
         self.text: list[str] = []
         self.links: list[str] = []
         self.attributes: list[tuple[str, dict[str, str]]] = []
@@ -30,11 +30,11 @@ class _Reader(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         self.attributes.append((tag, given))
         if tag == "form":
-            self.form.action, self.form.method = given["action"], given["method"]
-        if tag == "input":
-            self.form.fields[given["name"]] = given.get("value", "")
+            self.forms.append(Form(given["action"], given["method"]))
+        if tag == "input" and (given["type"] not in ("checkbox", "radio") or "checked" in given):
+            self.forms[-1].fields[given["name"]] = given.get("value", "")
         if tag == "button" and "name" in given:
-            self.form.buttons.add((given["name"], given["value"]))
+            self.forms[-1].buttons.add((given["name"], given["value"]))
         if tag == "a":
             self.links.append(given["href"])
 
@@ -52,7 +52,9 @@ class Page:
         reader = _Reader()
         if response.headers.get("content-type", "").startswith("text/html"):
             reader.feed(response.text)
-        self.form = reader.form
+        self.forms = reader.forms
+        self.form = reader.forms[-1] if reader.forms else Form()
+        """The last one; most pages have no other."""
         self.links = reader.links
         self.text = " ".join(" ".join(reader.text).split())
         self.tags = reader.attributes
@@ -100,8 +102,16 @@ class Browser:
 
     async def submit_once(self, page: Page, /, **fields: str) -> Page:
         """The same, but the answer itself."""
-        target = urljoin(page.url, page.form.action)
-        return await self.send(page.form.method.upper(), target, data={**page.form.fields, **fields})
+        return await self.press(page, page.form, **fields)
+
+    async def press(self, page: Page, form: Form, /, **fields: str) -> Page:
+        """Send one of a page's forms."""
+        target = urljoin(page.url, form.action)
+        return await self.send(form.method.upper(), target, data={**form.fields, **fields})
+
+    async def follow(self, page: Page) -> Page:
+        """Where an answer leads within the site."""
+        return await self._follow(page)
 
     async def _follow(self, page: Page) -> Page:
         for _ in range(10):

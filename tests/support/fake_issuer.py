@@ -12,7 +12,12 @@ from urllib.parse import urlencode, urlsplit
 import grpc
 
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
-from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationServicer, add_AuthorizationServicer_to_server
+from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
+    AuthorizationServicer,
+    add_AuthorizationServicer_to_server,
+    add_OwnAccessServicer_to_server,
+)
+from tests.support.fake_own_access import FakeOwnAccess
 
 CLIENT = "com.backstagehub/app"
 CALLBACK = "http://localhost:8480/callback"
@@ -40,6 +45,7 @@ class FakeIssuer(AuthorizationServicer):
     begun: list[list[tuple[str, str]]] = field(default_factory=list)
     issued: list[pb.IssueCodeRequest] = field(default_factory=list)
     refused: list[pb.RefuseAuthorizationRequest] = field(default_factory=list)
+    own: FakeOwnAccess = field(default_factory=FakeOwnAccess)
     address: str = ""
 
     def __post_init__(self) -> None:
@@ -49,6 +55,7 @@ class FakeIssuer(AuthorizationServicer):
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server()
         add_AuthorizationServicer_to_server(self, self._server)
+        add_OwnAccessServicer_to_server(self.own, self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()

@@ -34,6 +34,8 @@ from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.keys import KeyRing
 from services.token_issuer.read_model import Questions
+from services.token_issuer.references.checks import ReferenceChecks
+from services.token_issuer.references.uses import Uses
 from services.token_issuer.refreshing import RefreshTokens
 from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy, TokenIssuerSettings
@@ -122,6 +124,8 @@ class Stage:
     issuer: Issuer
     follower: Follower
     guard: Guard
+    references: ReferenceChecks
+    uses: Uses
     clock: MovableClock
     http: httpx.AsyncClient
     versions: dict[str, int] = field(default_factory=dict)
@@ -323,24 +327,28 @@ async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     issuer, follower = await replica(database, clock)
     await issuer.keys.prepare()
     wake = Wake(issuer.log)
+    feed = LogFeed(issuer.log, wake)
     guard = Guard(
         issuer=ISSUER,
         audience=MANAGEMENT,
-        feed=LogFeed(issuer.log, wake),
+        feed=feed,
         keys=issuer.keys,
         now=lambda: clock().timestamp(),
         wait=2.0,
     )
 
+    uses = Uses(issuer.questions.references, clock)
+    references = ReferenceChecks(issuer.questions.references, guard, feed, uses, clock)
+
     async def ready() -> Readiness:
         return Readiness({})
 
-    app = layers(application(issuer, guard), ready, 1000)
+    app = layers(application(issuer, guard, references), ready, 1000)
     waking = asyncio.create_task(wake.run())
     registry_log = await database.log("registry", Catalogue.of(registry))
     identity_log = await database.log("identity", Catalogue.of(identity))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, trust_env=False) as http, guard:
-        yield Stage(registry_log, identity_log, issuer, follower, guard, clock, http)
+        yield Stage(registry_log, identity_log, issuer, follower, guard, references, uses, clock, http)
     waking.cancel()
     await asyncio.gather(waking, return_exceptions=True)

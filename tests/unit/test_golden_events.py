@@ -22,7 +22,7 @@ from services.resource import read_model as tours
 from services.resource.domain import merchandise, tour
 from services.token_issuer import read_model as issuer
 from services.token_issuer import subscriptions as issuer_follows
-from services.token_issuer.domain import access_token, grant, revocation, signing_keys
+from services.token_issuer.domain import access_token, grant, reference_token, revocation, signing_keys
 from shared.decider import Decider
 from shared.denials import Denial
 from shared.log.event import SHAPE, Catalogue, Delete, Event, Patch, Personal, Put, Recorded, RowChange
@@ -38,7 +38,13 @@ PROJECTIONS: Mapping[str, tuple[Callable[[Recorded], Iterable[RowChange]], ...]]
 DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
     "registry": (application.decider, resource.decider),
     "identity": (USER, SESSION, CONSENT),
-    "token_issuer": (grant.decider, access_token.decider, revocation.decider, signing_keys.decider),
+    "token_issuer": (
+        grant.decider,
+        access_token.decider,
+        revocation.decider,
+        reference_token.decider,
+        signing_keys.decider,
+    ),
     "resource": (tour.decider, merchandise.decider),
 }
 NEVER_LOOKED_BACK_ON = {

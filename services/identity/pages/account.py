@@ -1,9 +1,9 @@
-"""The person's own account: for now, their password."""
+"""The person's password."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.identity.pages.site import Site, query
+from services.identity.pages.site import Site
 from services.identity.read_model import SessionRow
 from services.identity.sessions import WrongCredentials
 from services.identity.throttle import Throttled
@@ -15,22 +15,6 @@ class Account:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-
-    async def page(self, request: Request) -> Response:
-        """GET /account."""
-        site = self._site
-        session = await site.session(request)
-        if session is None:
-            return site.pages.see("/signin")
-        changed = query(request, "changed") == "password"
-        fields = {
-            "shown_name": session.user.shown_name,
-            "user_name": session.user.user_name,
-            "notice": "Your password is changed. Wherever else you were signed in, you are not any more."
-            if changed
-            else "",
-        }
-        return site.pages.render("account.html", fields)
 
     async def password_page(self, request: Request) -> Response:
         """GET /account/password."""
@@ -70,7 +54,7 @@ class Account:
             if refusal.kind is not Kind.INVALID:
                 raise
             return self._password_form(request, session, wrong="new", alert=_sentence(refusal.message))
-        return site.pages.see("/account", changed="password")
+        return site.pages.see("/account", done="password")
 
     def _password_form(  # noqa: PLR0913  (the parts of a page)
         self,

@@ -80,11 +80,15 @@ def in_words(scope: RequestedScope) -> str:
     return scope.description or _IN_WORDS.get(scope.name, f"use “{scope.name}”")
 
 
+def shown_logo(address: str) -> str:
+    """The address of a logo, if a page may show it; else nothing."""
+    return address if address.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) else ""
+
+
 def _about(proceed: Proceed) -> dict[str, object]:
-    logo = proceed.logo_uri
     return {
         "application": proceed.display_name,
-        "logo": logo if logo.startswith(("https://", "http://127.0.0.1:", "http://localhost:")) else "",
+        "logo": shown_logo(proceed.logo_uri),
         "contact": proceed.contact,
         "abilities": [in_words(scope) for scope in proceed.scopes],
     }

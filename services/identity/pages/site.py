@@ -8,6 +8,7 @@ from starlette.requests import Request
 from services.identity.accounts import Accounts
 from services.identity.consents import Consents
 from services.identity.issuer import Issuer
+from services.identity.own_access import OwnAccess
 from services.identity.pages.cookies import Cookie, Cookies
 from services.identity.pages.forms import Forms
 from services.identity.pages.pending import Seals
@@ -37,6 +38,7 @@ class Site:
     consents: Consents
     accounts: Accounts
     issuer: Issuer
+    own_access: OwnAccess
     head: Callable[[], Awaitable[int]]
     """The position of the log's last event."""
     clock: Clock

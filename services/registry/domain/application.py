@@ -18,6 +18,7 @@ from services.registry.domain.trust import (
     check_settings,
     default_auth_method,
     narrowed,
+    references_narrowed,
 )
 from services.registry.events import (
     ApplicationChanged,
@@ -217,8 +218,14 @@ def _change(command: Change, state: Trusted) -> Sequence[Event]:
         return ()
     check_settings(settings)
     check_known(set(settings.scopes) - set(state.settings.scopes), command.known_scopes)
-    less = narrowed(state.settings, settings)
-    return (ApplicationChanged(client_id=command.client_id, settings=settings, narrowed=less),)
+    return (
+        ApplicationChanged(
+            client_id=command.client_id,
+            settings=settings,
+            narrowed=narrowed(state.settings, settings),
+            references_narrowed=references_narrowed(state.settings, settings),
+        ),
+    )
 
 
 def _disable(command: Disable, state: Trusted) -> Sequence[Event]:

@@ -63,6 +63,18 @@ def narrowed(before: ApplicationSettings, after: ApplicationSettings) -> bool:
     )
 
 
+_ADMITTED = (ReferenceTokens.NONE, ReferenceTokens.ADMINISTRATORS_ONLY, ReferenceTokens.AUTHENTICATED_USERS)
+"""From nobody to everybody."""
+
+
+def references_narrowed(before: ApplicationSettings, after: ApplicationSettings) -> bool:
+    """Whether reference tokens of before would do what none could be made for now."""
+    if before.reference_tokens is ReferenceTokens.NONE:
+        return False
+    fewer = _ADMITTED.index(after.reference_tokens) < _ADMITTED.index(before.reference_tokens)
+    return fewer or after.service_account != before.service_account
+
+
 def _check_grants(settings: ApplicationSettings) -> None:
     grants = settings.grants
     check_distinct(grants, "grants", most=len(GrantType))
@@ -73,8 +85,8 @@ def _check_grants(settings: ApplicationSettings) -> None:
     if GrantType.AUTHORIZATION_CODE in grants and not settings.redirect_uris:
         raise invalid("authorization_code needs a redirect URI", "invalid_redirect_uri")
     if settings.service_account is not None:
-        if GrantType.CLIENT_CREDENTIALS not in grants:
-            raise invalid("only client_credentials act as a service account")
+        if GrantType.CLIENT_CREDENTIALS not in grants and settings.reference_tokens is ReferenceTokens.NONE:
+            raise invalid("only client_credentials and reference tokens act as a service account")
         if not _SUB.fullmatch(settings.service_account):
             raise invalid("a service account is named by its sub")
 

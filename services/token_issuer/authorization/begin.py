@@ -16,9 +16,9 @@ from services.token_issuer.authorization.rules import (
     ui_locales,
 )
 from services.token_issuer.issuer import Issuer
-from services.token_issuer.scopes import DESCRIPTIONS
+from services.token_issuer.scopes import description
 from services.token_issuer.sealing import AuthorizationRequest
-from services.token_issuer.views import Application, Known, Resource
+from services.token_issuer.views import Application, Known
 from shared.errors import Refusal, Unavailable
 
 
@@ -112,18 +112,8 @@ def _proceed(
         request=request,
         application=application,
         redirect_origin=origin(request.redirect_uri),
-        scopes=tuple((scope, _description(scope, known.resources)) for scope in request.scopes),
+        scopes=tuple((scope, description(scope, known.resources)) for scope in request.scopes),
         login_hint=login_hint(parameters),
         ui_locales=tuple(ui_locales(parameters)),
         skip_consent=application.settings.first_party and application.confidential,
     )
-
-
-def _description(scope: str, resources: Sequence[Resource]) -> str:
-    if scope in DESCRIPTIONS:
-        return DESCRIPTIONS[scope]
-    for resource in resources:
-        for owned in resource.settings.scopes:
-            if owned.name == scope:
-                return owned.description
-    return scope

@@ -52,7 +52,7 @@ class Sent:
 
 async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int, context: Context) -> Sent:
     """Open the grant; or send the application an error, where the person may not have what it asks for."""
-    _check_switch(issuer)
+    issuer.check_switch()
     request = issuer.sealing.open(sealed, issuer.clock())
     if not set(person.consented) <= set(request.scopes):
         raise Refusal(Kind.INVALID, "invalid_request", "more was agreed to than was asked for")
@@ -105,16 +105,11 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
 
 def refuse(issuer: Issuer, sealed: str, code: str) -> str:
     """Where to send the browser when the person, or `prompt=none`, refuses."""
-    _check_switch(issuer)
+    issuer.check_switch()
     if code not in REFUSALS:
         raise Refusal(Kind.INVALID, "invalid_request", "this is not an error that a person's answer can be")
     request = issuer.sealing.open(sealed, issuer.clock())
     return error(issuer, request.redirect_uri, request.state, Refusal(Kind.INVALID, code, REFUSALS[code]))
-
-
-def _check_switch(issuer: Issuer) -> None:
-    if not issuer.policy.issue_for_identity:
-        raise Refusal(Kind.FORBIDDEN, "identity_refused", "the issuer refuses the identity service at the moment")
 
 
 def _application(known: Known, request: AuthorizationRequest) -> Application:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.browsing import Browser, Page
+from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
+from tests.support.browsing import Browser, Form, Page
 from tests.support.identity_service import PASSWORD, Identity, authorization, sign_in
 
 FOREIGN = [
@@ -76,6 +77,58 @@ async def test_a_password_from_another_site(identity: Identity, freddie: Browser
     for headers in FOREIGN:
         assert refused(await post(freddie, page, headers, current_password=PASSWORD, **new)), headers
     assert await identity.facts("PasswordChanged") == []
+
+
+OWN_PAGE = [
+    ("/account/applications/stop", {"client_id": "com.backstagehub/app"}),
+    ("/account/sessions/end", {}),
+    ("/account/tokens/revoke", {"jti": "jti-1"}),
+    ("/account/tokens/new", {"label": "x", "days": "7", "scope:read": "on"}),
+]
+
+
+async def own_page(identity: Identity, freddie: Browser, path: str) -> tuple[Page, Form]:
+    """The form of Freddie's own page that leads to `path`."""
+    await freddie.submit_once(await sign_in(freddie), decision="allow")
+    identity.issuer.own.references.append(pb.OwnReference(reference=pb.Reference(jti="jti-1", state="active")))
+    page = await freddie.get("/id/account/tokens/new" if path.endswith("new") else "/id/account")
+    (form,) = [form for form in page.forms if form.action == f"/id{path}"]
+    return page, form
+
+
+async def nothing_happened(identity: Identity) -> bool:
+    own = identity.issuer.own
+    facts = [*await identity.facts("ConsentWithdrawn"), *await identity.facts("SessionEnded")]
+    return not (facts or own.made or own.revoked)
+
+
+@pytest.mark.parametrize(("path", "fields"), OWN_PAGE)
+async def test_ones_own_page_from_another_site(
+    identity: Identity, freddie: Browser, path: str, fields: dict[str, str]
+) -> None:
+    _, form = await own_page(identity, freddie, path)
+    for headers in FOREIGN:
+        page = await freddie.send("POST", form.action, data={**form.fields, **fields}, headers=headers)
+        assert refused(page), headers
+    assert await nothing_happened(identity)
+
+
+@pytest.mark.parametrize(("path", "fields"), OWN_PAGE)
+async def test_ones_own_page_with_a_token_for_something_else(
+    identity: Identity, freddie: Browser, path: str, fields: dict[str, str]
+) -> None:
+    """What was made for another form, another application, session or token is worth nothing."""
+    page, form = await own_page(identity, freddie, path)
+    tokens = {other.fields["form"] for other in page.forms if other.action != form.action} | {"", "x", "1.x"}
+    for token in tokens:
+        answer = await freddie.send("POST", form.action, data={**form.fields, **fields, "form": token})
+        assert refused(answer), token
+    for name in ("client_id", "sid", "jti", "application", "once"):
+        if name in form.fields:
+            other = "6f9619ff-8b86-d011-b42d-00c04fc964ff" if name == "once" else "com.mallory/app"
+            answer = await freddie.send("POST", form.action, data={**form.fields, **fields, name: other})
+            assert refused(answer), name
+    assert await nothing_happened(identity)
 
 
 class TestTokens:

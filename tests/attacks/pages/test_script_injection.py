@@ -2,16 +2,17 @@
 
 import pytest
 
+from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from tests.support.browsing import Page
 from tests.support.identity_service import PASSWORD, Identity, authorization, sign_in
 
-EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{31337*7}}"
 
 
 def harmless(page: Page) -> bool:
     tags = {tag for tag, _ in page.tags}
     handlers = [name for _, given in page.tags for name in given if name.startswith("on")]
-    return "script" not in tags and not handlers and "49" not in page.text
+    return "script" not in tags and not handlers and "219359" not in page.text
 
 
 async def test_the_name_of_an_application(identity: Identity) -> None:
@@ -63,3 +64,41 @@ async def test_what_stands_in_the_address(identity: Identity) -> None:
         assert page.status == 404
         assert harmless(page)
         assert "alert(1)" not in page.response.text
+
+
+async def test_what_ones_own_page_shows(identity: Identity) -> None:
+    """Names of applications, of tokens and of browsers are other people's text."""
+    await identity.register(display_name=EVIL)
+    own = identity.issuer.own
+    scope = pb.RequestedScope(name="read", description=EVIL)
+    own.acting.append(
+        pb.ConnectedApplication(
+            client_id=EVIL,
+            display_name=EVIL,
+            contact=EVIL,
+            logo_uri="javascript:alert(1)",
+            scopes=[scope],
+            enabled=True,
+        )
+    )
+    own.references.append(
+        pb.OwnReference(reference=pb.Reference(jti=EVIL, label=EVIL, scopes=[EVIL], state="active"), display_name=EVIL)
+    )
+    own.offers[:] = [pb.Offer(client_id=name, display_name=EVIL, scopes=[scope]) for name in ("a", EVIL)]
+    browser = identity.browser()
+    browser.client.headers["user-agent"] = EVIL
+    await sign_in(browser)
+    pages = [
+        await browser.get("/id/account"),
+        await browser.get("/id/account/tokens/new"),
+        await browser.get("/id/account/tokens/new?application=a"),
+    ]
+    for page in pages:
+        assert harmless(page)
+        assert "<script>alert(1)</script>" in page.text
+    made = await browser.submit_once(pages[-1], label=EVIL[:60], days="7", **{"scope:read": "on"})
+    assert harmless(made)
+    assert "<script>alert(1)</script>" in made.text
+    for query in ("done=%3Cscript%3Ealert(1)%3C/script%3E", "application=%3Cscript%3E"):
+        for path in ("/id/account", "/id/account/tokens/new"):
+            assert harmless(await browser.get(f"{path}?{query}"))

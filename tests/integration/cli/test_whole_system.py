@@ -206,3 +206,38 @@ async def test_bootstrap_is_over(newcomer: Command) -> None:
     status, out, err = await newcomer("bootstrap", "mallory", given=f"{secret}\nsome-password-1234\n")
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert secret not in err
+
+
+async def test_the_life_of_a_reference_token(brian: Command) -> None:
+    hub = "com.backstagehub/app"
+    made = await brian.json("tokens", "issue-reference", hub, "--label", "nightly sync", "--scope", "read")
+    assert made["token"].startswith("stagedoor_pat_")
+    verdict = await brian.json("tokens", "validate", "--scope", "read", given=f"{made['token']}\n")
+    assert (verdict["claims"]["jti"], verdict["claims"]["reference"]) == (made["jti"], "pat")
+    listed = {one["jti"]: one for one in await brian.json("tokens", "list", "--references", "--client", hub)}
+    assert (listed[made["jti"]]["label"], listed[made["jti"]]["state"]) == ("nightly sync", "active")
+    assert not any("token" in one for one in listed.values())
+
+    service = await brian.json("tokens", "issue-reference", hub, "--label", "sync", "--kind", "sat", "--days", "366")
+    assert service["scopes"] == ["read", "update"]
+    leaked = await brian.json("tokens", "report-leaked", given=f"{service['token']}\n")
+    assert await brian.json("tokens", "report-leaked", given=f"{service['token']}\n") == leaked
+    await brian.json("tokens", "revoke", "--jti", made["jti"])
+    for one in (made, service):
+        status, out, _ = await brian("tokens", "validate", "--json", given=f"{one['token']}\n")
+        assert (status, json.loads(out)["reason"]) == (1, "denied_token")
+
+
+async def test_reference_tokens_that_may_not_be(brian: Command) -> None:
+    for arguments, code in (
+        (("com.setlist/app", "--label", "x"), "reference_tokens_not_allowed"),
+        (("com.backstagehub/app", "--label", ""), "invalid_label"),
+        (("com.backstagehub/app", "--label", "x", "--scope", "sec"), "invalid_scope"),
+        (("com.nobody/app", "--label", "x"), "application_not_found"),
+    ):
+        status, out, err = await brian("tokens", "issue-reference", *arguments)
+        assert (status, out) == (1, "")
+        assert f"({code})" in err
+    assert (await brian("tokens", "issue-reference", "com.backstagehub/app", "--label", "x", "--days", "367"))[0] == 2
+    status, _, err = await brian("tokens", "report-leaked", given="rubbish\n")
+    assert (status, "(malformed)" in err) == (1, True)

@@ -21,18 +21,22 @@ from google.rpc import code_pb2
 
 from infra.local.caddy import program
 from infra.local.process import Process
+from services.identity.events import UserDisabled
 from services.registry import events as registry
 from services.token_issuer import envoy
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.events import ReferenceKind
 from services.token_issuer.forward_auth import PATH
 from services.token_issuer.gateway import Gateway, judge_by, metadata_url
 from services.token_issuer.http import application
+from services.token_issuer.references.texts import new_reference
 from shared.http.serve import Readiness, layers
 from shared.rpc.client import channel, translate
 from shared.rpc.server import RpcServer
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
 from tests.support.ports import free_port
+from tests.support.references import OPEN, make
 from tests.support.work import eventually
 
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
@@ -41,7 +45,9 @@ CONFIGURATION = Path(__file__).parents[3] / "infra" / "caddy" / "forward_auth.Ca
 
 @pytest.fixture
 def gateway(stage: Stage) -> Gateway:
-    return Gateway(judge_by(stage.guard), AudienceCallers(stage.issuer.log.pool, stage.issuer.policy.places))
+    return Gateway(
+        judge_by(stage.guard, stage.references), AudienceCallers(stage.issuer.log.pool, stage.issuer.policy.places)
+    )
 
 
 async def token(stage: Stage, *, scope: str = "read") -> str:
@@ -185,10 +191,31 @@ async def test_envoy_admits_one_credential_in_a_header(
     assert (status(answer), answer.status.code) == (400, code_pb2.INVALID_ARGUMENT)
 
 
+async def test_a_reference_token_in_either_header(stage: Stage, proxy: Envoy) -> None:
+    await stage.register(OPEN)
+    await stage.add_resources(callers=("resource/tours",))
+    freddie = await stage.user()
+    made = await make(stage, freddie)
+    for headers in ({"x-api-key": made.token}, {"authorization": f"Bearer {made.token}"}):
+        answer = await proxy.check(headers)
+        assert answer.status.code == code_pb2.OK
+        assert set_by(answer)["x-stagedoor-sub"] == freddie
+        assert {"authorization", "x-api-key"} <= set(answer.ok_response.headers_to_remove)
+    answer = await proxy.check({"x-api-key": made.token}, audience=API, scopes="update")
+    assert status(answer) == 403
+    assert 'scope="update"' in set_by(answer)["www-authenticate"]
+    await stage.of_user(freddie, UserDisabled(sub=freddie, reason=""))
+    await stage.validate(made.token)
+    head = (await stage.issuer.log.head()).position
+    await eventually(lambda: stage.guard.view.position >= head)
+    assert status(await proxy.check({"x-api-key": made.token})) == 401
+
+
 async def test_an_access_token_is_no_api_key(stage: Stage, proxy: Envoy) -> None:
     answer = await proxy.check({"x-api-key": await token(stage)})
     assert status(answer) == 401
-    assert status(await proxy.check({"x-api-key": "stagedoor_pat_unknown"})) == 401
+    for unknown in ("stagedoor_pat_unknown", new_reference(ReferenceKind.PERSONAL)):
+        assert status(await proxy.check({"x-api-key": unknown})) == 401
     assert status(await proxy.check({"authorization": "Basic abc"})) == 401
 
 
@@ -257,7 +284,7 @@ async def caddy(stage: Stage, gateway: Gateway, tmp_path: Path) -> AsyncIterator
 
     ports = {name: free_port() for name in ("issuer", "resource", "door")}
     apps: dict[str, Any] = {
-        "issuer": layers(application(stage.issuer, stage.guard, gateway), ready, 1000),
+        "issuer": layers(application(stage.issuer, stage.guard, stage.references, gateway), ready, 1000),
         "resource": _echo,
     }
     servers = [
@@ -353,7 +380,9 @@ async def test_a_resource_that_admits_no_proxy_is_not_open_to_one(stage: Stage, 
     async def ready() -> Readiness:
         return Readiness({})
 
-    transport = httpx.ASGITransport(app=layers(application(stage.issuer, stage.guard, gateway), ready, 1000))
+    transport = httpx.ASGITransport(
+        app=layers(application(stage.issuer, stage.guard, stage.references, gateway), ready, 1000)
+    )
     async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, trust_env=False) as client:
         headers = {"authorization": f"Bearer {shown}"}
         for query in ({"audience": API}, {}, {"audience": API, "scope": "read", "more": "1"}):

@@ -84,9 +84,9 @@ def origin() -> Context:
 
 
 @asynccontextmanager
-async def published(issuers: Sequence[Issuer], guard: Guard) -> AsyncIterator[str]:
+async def published(issuers: Sequence[Issuer], stage: Stage) -> AsyncIterator[str]:
     """The JWKS over HTTP, by one replica after the other; the address."""
-    answers = itertools.cycle([application(issuer, guard) for issuer in issuers])
+    answers = itertools.cycle([application(issuer, stage.guard, stage.references) for issuer in issuers])
 
     async def door(scope: Any, receive: Any, send: Any) -> None:
         await next(answers)(scope, receive, send)
@@ -138,7 +138,7 @@ async def test_rotated_again_and_again_without_one_refused_token(stage: Stage, d
         return len(kids) >= 4 or time.monotonic() > deadline
 
     deadline = time.monotonic() + 60
-    async with published(issuers, stage.guard) as address:
+    async with published(issuers, stage) as address:
         guards = [checking(issuer, wake, HttpKeys(address)) for issuer, wake in zip(issuers, wakes, strict=True)]
         async with guards[0], guards[1]:
             await eventually(lambda: all(guard.ready() for guard in guards))
@@ -186,7 +186,7 @@ async def test_a_compromised_key_is_worth_nothing_from_its_position_on(
     before = await issue(stage.issuer, hub)
     wake = Wake(stage.issuer.log)
     work.start(wake.run())
-    async with published([stage.issuer], stage.guard) as address:
+    async with published([stage.issuer], stage) as address:
         keys = HttpKeys(address, minimum_seconds=0.0)
         guard = checking(stage.issuer, wake, keys)
         async with guard:

@@ -7,9 +7,13 @@ from typing import Any
 
 from services.registry.events import ResourceRegistered, ResourceSettings, Scope
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.references.checks import ReferenceChecks
+from services.token_issuer.references.tables import ReferenceQuestions
+from services.token_issuer.references.uses import Uses
 from services.token_issuer.scopes import Places
 from services.token_issuer.subscriptions import PROJECTION, project
 from services.token_issuer.validation import RAW, RULES, SERVICE, ValidationService
+from shared.clock import system_clock
 from shared.log_feed import LogFeed
 from shared.messaging import Follower
 from shared.rpc.client import channel
@@ -81,10 +85,13 @@ async def serving(facts: Facts, work: Work, parties: Parties) -> AsyncIterator[S
         await facts.write(f"resource-{name}", registered)
     await Follower(log, PROJECTION, ("registry", "identity"), project, None).reach(2)
     key = SigningKey()
-    guard = Guard(issuer=ISSUER, audience=AUDIENCE, feed=LogFeed(log, wake), keys=StaticKeys([key.public]))
+    feed = LogFeed(log, wake)
+    guard = Guard(issuer=ISSUER, audience=AUDIENCE, feed=feed, keys=StaticKeys([key.public]))
+    questions = ReferenceQuestions(log.pool)
+    references = ReferenceChecks(questions, guard, feed, Uses(questions, system_clock), system_clock)
     address = f"127.0.0.1:{free_port()}"
     server = RpcServer(address, parties.service("token_issuer"), RULES)
-    service = ValidationService(guard, AudienceCallers(log.pool, PLACES), log, wake, 0.1)
+    service = ValidationService(guard, AudienceCallers(log.pool, PLACES), log, wake, 0.1, references=references)
     server.add(add_ValidationServicer_to_server, service, SERVICE, raw=RAW)
     await server.start()
     async with guard:

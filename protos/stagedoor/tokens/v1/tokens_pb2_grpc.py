@@ -233,8 +233,175 @@ class Authorization:
             _registered_method=True)
 
 
+class OwnAccessStub:
+    """Called by the identity service only (by its certificate), for a person whose open session it names: what they may do
+    about the access that was given in their name.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Overview = channel.unary_unary(
+                '/stagedoor.tokens.v1.OwnAccess/Overview',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.OverviewRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.OverviewResponse.FromString,
+                _registered_method=True)
+        self.IssueOwnReference = channel.unary_unary(
+                '/stagedoor.tokens.v1.OwnAccess/IssueOwnReference',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueOwnReferenceRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceResponse.FromString,
+                _registered_method=True)
+        self.RevokeOwnReference = channel.unary_unary(
+                '/stagedoor.tokens.v1.OwnAccess/RevokeOwnReference',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeOwnReferenceRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceResponse.FromString,
+                _registered_method=True)
+
+
+class OwnAccessServicer:
+    """Called by the identity service only (by its certificate), for a person whose open session it names: what they may do
+    about the access that was given in their name.
+    """
+
+    def Overview(self, request, context):
+        """The applications that may act for the person, their personal access tokens, and what others they could make.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueOwnReference(self, request, context):
+        """Makes a personal access token. The answer is the only place where it ever stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeOwnReference(self, request, context):
+        """Takes a personal access token of this person back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_OwnAccessServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Overview': grpc.unary_unary_rpc_method_handler(
+                    servicer.Overview,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.OverviewRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.OverviewResponse.SerializeToString,
+            ),
+            'IssueOwnReference': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueOwnReference,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueOwnReferenceRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceResponse.SerializeToString,
+            ),
+            'RevokeOwnReference': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeOwnReference,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeOwnReferenceRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'stagedoor.tokens.v1.OwnAccess', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('stagedoor.tokens.v1.OwnAccess', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class OwnAccess:
+    """Called by the identity service only (by its certificate), for a person whose open session it names: what they may do
+    about the access that was given in their name.
+    """
+
+    @staticmethod
+    def Overview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.OwnAccess/Overview',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.OverviewRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.OverviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueOwnReference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.OwnAccess/IssueOwnReference',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueOwnReferenceRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeOwnReference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.OwnAccess/RevokeOwnReference',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeOwnReferenceRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class TokensStub:
-    """Called with a person's token; role administrator.
+    """Called with a person's token; role administrator. Only ReportLeaked asks for no person: having the token is enough.
     """
 
     def __init__(self, channel):
@@ -247,6 +414,26 @@ class TokensStub:
                 '/stagedoor.tokens.v1.Tokens/RevokeToken',
                 request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeTokenRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
+        self.IssueReference = channel.unary_unary(
+                '/stagedoor.tokens.v1.Tokens/IssueReference',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceResponse.FromString,
+                _registered_method=True)
+        self.ListReferences = channel.unary_unary(
+                '/stagedoor.tokens.v1.Tokens/ListReferences',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListReferencesRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListReferencesResponse.FromString,
+                _registered_method=True)
+        self.RevokeReference = channel.unary_unary(
+                '/stagedoor.tokens.v1.Tokens/RevokeReference',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceResponse.FromString,
+                _registered_method=True)
+        self.ReportLeaked = channel.unary_unary(
+                '/stagedoor.tokens.v1.Tokens/ReportLeaked',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ReportLeakedRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ReportLeakedResponse.FromString,
                 _registered_method=True)
         self.EndGrant = channel.unary_unary(
                 '/stagedoor.tokens.v1.Tokens/EndGrant',
@@ -276,11 +463,38 @@ class TokensStub:
 
 
 class TokensServicer:
-    """Called with a person's token; role administrator.
+    """Called with a person's token; role administrator. Only ReportLeaked asks for no person: having the token is enough.
     """
 
     def RevokeToken(self, request, context):
-        """Revokes one access token, or the grant of a refresh token.
+        """Revokes one access token, a reference token, or the grant of a refresh token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueReference(self, request, context):
+        """Makes a reference token. The answer is the only place where it ever stands: a repeated call (by its idempotency
+        key) finds it made, and is refused with `reference_exists`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReferences(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeReference(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportLeaked(self, request, context):
+        """Takes back a reference token that somebody found where it should not be. Repeating it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -328,6 +542,26 @@ def add_TokensServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeTokenRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeTokenResponse.SerializeToString,
             ),
+            'IssueReference': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueReference,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceResponse.SerializeToString,
+            ),
+            'ListReferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReferences,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListReferencesRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListReferencesResponse.SerializeToString,
+            ),
+            'RevokeReference': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeReference,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceResponse.SerializeToString,
+            ),
+            'ReportLeaked': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportLeaked,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ReportLeakedRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ReportLeakedResponse.SerializeToString,
+            ),
             'EndGrant': grpc.unary_unary_rpc_method_handler(
                     servicer.EndGrant,
                     request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.EndGrantRequest.FromString,
@@ -362,7 +596,7 @@ def add_TokensServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Tokens:
-    """Called with a person's token; role administrator.
+    """Called with a person's token; role administrator. Only ReportLeaked asks for no person: having the token is enough.
     """
 
     @staticmethod
@@ -382,6 +616,114 @@ class Tokens:
             '/stagedoor.tokens.v1.Tokens/RevokeToken',
             protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeTokenRequest.SerializeToString,
             protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueReference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Tokens/IssueReference',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.IssueReferenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Tokens/ListReferences',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListReferencesRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListReferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeReference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Tokens/RevokeReference',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RevokeReferenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportLeaked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Tokens/ReportLeaked',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ReportLeakedRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ReportLeakedResponse.FromString,
             options,
             channel_credentials,
             insecure,

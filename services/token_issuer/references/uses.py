@@ -1,0 +1,54 @@
+"""When reference tokens were last used: gathered in memory, and written now and then with one statement for all.
+
+It is for people who ask themselves which token may go, so a minute more or less is nothing, and what a process that
+was killed had gathered is lost. It is no fact and stands in no event.
+"""
+
+import asyncio
+from datetime import datetime
+
+from services.token_issuer.references.tables import ReferenceQuestions
+from shared.clock import Clock
+from shared.log.append import LogUnavailable
+from shared.telemetry import logger
+
+_log = logger(__name__)
+
+_MOST = 50_000
+"""Tokens that are remembered between two writes; of more, the last use of some is told too early."""
+
+
+class Uses:
+    """The uses that this process has seen."""
+
+    def __init__(self, questions: ReferenceQuestions, clock: Clock, every: float = 5.0) -> None:
+        """`every`: seconds between two writes."""
+        self._questions = questions
+        self._clock = clock
+        self._every = every
+        self._seen: dict[str, datetime] = {}
+
+    def note(self, jti: str) -> None:
+        """A token was used just now."""
+        if jti in self._seen or len(self._seen) < _MOST:
+            self._seen[jti] = self._clock()
+
+    async def run(self) -> None:
+        """Write until cancelled, and what is left then."""
+        try:
+            while True:
+                await asyncio.sleep(self._every)
+                await self.write()
+        finally:
+            await self.write()
+
+    async def write(self) -> None:
+        """Write what has been seen since the last time; where that cannot be done now, it waits for the next."""
+        seen, self._seen = self._seen, {}
+        if not seen:
+            return
+        try:
+            await self._questions.write_uses(seen)
+        except LogUnavailable:
+            _log.warning("last_uses_not_written", tokens=len(seen))
+            self._seen = {**seen, **self._seen}
