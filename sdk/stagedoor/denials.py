@@ -102,9 +102,6 @@ class _Mark(msgspec.Struct):
         return self.standing or pos <= self.cut_off
 
 
-_NONE: dict[str | None, _Mark] = {}
-
-
 class _Tables:
     """The dictionaries by kind. Applying denials to them gives the same in any order: the later number wins."""
 
@@ -190,12 +187,15 @@ class DenialView:
         self.number = 0
         self.epoch = 0
         """0: nothing is known yet."""
+        self.stamp = 0
+        """Changes after everything that could change what is denied, lost or ahead of the view."""
+        self.vouched_at = float("-inf")
+        """When it was last known that nothing is missing, on the clock of `stagedoor.clock.since_boot`."""
         self._epochs: tuple[tuple[int, int], ...] = ()
         self._tables = _Tables()
         self._newest_epoch = 0
         self._early: dict[int, Denial] = {}
         self._vouchers: deque[tuple[int, int, float | None]] = deque(maxlen=_UNANSWERED)
-        self._vouched_at = float("-inf")
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     def __len__(self) -> int:
@@ -216,11 +216,11 @@ class DenialView:
 
         `now` is a reading of `stagedoor.clock.since_boot`.
         """
-        return now - self._vouched_at
+        return now - self.vouched_at
 
     def fresh(self, now: float) -> bool:
         """Whether it may be judged by."""
-        return now - self._vouched_at <= self.max_staleness
+        return now - self.vouched_at <= self.max_staleness
 
     def replace(self, snapshot: Snapshot, sent_at: float | None = None) -> None:
         """Begin again from a snapshot. One that is older than the view changes nothing.
@@ -239,10 +239,11 @@ class DenialView:
                 if denial.rule is not DenialRule.LIFTED:
                     tables.apply(denial)
         if snapshot.epoch != self.epoch:
-            self.position, self._vouched_at = 0, float("-inf")
+            self.position, self.vouched_at = 0, float("-inf")
             self._vouchers.clear()
         self._tables, self._early = tables, early
         self.epoch, self.number, self._epochs = snapshot.epoch, snapshot.number, snapshot.epochs
+        self.stamp += 1
         self._advance(snapshot.position, sent_at)
         self._settle()
 
@@ -262,6 +263,7 @@ class DenialView:
         if denial.number > self.number + 1:
             if denial.rule is not DenialRule.LIFTED:
                 self._tables.apply(denial)
+                self.stamp += 1
             return False
         self._settle()
         return True
@@ -284,41 +286,42 @@ class DenialView:
 
     def denied(self, token: AccessToken) -> Reason | None:  # noqa: C901, PLR0911, PLR0912  (the hot path: one look-up a kind)
         """What of the token is denied, if anything."""
-        tables, pos = self._tables, token.pos
-        if token.key.kid in tables.keys:
+        tables, said = self._tables, token.said
+        pos, sub, sid = said.pos, said.sub, said.sid
+        if token.key is not None and token.key.kid in tables.keys:
             return Reason.DENIED_KEY
-        if (mark := tables.tokens.get(token.jti)) is not None and mark.denies(pos):
+        if (mark := tables.tokens.get(said.jti)) is not None and mark.denies(pos):
             return Reason.DENIED_TOKEN
         for client in token.clients:
             if (mark := tables.clients.get(client)) is not None and mark.denies(pos):
                 return Reason.DENIED_CLIENT
-        if (mark := tables.subjects.get(token.sub)) is not None and mark.denies(pos):
+        if (mark := tables.subjects.get(sub)) is not None and mark.denies(pos):
             return Reason.DENIED_SUBJECT
-        if token.gid is not None and (mark := tables.grants.get(token.gid)) is not None and mark.denies(pos):
+        if said.gid is not None and (mark := tables.grants.get(said.gid)) is not None and mark.denies(pos):
             return Reason.DENIED_GRANT
         if tables.pairs:
             for client in token.clients:
-                if (mark := tables.pairs.get(f"{token.sub} {client}")) is not None and mark.denies(pos):
+                if (mark := tables.pairs.get(f"{sub} {client}")) is not None and mark.denies(pos):
                     return Reason.DENIED_GRANT
-        if token.sid is not None:
-            if (mark := tables.sessions.get(token.sid)) is not None and mark.denies(pos):
+        if sid is not None:
+            if (mark := tables.sessions.get(sid)) is not None and mark.denies(pos):
                 return Reason.DENIED_SESSION
-            for spared, mark in tuple(tables.by_subject.get(token.sub, _NONE).items()):
-                if token.sid != spared and mark.denies(pos):
-                    return Reason.DENIED_SESSION
+            if (marks := tables.by_subject.get(sub)) is not None:
+                for spared, mark in tuple(marks.items()):
+                    if sid != spared and mark.denies(pos):
+                        return Reason.DENIED_SESSION
         return None
 
-    def lost(self, token: AccessToken) -> bool:
-        """Whether the token was issued on a branch of the log that is gone, or might have been.
+    def lost(self, epoch: int, position: int) -> bool:
+        """Whether what was issued there is on a branch of the log that is gone, or might be.
 
-        A token of an earlier epoch is of the living branch if its position was taken before the next epoch began.
+        What is of an earlier epoch is on the living branch if its position was taken before the next epoch began.
         """
-        if token.epoch >= self.epoch:
+        if epoch >= self.epoch:
             return False
-        known = dict(self._epochs)
-        if token.epoch not in known:
+        if epoch not in dict(self._epochs):
             return True
-        return any(token.pos >= first for epoch, first in self._epochs if epoch > token.epoch)
+        return any(position >= first for later, first in self._epochs if later > epoch)
 
     async def reach(self, position: int, timeout: float) -> bool:
         """Wait until the view is complete up to `position`, at most `timeout` seconds. Whether it is."""
@@ -348,6 +351,7 @@ class DenialView:
         while (denial := self._early.pop(self.number + 1, None)) is not None:
             self._tables.apply(denial)
             self.number = denial.number
+            self.stamp += 1
             # Another denial of the same event may follow, so only what is before it is complete.
             self._advance(denial.position - 1, None)
         waiting = self._vouchers
@@ -360,10 +364,11 @@ class DenialView:
 
     def _advance(self, position: int, sent_at: float | None) -> None:
         if sent_at is not None:
-            self._vouched_at = max(self._vouched_at, sent_at)
+            self.vouched_at = max(self.vouched_at, sent_at)
         if position <= self.position:
             return
         self.position = position
+        self.stamp += 1
         still: list[tuple[int, asyncio.Future[None]]] = []
         for wanted, reached in self._waiting:
             if wanted > position:

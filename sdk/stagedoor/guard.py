@@ -19,8 +19,9 @@ from stagedoor.clock import since_boot
 from stagedoor.denials import DenialView
 from stagedoor.feed import Feed, Online, OnlineError
 from stagedoor.keys import KeySource
+from stagedoor.memory import Memory
 from stagedoor.token import AccessToken
-from stagedoor.verdict import TEMPORARY, Allowed, Denied, Reason, Verdict, denied
+from stagedoor.verdict import Allowed, Denied, Reason, Verdict, denied
 
 _log = logging.getLogger("stagedoor.guard")
 
@@ -29,6 +30,8 @@ _KEYS_EVERY = 300.0
 _KEYS_RETRY = 1.0
 """Seconds until the next attempt while no keys are known."""
 _PRUNE_EVERY = 60.0
+_NONE: frozenset[str] = frozenset()
+_MALFORMED = denied(Reason.MALFORMED)
 
 
 class Guard:
@@ -76,11 +79,10 @@ class Guard:
         self._ask_when_stale = on_stale == "ask"
         self._leeway = leeway
         self._wait = wait
-        self._remember = remember
+        self._memory = Memory(remember)
         self._accept_stale = dangerously_accept_stale
         self._now = now
         self._boot = boot
-        self._verified: dict[bytes, AccessToken] = {}
         self._pinging: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -121,83 +123,105 @@ class Guard:
         `audience`: another identifier than the guard's own. `scopes`: all of them are needed. `min_position`: take
         into account at least everything up to this log position.
         """
-        verified = self._verify(token)
-        if isinstance(verified, Denied):
-            return verified
-        return self._judge(verified, audience or self.audience, scopes, min_position)
+        if len(token) > tokens.MAXIMUM_BYTES:
+            return _MALFORMED
+        try:
+            text = token.encode("ascii")
+        except UnicodeEncodeError:
+            return _MALFORMED
+        digest = sha256(text).digest()
+        known, view = self._memory.find(digest), self.view
+        # The short way: nothing that decided has changed since, and what time and the caller change is looked at
+        # anew. Whatever does not hold goes the long way, which finds the reason.
+        if (
+            known is not None
+            and known.stamp == view.stamp
+            and (said := known.said).nbf - self._leeway <= self._now() < said.exp + self._leeway
+            and self._boot() - view.vouched_at <= view.max_staleness
+            and ((key := known.key) is None or self._keys.find(key.kid) is key)
+            and (audience or self.audience) in said.aud
+            and (not scopes or known.scopes.issuperset(scopes))
+            and min_position <= (allowed := known.allowed).position  # type: ignore[union-attr]  # there with a stamp
+        ):
+            return allowed  # type: ignore[return-value]  # as above
+        found = self._know(text, digest, known)
+        if isinstance(found, Denied):
+            return found
+        return self._judge(found, audience or self.audience, scopes, min_position)
 
     async def validate(
         self, token: str, *, audience: str | None = None, scopes: Collection[str] = (), min_position: int = 0
     ) -> Verdict:
         """Judge a token; where what this process knows is not enough, wait a moment for it, or ask online."""
-        verified = self._verify(token)
-        if isinstance(verified, Denied):
-            if verified.reason not in (Reason.UNKNOWN_KEY, Reason.TOO_STALE):
-                return verified
+        verdict = self.check(token, audience=audience, scopes=scopes, min_position=min_position)
+        if not isinstance(verdict, Denied) or not (verdict.temporary or verdict.reason is Reason.UNKNOWN_KEY):
+            return verdict
+        return await self._find_out(token, audience or self.audience, scopes, min_position)
+
+    async def _find_out(self, token: str, audience: str, scopes: Collection[str], min_position: int) -> Verdict:
+        """What a check could not tell."""
+        text = token.encode("ascii")
+        digest = sha256(text).digest()
+        known = self._know(text, digest, self._memory.find(digest))
+        if isinstance(known, Denied):
             await self._keys.refresh()
-            verified = self._verify(token)
-            if isinstance(verified, Denied):
-                return verified
-        wanted = audience or self.audience
-        verdict = self._judge(verified, wanted, scopes, min_position)
+            known = self._know(text, digest, None)
+            if isinstance(known, Denied):
+                return known
+        verdict = self._judge(known, audience, scopes, min_position)
         if isinstance(verdict, Denied) and verdict.reason is Reason.AHEAD_OF_VIEW:
-            await self._catch_up(max(verified.pos, min_position))
-            verdict = self._judge(verified, wanted, scopes, min_position)
-        if isinstance(verdict, Denied) and verdict.reason in TEMPORARY:
-            return await self._ask(token, verified, verdict, wanted, scopes, min_position)
+            await self._catch_up(max(known.said.pos, min_position))
+            verdict = self._judge(known, audience, scopes, min_position)
+        if isinstance(verdict, Denied) and verdict.temporary:
+            return await self._ask(token, known, verdict, audience, scopes, min_position)
         return verdict
 
-    def _verify(self, token: str) -> AccessToken | Denied:
+    def _know(self, text: bytes, digest: bytes, known: AccessToken | None) -> AccessToken | Denied:
         """What never changes about a token, from memory where it was verified before."""
-        if len(token) > tokens.MAXIMUM_BYTES:
-            return denied(Reason.MALFORMED)
-        try:
-            key = sha256(token.encode("ascii")).digest()
-        except UnicodeEncodeError:
-            return denied(Reason.MALFORMED)
-        known = self._verified.get(key)
         if known is not None:
             # A key that was taken back, or replaced under its id, takes what it signed with it.
-            if self._keys.find(known.key.kid) is known.key:
+            if known.key is not None and self._keys.find(known.key.kid) is known.key:
+                self._memory.keep(digest)
                 return known
-            del self._verified[key]
-        verified = tokens.read(token, self._keys, self.issuer)
+            self._memory.forget(digest)
+        verified = tokens.read_bytes(text, self._keys, self.issuer)
         if isinstance(verified, AccessToken):
-            if len(self._verified) >= self._remember:
-                self._verified.pop(next(iter(self._verified)), None)
-            self._verified[key] = verified
+            self._memory.add(digest, verified)
         return verified
 
-    def _judge(self, token: AccessToken, audience: str, scopes: Collection[str], min_position: int) -> Verdict:
+    def _judge(  # noqa: C901, PLR0911  (one return for each reason)
+        self, token: AccessToken, audience: str, scopes: Collection[str], min_position: int
+    ) -> Verdict:
         """What changes with time, with what is asked for, and with what has been denied."""
-        refused = self._unfit(token, audience)
-        if refused is not None:
-            return denied(refused)
-        view = self.view
-        refused = view.denied(token)
-        if refused is not None:
-            return denied(refused)
-        if not (view.fresh(self._boot()) and view.loaded):
+        said, view, now = token.said, self.view, self._now()
+        # Taken before anything of the view is looked at: what changes meanwhile makes the verdict an old one.
+        stamp, position = view.stamp, view.position
+        if now >= said.exp + self._leeway:
+            return denied(Reason.EXPIRED)
+        if now < said.nbf - self._leeway:
+            return denied(Reason.NOT_YET_VALID)
+        if audience not in said.aud:
+            return denied(Reason.WRONG_AUDIENCE)
+        if said.cnf is not None:
+            return denied(Reason.PROOF_REQUIRED)
+        reason = view.denied(token)
+        if reason is not None:
+            return denied(reason)
+        fresh = view.epoch > 0 and self._boot() - view.vouched_at <= view.max_staleness
+        if not fresh:
             if not (self._accept_stale and view.loaded):
                 return denied(Reason.TOO_STALE)
-        elif token.epoch > view.epoch or view.position < token.pos or view.position < min_position:
+        elif said.epoch > view.epoch or position < said.pos or position < min_position:
             return denied(Reason.AHEAD_OF_VIEW)
-        if view.lost(token):
+        if said.epoch != view.epoch and view.lost(said.epoch, said.pos):
             return denied(Reason.LOST_BRANCH)
-        return _with_scopes(token, scopes, view.position)
-
-    def _unfit(self, token: AccessToken, audience: str) -> Reason | None:
-        """Why the token is wrong by itself, whatever has been denied."""
-        now = self._now()
-        if now >= token.exp + self._leeway:
-            return Reason.EXPIRED
-        if now < token.nbf - self._leeway:
-            return Reason.NOT_YET_VALID
-        if audience not in token.audiences:
-            return Reason.WRONG_AUDIENCE
-        if token.bound:
-            return Reason.PROOF_REQUIRED
-        return None
+        if scopes and not token.scopes.issuperset(scopes):
+            return _lacks(scopes)
+        verdict = _allowed(token, position)
+        if fresh:
+            token.allowed = verdict
+            token.stamp = stamp
+        return verdict
 
     async def _catch_up(self, position: int) -> None:
         """Bring the view up to a position, within `wait` seconds. Callers at once share one ping.
@@ -236,7 +260,7 @@ class Guard:
             return verdict
         if not answer.allowed:
             return denied(_reason(answer.reason))
-        return _with_scopes(verified, scopes, answer.position)
+        return _allowed(verified, answer.position) if verified.scopes.issuperset(scopes) else _lacks(scopes)
 
     async def _refresh_keys(self) -> None:
         while True:
@@ -257,23 +281,26 @@ def _reason(code: str) -> Reason:
         return Reason.DENIED_TOKEN
 
 
-def _with_scopes(token: AccessToken, scopes: Collection[str], position: int) -> Verdict:
-    """Last of all, whether it has the scopes: a token that is not accepted at all needs no better scope."""
-    for scope in scopes:
-        if scope not in token.scopes:
-            wrong = denied(Reason.INSUFFICIENT_SCOPE)
-            return Denied(reason=wrong.reason, description=wrong.description, scopes=tuple(scopes))
+def _allowed(token: AccessToken, position: int) -> Allowed:
+    """It is accepted, as of a log position."""
+    said = token.said
     return Allowed(
-        sub=token.sub,
-        client_id=token.client_id,
+        sub=said.sub,
+        client_id=said.client_id,
         scopes=token.scopes,
-        jti=token.jti,
-        sid=token.sid,
-        gid=token.gid,
-        roles=token.roles,
+        jti=said.jti,
+        sid=said.sid,
+        gid=said.gid,
+        roles=frozenset(said.roles) if said.roles else _NONE,
         position=position,
-        claims=token.claims,
+        payload=token.payload,
     )
+
+
+def _lacks(scopes: Collection[str]) -> Denied:
+    """Last of all, it does not have the scopes: a token that is not accepted at all needs no better scope."""
+    wrong = denied(Reason.INSUFFICIENT_SCOPE)
+    return Denied(reason=wrong.reason, description=wrong.description, scopes=tuple(scopes))
 
 
 def _complain(task: asyncio.Task[None]) -> None:

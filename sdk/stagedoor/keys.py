@@ -11,6 +11,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any, Protocol
 from urllib.error import URLError
@@ -20,7 +21,7 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
 _log = logging.getLogger("stagedoor.keys")
@@ -33,7 +34,7 @@ _KEPT = 300.0
 _LONGEST_KEPT = 3600.0
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,9})\b", re.IGNORECASE)
 _MINIMUM_RSA_BITS = 2048
-_ES256 = ec.ECDSA(SHA256())
+_ES256_OF_A_DIGEST = ec.ECDSA(Prehashed(SHA256()))
 _PKCS1 = padding.PKCS1v15()
 _SHA256 = SHA256()
 
@@ -45,27 +46,53 @@ class Algorithm(StrEnum):
     RS256 = "RS256"
 
 
+_ES256, _RS256 = Algorithm.ES256, Algorithm.RS256
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PublicKey:
-    """A public key of the issuer."""
+    """A public key of the issuer. Raises `ValueError` for a key of another kind than the algorithm needs."""
 
     kid: str
     algorithm: Algorithm
     key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, ec.EllipticCurvePublicKey if self.algorithm is _ES256 else rsa.RSAPublicKey):
+            raise ValueError(f"a key of this kind does not sign with {self.algorithm}")  # noqa: TRY004  (a wrong pair)
+
     def verifies(self, signature: bytes, signed: bytes) -> bool:
         """Whether `signature` is this key's, over these bytes (RFC 7515 section 5.2)."""
         try:
-            if isinstance(self.key, rsa.RSAPublicKey):
-                self.key.verify(signature, signed, _PKCS1, _SHA256)
+            if self.algorithm is _RS256:
+                self.key.verify(signature, signed, _PKCS1, _SHA256)  # type: ignore[call-arg,arg-type]  # an RSA key
                 return True
-            if len(signature) != 64:  # RFC 7518 section 3.4: R and S, 32 bytes each
+            encoded = ecdsa_value(signature)
+            if encoded is None:
                 return False
-            r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
-            self.key.verify(encode_dss_signature(r, s), signed, _ES256)
+            # The digest is taken by the standard library, which costs less than having it taken on the way.
+            self.key.verify(encoded, sha256(signed).digest(), _ES256_OF_A_DIGEST)  # type: ignore[call-arg,arg-type]
         except InvalidSignature:
             return False
         return True
+
+
+def ecdsa_value(signature: bytes) -> bytes | None:
+    """The `ECDSA-Sig-Value` (RFC 3279 section 2.2.3) of R and S, 32 bytes each (RFC 7518 section 3.4), in DER.
+
+    None for another length, and where one of the two is zero, which no signature has.
+    """
+    if len(signature) != 64:
+        return None
+    r, s = signature[:32].lstrip(b"\0"), signature[32:].lstrip(b"\0")
+    if not r or not s:
+        return None
+    # DER has integers signed and as short as they can be: a first bit that is set needs a zero byte before it.
+    if r[0] & 0x80:
+        r = b"\0" + r
+    if s[0] & 0x80:
+        s = b"\0" + s
+    return b"\x30%c\x02%c%b\x02%c%b" % (len(r) + len(s) + 4, len(r), r, len(s), s)
 
 
 class KeySource(Protocol):

@@ -8,148 +8,216 @@ header is not asked which algorithm or key to use; it has to say what is already
 import json
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 
 from stagedoor.keys import KeySource, PublicKey
-from stagedoor.verdict import Denied, Reason, denied
+from stagedoor.verdict import Allowed, Denied, Reason, denied
 
 MAXIMUM_BYTES = 8 * 1024
 """A longer token is refused unread."""
 _DEEPEST_CHAIN = 8
 """Most actors that an `act` chain (RFC 8693 section 4.1) may have."""
 
-_Number = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 """What every reader of JSON understands alike (RFC 8259 section 6)."""
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 """From the URL-safe alphabet to the standard one, whose own characters become such that belong to none."""
 _LAST = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 """Last characters whose unused bits are zero, by how many characters there are beyond whole groups of four."""
+_PADDING = (b"", b"", b"==", b"=")
+"""What the standard form of base64 has at the end, by the same."""
 _HEADER_MEMBERS = frozenset({"alg", "typ", "kid"})
 _MALFORMED = denied(Reason.MALFORMED)
 
 
-class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
-    """An access token whose signature, type and issuer have been verified. What changes with time has not been."""
+class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a token says, with its types. Times are whole seconds since 1970 (RFC 7519 section 2).
 
-    key: PublicKey
-    """The key that signed it."""
-    sub: str
-    client_id: str
-    clients: tuple[str, ...]
-    """`client_id`, then every client of the `act` chain."""
-    jti: str
-    gid: str | None
-    sid: str | None
-    audiences: frozenset[str]
-    scopes: frozenset[str]
-    roles: frozenset[str]
-    exp: int
-    nbf: int
-    pos: int
-    """Log position of the event that issued it."""
-    epoch: int
-    """The epoch of the log that `pos` belongs to."""
-    bound: bool
-    """It needs a proof of possession (`cnf`, RFC 7800)."""
-    claims: Mapping[str, Any]
-
-
-class _Claims(msgspec.Struct, frozen=True):
-    """The claims that are read, with their types. Times are whole seconds since 1970 (RFC 7519 section 2)."""
+    The claims stand in the order in which the issuer writes them, and those that are only told on are here as well: a
+    payload that is the text which these claims are written as says nothing twice, and nothing else.
+    """
 
     iss: str
     sub: str
     aud: tuple[str, ...]
     client_id: str
     scope: str
-    iat: _Number
-    exp: _Number
+    iat: Number
+    nbf: Number = 0
+    exp: Number
     jti: str
-    pos: _Number
-    epoch: _Number
-    nbf: _Number = 0
-    gid: str | None = None
+    pos: Number
+    """Log position of the event that issued it."""
+    epoch: Number
+    """The epoch of the log that `pos` belongs to."""
     sid: str | None = None
+    gid: str | None = None
+    auth_time: Any = None
+    amr: Any = None
     roles: tuple[str, ...] = ()
     act: dict[str, Any] | None = None
     cnf: dict[str, Any] | None = None
+    """It needs a proof of possession (RFC 7800)."""
+    reference: Literal["pat", "sat"] | None = None
+    """Which kind of reference token it is, if any."""
+
+
+class AccessToken(msgspec.Struct, kw_only=True, gc=False):
+    """An access token whose signature, type and issuer have been verified; or a reference token that was looked up.
+
+    What changes with time has not been looked at.
+    """
+
+    key: PublicKey | None
+    """The key that signed it; None for a reference token, which nothing signs."""
+    said: Said
+    payload: bytes
+    """The same, as the JSON that it was said in."""
+    clients: tuple[str, ...]
+    """`client_id`, then every client of the `act` chain."""
+    scopes: frozenset[str]
+
+    # What a guard has decided about it: a warm check compares stamps and needs no object more.
+    allowed: Allowed | None = None
+    stamp: int = -1
+    """Of the view that `allowed` was decided by; -1: by none."""
+
+    @property
+    def sub(self) -> str:
+        """Whom it acts for."""
+        return self.said.sub
+
+    @property
+    def client_id(self) -> str:
+        """Whom it was issued to."""
+        return self.said.client_id
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Whom it is for."""
+        return self.said.aud
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The person's roles, as of when it was issued."""
+        return frozenset(self.said.roles)
+
+    @property
+    def exp(self) -> int:
+        """When it ends."""
+        return self.said.exp
+
+    @property
+    def jti(self) -> str:
+        """Its own id."""
+        return self.said.jti
+
+    @property
+    def pos(self) -> int:
+        """Log position of the event that issued it."""
+        return self.said.pos
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the log that `pos` belongs to."""
+        return self.said.epoch
 
 
 class _AmbiguousError(ValueError):
     """JSON that two readers could understand differently."""
 
 
-def read(  # noqa: PLR0911  (one return for each way to be wrong)
-    token: str | bytes, keys: KeySource, issuer: str
-) -> AccessToken | Denied:
+_decode_said = msgspec.json.Decoder(Said).decode
+_encode_said = msgspec.json.Encoder().encode
+
+_HEADERS: dict[bytes, tuple[str, str]] = {}
+"""Algorithm and key id, by the text of a header that a verified token had: an issuer writes one for each key."""
+_MOST_HEADERS = 64
+
+
+def read(token: str, keys: KeySource, issuer: str) -> AccessToken | Denied:
     """Verify what never changes about a token: its form, its type, its signature and its issuer.
 
-    Nothing inside the payload is looked at before the signature is verified. Raises nothing for any input.
+    Raises nothing for any input.
     """
-    parts = _split(token)
-    if parts is None:
+    if len(token) > MAXIMUM_BYTES:
         return _MALFORMED
-    signed, header_part, payload_part, signature_part = parts
-    header = _json(header_part)
-    if header is None:
+    try:
+        return read_bytes(token.encode("ascii"), keys, issuer)
+    except UnicodeEncodeError:
         return _MALFORMED
-    kid = header.get("kid")
-    if header.get("typ") != "at+jwt":
-        return denied(Reason.WRONG_TYPE)
-    # `crit`, `jku`, `jwk`, `x5u` and their like are not part of these tokens; a member more is somebody's trick.
-    if header.keys() != _HEADER_MEMBERS or not isinstance(kid, str):
+
+
+def read_bytes(  # noqa: C901, PLR0911  (one return for each way to be wrong)
+    token: bytes, keys: KeySource, issuer: str
+) -> AccessToken | Denied:
+    """The same for a token of at most `MAXIMUM_BYTES`.
+
+    Nothing inside the payload is looked at before the signature is verified. Beside the signature this costs little,
+    and is written to: verifying one leaves the processor's caches cold, so that each step more counts twice.
+    """
+    # A compact JWS (RFC 7515 section 7.1).
+    signed, dot, signature_part = token.rpartition(b".")
+    header_part, second_dot, payload_part = signed.partition(b".")
+    if not dot or not second_dot:
         return _MALFORMED
+    header = _HEADERS.get(header_part) or _header(header_part)
+    if isinstance(header, Denied):
+        return header
+    algorithm, kid = header
     key = keys.find(kid)
     if key is None:
         return denied(Reason.UNKNOWN_KEY if keys.loaded else Reason.TOO_STALE)
     signature = _decode(signature_part)
     if signature is None:
         return _MALFORMED
-    if header["alg"] != key.algorithm or not key.verifies(signature, signed):
+    if algorithm != key.algorithm or not key.verifies(signature, signed):
         return denied(Reason.BAD_SIGNATURE)
-    payload = _json(payload_part)
+    if header_part not in _HEADERS:
+        # Only now: strangers may write as many headers as they like.
+        if len(_HEADERS) >= _MOST_HEADERS:
+            _HEADERS.clear()
+        _HEADERS[header_part] = header
+    payload = _decode(payload_part)
     if payload is None:
         return _MALFORMED
-    return _access_token(payload, key, issuer)
-
-
-def _access_token(payload: dict[str, Any], key: PublicKey, issuer: str) -> AccessToken | Denied:
     try:
-        claims = msgspec.convert(payload, _Claims)
-    except msgspec.ValidationError:
+        said = _decode_said(payload)
+        if _encode_said(said) != payload:
+            _object(payload)
+    except (ValueError, RecursionError):
         return _MALFORMED
-    if claims.iss != issuer:
+    if said.iss != issuer:
         return denied(Reason.WRONG_ISSUER)
-    clients = _clients(claims)
-    if clients is None or not (claims.sub and claims.jti and claims.pos > 0 and claims.epoch > 0):
+    clients = (said.client_id,) if said.act is None else _clients(said.client_id, said.act)
+    if clients is None or said.reference or not (said.sub and said.client_id and said.jti and said.pos and said.epoch):
         return _MALFORMED
-    return AccessToken(
-        key=key,
-        sub=claims.sub,
-        client_id=claims.client_id,
-        clients=clients,
-        jti=claims.jti,
-        gid=claims.gid,
-        sid=claims.sid,
-        audiences=frozenset(claims.aud),
-        scopes=frozenset(claims.scope.split()),
-        roles=frozenset(claims.roles),
-        exp=claims.exp,
-        nbf=claims.nbf,
-        pos=claims.pos,
-        epoch=claims.epoch,
-        bound=claims.cnf is not None,
-        claims=MappingProxyType(payload),
-    )
+    return AccessToken(key=key, said=said, payload=payload, clients=clients, scopes=frozenset(said.scope.split()))
 
 
-def _clients(claims: _Claims) -> tuple[str, ...] | None:
+def _header(part: bytes) -> tuple[str, str] | Denied:
+    """Algorithm and key id that a header names."""
+    decoded = _decode(part)
+    try:
+        header = None if decoded is None else _object(decoded)
+    except (ValueError, RecursionError):
+        header = None
+    if header is None:
+        return _MALFORMED
+    if header.get("typ") != "at+jwt":
+        return denied(Reason.WRONG_TYPE)
+    algorithm, kid = header.get("alg"), header.get("kid")
+    # `crit`, `jku`, `jwk`, `x5u` and their like are not part of these tokens; a member more is somebody's trick.
+    if header.keys() != _HEADER_MEMBERS or not isinstance(kid, str):
+        return _MALFORMED
+    return (algorithm if isinstance(algorithm, str) else ""), kid
+
+
+def _clients(client_id: str, actor: dict[str, Any] | None) -> tuple[str, ...] | None:
     """The token's client and those of its `act` chain; None where one of them does not say who it is."""
-    clients, actor = [claims.client_id], claims.act
+    clients = [client_id]
     while actor is not None:
         client = actor.get("client_id")
         following = actor.get("act")
@@ -162,51 +230,30 @@ def _clients(claims: _Claims) -> tuple[str, ...] | None:
     return tuple(clients) if all(clients) else None
 
 
-def _split(token: str | bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
-    """What is signed, then header, payload and signature; None where it is no compact JWS (RFC 7515 section 7.1)."""
-    if len(token) > MAXIMUM_BYTES:
-        return None
-    try:
-        raw = token.encode("ascii") if isinstance(token, str) else token
-    except UnicodeEncodeError:
-        return None
-    signed, dot, signature = raw.rpartition(b".")
-    header, second_dot, payload = signed.partition(b".")
-    if not dot or not second_dot:
-        return None
-    return signed, header, payload, signature
-
-
 def _decode(part: bytes) -> bytes | None:
     """base64url without padding (RFC 7515 section 2), in its one canonical form; None for anything else."""
-    over = len(part) % 4
+    over = len(part) & 3
     # What the last character says beyond whole bytes has to be zero, or several texts would mean the same.
     if not part or over == 1 or (over and part[-1] not in _LAST[over]):
         return None
     try:
-        return a2b_base64(part.translate(_TO_STANDARD) + b"=" * (-over % 4), strict_mode=True)
+        return a2b_base64(part.translate(_TO_STANDARD) + _PADDING[over], strict_mode=True)
     except Base64Error:
         return None
 
 
-def _json(part: bytes) -> dict[str, Any] | None:
-    """The JSON object in a part; None for anything else, repeated members and lone surrogates included."""
-    decoded = _decode(part)
-    if decoded is None:
-        return None
-    try:
-        value = msgspec.json.decode(decoded)
-        if msgspec.json.encode(value) != decoded:
-            value = _read_carefully(decoded)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def _object(decoded: bytes) -> dict[str, Any]:
+    """The JSON object that this is.
 
-
-def _read_carefully(decoded: bytes) -> Any:
-    """Read JSON that is not the one text which its value is written as, so that it might say something twice."""
-    value = json.loads(decoded.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    json.dumps(value, ensure_ascii=False).encode("utf-8")
+    Raises `ValueError` or `RecursionError` for anything that is none, lone surrogates and repeated members included.
+    """
+    value = msgspec.json.decode(decoded)
+    if msgspec.json.encode(value) != decoded:
+        # Not the one text which its value is written as, so it might say something twice.
+        value = json.loads(decoded.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    if not isinstance(value, dict):
+        raise _AmbiguousError("no object")
     return value
 
 

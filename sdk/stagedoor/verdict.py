@@ -64,7 +64,7 @@ DESCRIPTIONS: dict[Reason, str] = {
 """One plain sentence for each reason, without a full stop. They never quote the token."""
 
 
-class Allowed(msgspec.Struct, frozen=True, kw_only=True):
+class Allowed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The token is accepted."""
 
     sub: str
@@ -81,8 +81,13 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     roles: frozenset[str]
     position: int
     """The log position up to which denials were taken into account."""
-    claims: Mapping[str, Any]
-    """Everything the token says, read-only."""
+    payload: bytes
+    """Everything the token says, as JSON."""
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """Everything the token says, read anew each time."""
+        return msgspec.json.decode(self.payload, type=dict[str, Any])
 
 
 class Denied(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +108,9 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
 Verdict = Allowed | Denied
 
 
+_DENIED = {reason: Denied(reason=reason, description=description) for reason, description in DESCRIPTIONS.items()}
+
+
 def denied(reason: Reason) -> Denied:
     """The verdict for a reason, with its usual sentence."""
-    return Denied(reason=reason, description=DESCRIPTIONS[reason])
+    return _DENIED[reason]

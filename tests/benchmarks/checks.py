@@ -6,6 +6,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import jwt
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -58,9 +59,14 @@ class _Desk:
 
     def __init__(self) -> None:
         self.key = SigningKey()
-        self.tokens = [self.key.sign(_claims(number)) for number in range(_TOKENS)]
+        self.tokens = [self._sign(number) for number in range(_TOKENS)]
         self.guard = sdk_tokens.guard(self.key)
         self.refresh()
+
+    def _sign(self, number: int) -> str:
+        """A token as the issuer spells it: without spaces, and its claims in the issuer's order."""
+        header = {"alg": "ES256", "typ": "at+jwt", "kid": self.key.kid}
+        return self.key.sign_raw(msgspec.json.encode(header), msgspec.json.encode(_claims(number)))
 
     def refresh(self) -> None:
         """Have the view vouched for anew: it is not the age of the view that is measured."""
@@ -69,7 +75,7 @@ class _Desk:
 
     def forget(self) -> None:
         """As if no token had ever been seen."""
-        self.guard._verified.clear()
+        self.guard._memory.clear()
 
     def signed(self) -> list[tuple[bytes, bytes]]:
         """What each token's signature is over, and the signature as `cryptography` takes it."""
@@ -83,9 +89,9 @@ class _Desk:
 
 
 def _claims(number: int) -> dict[str, Any]:
-    return sdk_tokens.claims(
-        sub=f"sub-{number % 200}", jti=f"jti-{number}", sid=f"sid-{number}", gid=f"gid-{number}", pos=_DENIALS + number
-    )
+    sid, gid = f"sid-{number}", f"gid-{number}"
+    plain = sdk_tokens.claims(sub=f"sub-{number % 200}", jti=f"jti-{number}", sid=None, gid=None, pos=_DENIALS + number)
+    return {**plain, "sid": sid, "gid": gid, "auth_time": plain["iat"], "amr": ["pwd"]}
 
 
 def _denials() -> tuple[Denial, ...]:

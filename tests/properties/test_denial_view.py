@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stagedoor.denials import Denial, DenialKind, DenialRule, DenialView, Snapshot
 from stagedoor.keys import PublicKey
-from stagedoor.token import AccessToken
+from stagedoor.token import AccessToken, Said
 from tests.support.sdk_tokens import SigningKey
 
 _KEYS: list[PublicKey] = [SigningKey("a").public, SigningKey("b").public]
@@ -53,23 +53,26 @@ def logs(draw: st.DrawFn) -> list[Denial]:
 @st.composite
 def tokens(draw: st.DrawFn) -> AccessToken:
     client = draw(_NAMES)
-    return AccessToken(
-        key=draw(st.sampled_from(_KEYS)),
+    said = Said(
+        iss="",
         sub=draw(_NAMES),
+        aud=(),
         client_id=client,
-        clients=(client, *draw(st.lists(_NAMES, max_size=2))),
-        jti=draw(_NAMES),
-        gid=draw(st.one_of(st.none(), _NAMES)),
-        sid=draw(st.one_of(st.none(), _NAMES)),
-        audiences=frozenset(),
-        scopes=frozenset(),
-        roles=frozenset(),
+        scope="",
+        iat=0,
         exp=0,
-        nbf=0,
+        jti=draw(_NAMES),
         pos=draw(st.integers(1, 25)),
         epoch=1,
-        bound=False,
-        claims={},
+        gid=draw(st.one_of(st.none(), _NAMES)),
+        sid=draw(st.one_of(st.none(), _NAMES)),
+    )
+    return AccessToken(
+        key=draw(st.sampled_from(_KEYS)),
+        said=said,
+        payload=b"{}",
+        clients=(client, *draw(st.lists(_NAMES, max_size=2))),
+        scopes=frozenset(),
     )
 
 
@@ -78,13 +81,13 @@ def _matches(denial: Denial, token: AccessToken) -> bool:  # noqa: PLR0911  (one
         case DenialKind.TOKEN:
             return token.jti == denial.id
         case DenialKind.GRANT:
-            return token.gid == denial.id
+            return token.said.gid == denial.id
         case DenialKind.SESSION:
-            return token.sid == denial.id
+            return token.said.sid == denial.id
         case DenialKind.SUBJECT:
             return token.sub == denial.id
         case DenialKind.SUBJECT_SESSIONS:
-            return token.sub == denial.id and token.sid is not None and token.sid != denial.except_id
+            return token.sub == denial.id and token.said.sid is not None and token.said.sid != denial.except_id
         case DenialKind.SUBJECT_CLIENT:
             return any(denial.id == f"{token.sub} {client}" for client in token.clients)
         case DenialKind.CLIENT:
@@ -92,7 +95,7 @@ def _matches(denial: Denial, token: AccessToken) -> bool:  # noqa: PLR0911  (one
         case DenialKind.CLIENT_REFERENCES:
             return False
         case DenialKind.KEY:
-            return token.key.kid == denial.id
+            return token.key is not None and token.key.kid == denial.id
 
 
 def _denies(denial: Denial, token: AccessToken) -> bool:

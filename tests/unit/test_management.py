@@ -36,7 +36,7 @@ ALLOWED = Allowed(
     gid="g",
     roles=frozenset({"administrator"}),
     position=20,
-    claims={"pos": 7},
+    payload=b'{"pos":7}',
 )
 
 

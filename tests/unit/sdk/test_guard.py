@@ -154,7 +154,7 @@ def test_memory_is_bounded(key: SigningKey) -> None:
     checked = guard(key, remember=3)
     for number in range(6):
         assert isinstance(checked.check(key.sign(claims(jti=f"jti-{number}"))), Allowed)
-    assert len(checked._verified) == 3
+    assert len(checked._memory) == 3
 
 
 class TestStale:

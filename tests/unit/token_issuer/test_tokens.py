@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -85,6 +86,19 @@ def test_the_sdk_reads_it(keys: dict[KeyUse, tuple[SigningKey, dict[str, str]]])
     verified = read_access_token(token, StaticKeys([key.public]), ISSUER)
     assert isinstance(verified, AccessToken)
     assert (verified.pos, verified.epoch, verified.roles) == (42, 3, frozenset({"auditor"}))
+
+
+@pytest.mark.parametrize("changes", [{}, {"roles": ("auditor",)}, {"grant": None, "sub": HUB}])
+def test_the_sdk_reads_it_the_short_way(
+    keys: dict[KeyUse, tuple[SigningKey, dict[str, str]]], changes: dict[str, Any]
+) -> None:
+    """It is spelled, and its claims are ordered, as the SDK would write them."""
+    key, _ = keys[KeyUse.ACCESS_TOKEN]
+    verified = read_access_token(
+        access_token(key, ISSUER, content(**changes), ISSUED), StaticKeys([key.public]), ISSUER
+    )
+    assert isinstance(verified, AccessToken)
+    assert msgspec.json.encode(verified.said) == verified.payload
 
 
 def test_a_token_without_a_person_names_no_session(keys: dict[KeyUse, tuple[SigningKey, dict[str, str]]]) -> None:
