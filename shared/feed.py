@@ -8,15 +8,14 @@ end.
 """
 
 import asyncio
-import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import datetime
 
 import msgspec
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
+from shared.denial_source import DenialSource
 from shared.head import HeadReader, HeadReading
 from shared.http.operations import Check
 from shared.log.log import DenialSnapshot, Log, NumberedDenial
@@ -29,9 +28,6 @@ _ANSWERED = Counter("stagedoor_feed_answers", "Questions answered.", ["question"
 
 _GROUP = "ledger"
 """Replicas share the questions as one queue group."""
-_READ = 500
-_REPEATED = 256
-"""Denials that a new leader publishes once more, as the one before may have been stopped at any of them."""
 _PAGE_SHARE = 0.8
 """How much of the largest message that the server takes is filled with denials."""
 
@@ -88,6 +84,8 @@ class Page(msgspec.Struct, frozen=True):
     denials: list[msgspec.Raw]
     complete: bool
     page: int
+    epochs: tuple[tuple[int, int], ...] = ()
+    """(epoch, its first position) of all up to this one, in order; on the first page."""
 
 
 class _Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,10 +97,9 @@ class DenialFeed:
 
     def __init__(self, log: Log, wake: Wake, nats: NatsAccess, heartbeat_seconds: float = 1.0) -> None:
         self._log = log
-        self._wake = wake
         self._heads = HeadReader(log)
+        self._source = DenialSource(log, wake, self._heads, heartbeat_seconds)
         self._nats = nats
-        self._every = heartbeat_seconds
         self._pages: list[Page] = []
         self._answering = False
 
@@ -119,34 +116,20 @@ class DenialFeed:
         await keep(self._nats, "feed answers", self._answer)
 
     async def _publish(self, session: Session) -> None:
-        epoch = number = 0
-        next_beat = time.monotonic()
-        while True:
-            mark = self._wake.mark
-            session.check()
-            reading = await self._heads.read()
-            head = reading.head
-            if head.epoch != epoch:
-                epoch, number = head.epoch, max(0, head.denial_number - _REPEATED)
-            number = await self._publish_denials(session.client, number, head.denial_number)
-            if time.monotonic() >= next_beat:
-                await session.client.publish(HEARTBEAT, msgspec.json.encode(Voucher.of(reading)))
-                next_beat = time.monotonic() + self._every
-            await session.client.flush(int(ANSWER_SECONDS))
-            session.check()
-            session.goes_on()
-            await self._wake.after(mark, next_beat - time.monotonic())
-
-    async def _publish_denials(self, client: Client, after: int, until: int) -> int:
-        """Publish the denials up to a number at least, and answer the number of the last one."""
-        while after < until:
-            denials = await self._log.denials_after(after, _READ)
-            for numbered in denials:
-                subject = f"{DENIALS}.{numbered.denial.kind.value}"
-                await client.publish(subject, msgspec.json.encode(DenialMessage.of(numbered)))
-            _PUBLISHED.inc(len(denials))
-            after = denials[-1].number if denials else until
-        return after
+        session.check()
+        async with aclosing(self._source.follow(0, 0, snapshots=False)) as source:
+            async for told in source:
+                session.check()
+                if isinstance(told, HeadReading):
+                    await session.client.publish(HEARTBEAT, msgspec.json.encode(Voucher.of(told)))
+                elif isinstance(told, list):
+                    for numbered in told:
+                        subject = f"{DENIALS}.{numbered.denial.kind.value}"
+                        await session.client.publish(subject, msgspec.json.encode(DenialMessage.of(numbered)))
+                    _PUBLISHED.inc(len(told))
+                await session.client.flush(int(ANSWER_SECONDS))
+                session.check()
+                session.goes_on()
 
     async def _answer(self, session: Session) -> None:
         client = session.client
@@ -207,6 +190,14 @@ def pages_of(snapshot: DenialSnapshot, largest: int) -> list[Page]:
         size += len(denial) + 1
     head = snapshot.head
     return [
-        Page(head.position, head.denial_number, head.epoch, denials, number == len(pages) - 1, number)
+        Page(
+            head.position,
+            head.denial_number,
+            head.epoch,
+            denials,
+            number == len(pages) - 1,
+            number,
+            snapshot.epochs if number == 0 else (),
+        )
         for number, denials in enumerate(pages)
     ]

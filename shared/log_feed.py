@@ -46,14 +46,22 @@ class LogFeed:
             self._is(reached=False)
 
     async def _look(self, view: DenialView) -> None:
-        asked_at = since_boot()
+        asked_at, known = since_boot(), view.position
         head = (await self._heads.read()).head
         if head.epoch != view.epoch or not await self._follow(view, head.denial_number):
             snapshot = await self._log.active_denials()
             denials = tuple(map(denial_of, snapshot.denials))
             head = snapshot.head
-            view.replace(Snapshot(position=head.position, number=head.denial_number, epoch=head.epoch, denials=denials))
-        view.vouch(head.position, head.denial_number, head.epoch, asked_at)
+            view.replace(
+                Snapshot(
+                    position=head.position,
+                    number=head.denial_number,
+                    epoch=head.epoch,
+                    denials=denials,
+                    epochs=snapshot.epochs,
+                )
+            )
+        view.vouch(head.position, head.denial_number, head.epoch, asked_at, known)
 
     async def _follow(self, view: DenialView, until: int) -> bool:
         """Take in the denials up to a number; whether that worked without a gap."""

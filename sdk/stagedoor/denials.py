@@ -268,16 +268,19 @@ class DenialView:
         self._settle()
         return True
 
-    def vouch(self, position: int, number: int, epoch: int, sent_at: float | None = None) -> bool:
+    def vouch(self, position: int, number: int, epoch: int, sent_at: float | None = None, known: int = 0) -> bool:
         """Somebody who read the log says: up to `position`, nothing is denied beyond the denial of this `number`.
 
         `sent_at` is when this process asked (`stagedoor.clock.since_boot`); without it, the word may have lain in
-        a buffer for any time, so it moves the position and proves nothing about how recent that is.
+        a buffer for any time, so it moves the position and proves nothing about how recent that is. `known` is the
+        position that this view had then: a log that answers with less has lost what it had, and proves nothing either.
         False: something is missing, and a snapshot is needed if it does not come.
         """
         if epoch != self.epoch:
             self._newest_epoch = max(self._newest_epoch, epoch)
             return epoch < self.epoch
+        if position < known:
+            return True
         if number <= self.number:
             self._advance(position, sent_at)
             return True

@@ -83,7 +83,7 @@ class GrpcFeed:
             pages: list[messages.Snapshot] = []
             async with aclosing(self._messages(view, from_snapshot=False)) as watch:
                 async for message in watch:
-                    if not _take_in(view, message, pages, None) or message.WhichOneof("message") == "heartbeat":
+                    if not _take_in(view, message, pages) or message.WhichOneof("message") == "heartbeat":
                         return
         except (aio.AioRpcError, ValueError) as failure:
             _log.debug("no answer to a ping: %s", failure)
@@ -91,12 +91,12 @@ class GrpcFeed:
     async def _watch(self, view: DenialView, begun_at: float, *, from_snapshot: bool) -> bool:
         """One watch, of about `renew_seconds`. False: something was missing, so begin again with a snapshot."""
         pages: list[messages.Snapshot] = []
-        heartbeats = 0
+        heartbeats, known = 0, view.position
         async with aclosing(self._messages(view, from_snapshot=from_snapshot)) as watch:
             async for message in watch:
                 heartbeats += message.WhichOneof("message") == "heartbeat"
                 recent = heartbeats > 1
-                if not _take_in(view, message, pages, begun_at if recent else None):
+                if not _take_in(view, message, pages, begun_at if recent else None, known):
                     return False
                 if recent and self._boot() - begun_at >= self._renew:
                     return True
@@ -118,7 +118,8 @@ def _take_in(
     view: DenialView,
     message: messages.WatchDenialsResponse,
     pages: list[messages.Snapshot],
-    sent_at: float | None,
+    sent_at: float | None = None,
+    known: int = 0,
 ) -> bool:
     """False: something is missing. `pages` are those of the snapshot that is being received."""
     if message.WhichOneof("message") == "snapshot":
@@ -134,7 +135,7 @@ def _take_in(
         return view.apply(_denial(message.denial))
     if message.WhichOneof("message") == "heartbeat":
         beat = message.heartbeat
-        return view.vouch(beat.position, beat.number, beat.epoch, sent_at)
+        return view.vouch(beat.position, beat.number, beat.epoch, sent_at, known)
     return False
 
 
@@ -158,6 +159,7 @@ def _snapshot(message: messages.Snapshot) -> Snapshot:
         number=message.number,
         epoch=message.epoch,
         denials=tuple(map(_denial, message.denials)),
+        epochs=tuple((known.epoch, known.first_position) for known in message.epochs),
     )
 
 

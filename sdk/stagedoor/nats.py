@@ -124,9 +124,9 @@ class NatsFeed:
         client, view = self._nats, self._view
         if client is None or view is None:
             return
-        sent_at = self._boot()
+        sent_at, known = self._boot(), view.position
         head = await self._request(client, _PING, b"", _Head)
-        if head is not None and not view.vouch(head.position, head.number, head.epoch, sent_at):
+        if head is not None and not view.vouch(head.position, head.number, head.epoch, sent_at, known):
             self._incomplete.set()
 
     async def _connect(self, given_up: asyncio.Event) -> Client:

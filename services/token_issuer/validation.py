@@ -8,7 +8,7 @@ get the same answer.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +16,7 @@ from prometheus_client import Counter
 
 from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.remembered import Remembered, questions_in
+from shared.denial_source import DenialSource
 from shared.errors import Kind, Refusal
 from shared.head import HeadReader, HeadReading
 from shared.log.log import DenialSnapshot, Log, NumberedDenial
@@ -47,7 +48,6 @@ LARGEST_BATCH = 1000
 QUESTIONS_AT_ONCE = 10_000
 _AT_ONCE = 50
 """Tokens of a batch after which others get their turn."""
-_READ = 500
 _PAGE = 1000
 """Denials of one message of a snapshot."""
 
@@ -72,10 +72,7 @@ class ValidationService:
         """`now`: the guard's clock. `questions_at_once`: how many tokens may be judged side by side."""
         self._guard = guard
         self._callers = callers
-        self._log = log
-        self._wake = wake
-        self._heads = HeadReader(log)
-        self._every = heartbeat_seconds
+        self._source = DenialSource(log, wake, HeadReader(log), heartbeat_seconds)
         self._now = now
         self._load = _Load(questions_at_once)
         self._remembered = Remembered(guard.view, since_boot)
@@ -112,32 +109,17 @@ class ValidationService:
         """
         if request.after_number < 0 or request.epoch < 0:
             raise Refusal(Kind.INVALID, "invalid_argument", "numbers and epochs are not negative")
-        number, epoch = request.after_number, request.epoch
-        whole = number > 0
-        next_beat = time.monotonic()
-        while True:
-            mark = self._wake.mark
-            reading = await self._heads.read()
-            head = reading.head
-            if not whole or epoch != head.epoch or number > head.denial_number:
-                snapshot = await self._log.active_denials()
-                for page in _pages(snapshot):
-                    yield messages.WatchDenialsResponse(snapshot=page)
-                number, epoch, whole = snapshot.head.denial_number, snapshot.head.epoch, True
-            while whole and number < head.denial_number:
-                denials = await self._log.denials_after(number, _READ)
-                whole = bool(denials)
-                for denial in denials:
-                    whole = whole and denial.number == number + 1
-                    if whole:
+        follow = self._source.follow(request.after_number, request.epoch, snapshots=True)
+        async with aclosing(follow) as source:
+            async for told in source:
+                if isinstance(told, HeadReading):
+                    yield messages.WatchDenialsResponse(heartbeat=_heartbeat(told))
+                elif isinstance(told, DenialSnapshot):
+                    for page in _pages(told):
+                        yield messages.WatchDenialsResponse(snapshot=page)
+                else:
+                    for denial in told:
                         yield messages.WatchDenialsResponse(denial=_denial(denial))
-                        number = denial.number
-            if not whole:
-                continue
-            if time.monotonic() >= next_beat:
-                yield messages.WatchDenialsResponse(heartbeat=_heartbeat(reading))
-                next_beat = time.monotonic() + self._every
-            await self._wake.after(mark, next_beat - time.monotonic())
 
     async def _batch(self, caller: str, raw: bytes) -> bytes:
         questions = questions_in(raw)
@@ -267,6 +249,9 @@ def _pages(snapshot: DenialSnapshot) -> Iterator[messages.Snapshot]:
             epoch=head.epoch,
             denials=map(_denial, denials[start : start + _PAGE]),
             complete=start + _PAGE >= len(denials),
+            epochs=[messages.Epoch(epoch=epoch, first_position=first) for epoch, first in snapshot.epochs]
+            if start == 0
+            else [],
         )
 
 

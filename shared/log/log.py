@@ -77,6 +77,8 @@ class DenialSnapshot:
     head: Head
     denials: list[NumberedDenial]
     """By number."""
+    epochs: tuple[tuple[int, int], ...] = ()
+    """(epoch, its first position) up to that of the head, in order."""
 
 
 class Log:
@@ -206,7 +208,13 @@ class Log:
         records = await self._ask("SELECT * FROM log.active_denials()")
         first = records[0]
         head = Head(first["head_epoch"], first["head_position"], first["head_denial_number"])
-        return DenialSnapshot(head, [_numbered(record) for record in records if record["number"] is not None])
+        # Epochs are only ever added, so those up to the head's are those of the same moment.
+        epochs = await self._ask("SELECT epoch, first_position FROM log.known_epochs()")
+        return DenialSnapshot(
+            head,
+            [_numbered(record) for record in records if record["number"] is not None],
+            tuple((known["epoch"], known["first_position"]) for known in epochs if known["epoch"] <= head.epoch),
+        )
 
     async def denials_after(self, number: int, limit: int) -> list[NumberedDenial]:
         """Denials, lifting ones too, with greater numbers than this; numbers are dense."""

@@ -28,6 +28,7 @@ _FOR_EVERYBODY = (
     "read",
     "read_matching",
     "active_denials",
+    "known_epochs",
     "denials_after",
 )
 _FOR_CARETAKERS = ("care", "condition")

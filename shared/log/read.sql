@@ -161,6 +161,13 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION log.active_denials FROM PUBLIC;
 
+-- All epochs that ever began. What an earlier one issued before the next one began is on the living branch.
+CREATE OR REPLACE FUNCTION log.known_epochs() RETURNS TABLE (epoch integer, first_position bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT e.epoch, e.first_position FROM log.epochs e ORDER BY e.epoch
+$$;
+REVOKE ALL ON FUNCTION log.known_epochs FROM PUBLIC;
+
 -- Denials by number. Their numbers are dense, but for those that were pruned: whoever meets a gap needs a snapshot.
 CREATE OR REPLACE FUNCTION log.denials_after(p_number bigint, p_limit integer) RETURNS SETOF log.denials
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

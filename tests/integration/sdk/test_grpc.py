@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -85,7 +86,7 @@ class Issuer(ValidationServicer):
         sent = request.after_number
         if sent == 0:
             half = len(self.denials) // 2
-            head = {"position": self.position, "number": len(self.denials), "epoch": 1}
+            head: dict[str, Any] = {"position": self.position, "number": len(self.denials), "epoch": 1}
             sent = len(self.denials)
             for part, complete in ((self.denials[:half], False), (self.denials[half:], True)):
                 page = messages.Snapshot(**head, denials=part, complete=complete)

@@ -127,3 +127,20 @@ async def test_the_sdk_follows_it(validation: Serving, work: Work) -> None:
     await eventually(lambda: (view.number, view.position) == (2, position))
     await work.stop(task)
     await connection.close(None)
+
+
+async def test_the_sdk_learns_of_the_epochs(validation: Serving, work: Work) -> None:
+    first = (await validation.facts.log("token_issuer")).head
+    last = (await first()).position
+    async with validation.facts.database.connection() as connection:
+        await connection.execute("UPDATE log.epochs SET system_identifier = system_identifier + 1")
+        await connection.execute("UPDATE log.head SET server_started_at = now() - interval '1 day'")
+    await deny(validation, "a")
+    connection_ = channel(validation.address, validation.parties.resource("stagehands"), "token_issuer")
+    view, feed = DenialView(), GrpcFeed(connection_, renew_seconds=0.5)
+    task = work.start(feed.run(view))
+    await eventually(lambda: view.epoch == 2)
+    assert not view.lost(1, last)
+    assert view.lost(1, last + 1)
+    await work.stop(task)
+    await connection_.close(None)

@@ -125,3 +125,27 @@ def test_an_early_cut_off_is_not_drawn_back_by_one_before_it() -> None:
     view.apply(denial(1, rule=DenialRule.CUT_OFF))
     assert view._tables.clients["a"].denies(30)
     assert not view._tables.clients["a"].denies(31)
+
+
+def test_an_answer_with_less_than_was_known_when_it_was_asked_for_proves_nothing() -> None:
+    view = DenialView()
+    view.replace(snapshot(0, position=50), sent_at=10.0)
+    assert view.vouch(49, 0, 1, 20.0, known=50)
+    assert view.age(20.0) == 10.0
+    assert view.vouch(49, 0, 1, 21.0, known=40)  # the view came further while the answer was on its way
+    assert view.age(21.0) == 0.0
+    assert view.position == 50
+
+
+def test_an_epoch_in_the_middle_cuts_those_before_it_off() -> None:
+    view = DenialView()
+    view.replace(
+        Snapshot(position=90, number=0, epoch=4, denials=(), epochs=((1, 1), (2, 30), (3, 20), (4, 60))), sent_at=1.0
+    )
+    assert not view.lost(1, 19)
+    assert view.lost(1, 20)  # epoch 3 began again before where epoch 2 had come to
+    assert view.lost(2, 30)
+    assert not view.lost(3, 59)
+    assert view.lost(3, 60)
+    assert not view.lost(4, 1000)
+    assert view.lost(0, 1)  # of an epoch that never was

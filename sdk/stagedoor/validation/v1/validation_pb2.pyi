@@ -100,7 +100,8 @@ class ValidateResponse(_message.Message):
     reason: _builtins.str
     """Stable reason code where not allowed: malformed, unknown_key, bad_signature, wrong_issuer, wrong_audience, expired,
     not_yet_valid, insufficient_scope, denied_token, denied_grant, denied_session, denied_subject, denied_client,
-    denied_key, lost_branch, too_stale, ahead_of_view, proof_required, wrong_type.
+    denied_key, lost_branch, too_stale, ahead_of_view, proof_required, wrong_type, unknown_token (a reference token that
+    is none), not_looked_up (a reference token that could not be looked up now).
     """
     claims: _builtins.str
     """JSON object of the token's claims, if asked for and allowed."""
@@ -270,6 +271,7 @@ class Snapshot(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     DENIALS_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Complete up to this position; all denials up to `number` that still matter."""
     number: _builtins.int
@@ -278,6 +280,12 @@ class Snapshot(_message.Message):
     """A large snapshot comes in several messages; the last one says so."""
     @_builtins.property
     def denials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Denial]: ...
+    @_builtins.property
+    def epochs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Epoch]:
+        """All epochs up to this one, in order; in the first message. A token of an earlier epoch is of the living log if its
+        position is before the first one of every later epoch.
+        """
+
     def __init__(
         self,
         *,
@@ -286,14 +294,39 @@ class Snapshot(_message.Message):
         epoch: _builtins.int = ...,
         denials: _abc.Iterable[Global___Denial] | None = ...,
         complete: _builtins.bool = ...,
+        epochs: _abc.Iterable[Global___Epoch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "denials", b"denials", "epoch", b"epoch", "number", b"number", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "denials", b"denials", "epoch", b"epoch", "epochs", b"epochs", "number", b"number", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class Epoch(_message.Message):
+    """The log goes on under a new epoch after a failover or a restored back-up, which may have lost its last positions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    FIRST_POSITION_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    first_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        first_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "first_position", b"first_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Epoch: _TypeAlias = Epoch  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
