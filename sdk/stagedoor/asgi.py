@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from stagedoor.guard import Guard
+from stagedoor.reference import PREFIXES
 from stagedoor.verdict import Allowed, Denied, Reason
 
 Scope = MutableMapping[str, Any]
@@ -26,6 +27,7 @@ VERDICT = "stagedoor"
 _METADATA = "stagedoor.resource_metadata"
 
 _RETRY_AFTER = "1"
+_KEYS = tuple(prefix.decode() for prefix in PREFIXES)
 _TOKEN_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 
 
@@ -91,8 +93,8 @@ def refusal(verdict: Denied, *, metadata: str) -> Refusal:
 class GuardMiddleware:
     """Lets a request through with an accepted token, and puts the verdict into `scope["stagedoor"]`.
 
-    The token comes as `Authorization: Bearer`, once, and in no other way: a request with a token in its query
-    string, or with two credentials, is refused (RFC 6750 section 2). Paths in `open_paths` are let through as they
+    The token comes as `Authorization: Bearer`, or as `X-Api-Key` if it is a reference token, once, and in no other
+    way: a request with a token in its query string, or with two credentials, is refused (RFC 6750 section 2). Paths in `open_paths` are let through as they
     are, without a verdict.
     """
 
@@ -129,15 +131,19 @@ class GuardMiddleware:
 
     def _presented(self, scope: Scope) -> str | Refusal:
         """The one token of a request."""
-        names = [name for name, _ in scope["headers"] if name in (b"authorization", b"x-api-key")]
+        credentials = [(name, value) for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")]
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-        if any(name == "access_token" for name, _ in query):
-            return self._invalid("a token in a query string is not accepted; it belongs into the Authorization header")
-        if len(names) > 1:
+        if any(name == "access_token" or value.startswith(_KEYS) for name, value in query):
+            return self._invalid("a token in a query string is not accepted; it belongs into a header")
+        if len(credentials) > 1:
             return self._invalid("the request has more than one credential")
-        if b"authorization" not in names:
+        if not credentials:
             return Refusal(401, None, "an access token is needed", metadata=self._metadata)
-        value: str = next(value for name, value in scope["headers"] if name == b"authorization").decode("latin-1")
+        name, raw = credentials[0]
+        value: str = raw.decode("latin-1")
+        if name == b"x-api-key":
+            # Nothing but a reference token: an access token there would be one that proxies do not know to hide.
+            return value if value.startswith(_KEYS) else self._invalid("X-Api-Key takes a reference token")
         scheme, space, token = value.strip().partition(" ")
         if scheme.lower() != "bearer":
             return Refusal(401, None, "an access token is needed, as Bearer", metadata=self._metadata)

@@ -1,4 +1,4 @@
-"""Denials: standing instructions not to accept tokens, and the view of them that a check reads.
+"""The view of denials that a check reads.
 
 The log numbers denials densely, so a view knows when it misses one. What is vouched for is a position: "up to
 here, nothing is denied but what you have". A view is a set of dictionaries; asking it takes a handful of look-ups.
@@ -7,167 +7,18 @@ here, nothing is denied but what you have". A view is a set of dictionaries; ask
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
-from datetime import datetime
-from enum import StrEnum
 
-import msgspec
-
+from stagedoor.denial import Denial, DenialKind, DenialRule, Snapshot, snapshot_of
+from stagedoor.marks import Tables
 from stagedoor.token import AccessToken
 from stagedoor.verdict import Reason
+
+__all__ = ["Denial", "DenialKind", "DenialRule", "DenialView", "Snapshot", "snapshot_of"]
 
 _HELD_BACK = 100_000
 """Most denials that wait for one that is missing; more, and a snapshot has to make the view whole again."""
 _UNANSWERED = 64
 """Most vouchers that wait for the denials they presuppose."""
-
-
-class DenialKind(StrEnum):
-    """Which identifier of a token a denial is matched against."""
-
-    TOKEN = "token"
-    """`jti`."""
-    GRANT = "grant"
-    """`gid`."""
-    SESSION = "session"
-    """`sid`."""
-    SUBJECT = "subject"
-    """`sub`."""
-    SUBJECT_SESSIONS = "subject_sessions"
-    """`sub`, only tokens that come from a session, except those of the session named by `except_id`."""
-    SUBJECT_CLIENT = "subject_client"
-    """`sub` and `client_id`, with a space between them."""
-    CLIENT = "client"
-    """`client_id`, and every client of an `act` chain."""
-    CLIENT_REFERENCES = "client_references"
-    """`client_id`, only reference tokens."""
-    KEY = "key"
-    """`kid`; whatever position the token claims, since the thief of a key forges any."""
-
-
-class DenialRule(StrEnum):
-    """How long and for which tokens a denial holds."""
-
-    STANDING = "standing"
-    """All tokens, until a `LIFTED` for the same kind and id, or for ever."""
-    CUT_OFF = "cut_off"
-    """Tokens issued at or before the denial's own position."""
-    LIFTED = "lifted"
-    """Ends a standing denial; cut-offs stay, and so do keys."""
-
-
-class Denial(msgspec.Struct, frozen=True, kw_only=True):
-    """One denial, as the feed carries it."""
-
-    number: int
-    """Dense: the one before has the number before."""
-    position: int
-    """Log position of the event that caused it."""
-    epoch: int
-    kind: DenialKind
-    id: str
-    rule: DenialRule
-    except_id: str | None = None
-    """Only for `SUBJECT_SESSIONS`: the one session that stays."""
-    until: datetime | None = None
-    """After this moment no token that it can match is alive; None: unknown, or for ever."""
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All denials that still matter, complete up to a position."""
-
-    position: int
-    number: int
-    """Of the last denial up to there."""
-    epoch: int
-    denials: tuple[Denial, ...]
-    epochs: tuple[tuple[int, int], ...] = ()
-    """(epoch, its first position) of every epoch that is known, in order: so that tokens of an earlier epoch, issued
-    before the next one began, stay acceptable. Where it is missing they are refused."""
-
-
-class _Mark(msgspec.Struct):
-    """What stands against one id."""
-
-    standing: bool = False
-    decided_by: int = 0
-    """Number of the denial that last set or lifted `standing`."""
-    cut_off: int = 0
-    """Tokens issued up to this position are denied; 0: none."""
-    forget_at: float = 0.0
-    """Seconds since 1970; infinite where it is not known to become pointless."""
-
-    def denies(self, pos: int) -> bool:
-        """Whether it stands against a token that was issued at this position."""
-        return self.standing or pos <= self.cut_off
-
-
-class _Tables:
-    """The dictionaries by kind. Applying denials to them gives the same in any order: the later number wins."""
-
-    def __init__(self) -> None:
-        self.marks: dict[DenialKind, dict[str, _Mark]] = {kind: {} for kind in DenialKind}
-        # The same by name: a check asks them all, and looking up the kind first would cost as much as the rest.
-        self.tokens = self.marks[DenialKind.TOKEN]
-        self.grants = self.marks[DenialKind.GRANT]
-        self.sessions = self.marks[DenialKind.SESSION]
-        self.subjects = self.marks[DenialKind.SUBJECT]
-        self.pairs = self.marks[DenialKind.SUBJECT_CLIENT]
-        self.clients = self.marks[DenialKind.CLIENT]
-        self.keys = self.marks[DenialKind.KEY]
-        self.by_subject: dict[str, dict[str | None, _Mark]] = {}
-        """For `SUBJECT_SESSIONS`: by subject, then by the session that stays."""
-
-    def apply(self, denial: Denial) -> None:
-        if denial.kind is DenialKind.SUBJECT_SESSIONS:
-            # Lifting ends what stands against the subject, whichever session each of them spared.
-            marks = self.by_subject.setdefault(denial.id, {})
-            if denial.rule is DenialRule.LIFTED:
-                for mark in marks.values():
-                    _lift(mark, denial)
-                return
-            _deny(marks.setdefault(denial.except_id, _Mark()), denial)
-            return
-        table = self.marks[denial.kind]
-        if denial.rule is not DenialRule.LIFTED:
-            _deny(table.setdefault(denial.id, _Mark()), denial)
-        elif denial.kind is not DenialKind.KEY:
-            _lift(table.setdefault(denial.id, _Mark()), denial)
-
-    def prune(self, before: float) -> int:
-        """Forget what can match no live token any more."""
-        dropped = 0
-        for table in self.marks.values():
-            for name in [name for name, mark in table.items() if _pointless(mark, before)]:
-                del table[name]
-                dropped += 1
-        for subject, marks in list(self.by_subject.items()):
-            for spared in [spared for spared, mark in marks.items() if _pointless(mark, before)]:
-                del marks[spared]
-                dropped += 1
-            if not marks:
-                del self.by_subject[subject]
-        return dropped
-
-    def __len__(self) -> int:
-        return sum(map(len, self.marks.values())) + sum(map(len, self.by_subject.values()))
-
-
-def _deny(mark: _Mark, denial: Denial) -> None:
-    if denial.rule is DenialRule.CUT_OFF:
-        mark.cut_off = max(mark.cut_off, denial.position)
-    elif denial.number >= mark.decided_by:
-        mark.standing, mark.decided_by = True, denial.number
-    mark.forget_at = max(mark.forget_at, float("inf") if denial.until is None else denial.until.timestamp())
-
-
-def _lift(mark: _Mark, denial: Denial) -> None:
-    if denial.number >= mark.decided_by:
-        mark.standing, mark.decided_by = False, denial.number
-
-
-def _pointless(mark: _Mark, before: float) -> bool:
-    return mark.forget_at <= before or not (mark.standing or mark.cut_off)
 
 
 class DenialView:
@@ -179,7 +30,8 @@ class DenialView:
     before it are there; an early lifting waits for them.
     """
 
-    def __init__(self, max_staleness: float = 30.0) -> None:
+    def __init__(self, max_staleness: float = 30.0, *, most: int = 100_000) -> None:
+        """`most` denials of one kind are kept one by one, at about 300 bytes each; see `stagedoor.marks`."""
         self.max_staleness = max_staleness
         """Seconds after which what was vouched for is too old to judge by."""
         self.position = 0
@@ -191,8 +43,12 @@ class DenialView:
         """Changes after everything that could change what is denied, lost or ahead of the view."""
         self.vouched_at = float("-inf")
         """When it was last known that nothing is missing, on the clock of `stagedoor.clock.since_boot`."""
+        self.forgotten = 0
+        """Changes whenever denials that might stand against a long-lived token may have been forgotten, or never heard
+        of: what was known of such a token before is not to be relied on then."""
         self._epochs: tuple[tuple[int, int], ...] = ()
-        self._tables = _Tables()
+        self._most = most
+        self._tables = Tables(most)
         self._newest_epoch = 0
         self._early: dict[int, Denial] = {}
         self._vouchers: deque[tuple[int, int, float | None]] = deque(maxlen=_UNANSWERED)
@@ -229,7 +85,7 @@ class DenialView:
         """
         if (snapshot.epoch, snapshot.number) < (self.epoch, self.number):
             return
-        tables = _Tables()
+        tables = Tables(self._most)
         for denial in snapshot.denials:
             tables.apply(denial)
         early = {}
@@ -243,6 +99,7 @@ class DenialView:
             self._vouchers.clear()
         self._tables, self._early = tables, early
         self.epoch, self.number, self._epochs = snapshot.epoch, snapshot.number, snapshot.epochs
+        self.forgotten += 1
         self.stamp += 1
         self._advance(snapshot.position, sent_at)
         self._settle()
@@ -262,8 +119,7 @@ class DenialView:
             return False
         if denial.number > self.number + 1:
             if denial.rule is not DenialRule.LIFTED:
-                self._tables.apply(denial)
-                self.stamp += 1
+                self._take_in(denial)
             return False
         self._settle()
         return True
@@ -298,6 +154,10 @@ class DenialView:
         for client in token.clients:
             if (mark := tables.clients.get(client)) is not None and mark.denies(pos):
                 return Reason.DENIED_CLIENT
+        if said.reference is not None:
+            mark = tables.references.get(said.client_id)
+            if mark is not None and mark.denies(pos):
+                return Reason.DENIED_TOKEN
         if (mark := tables.subjects.get(sub)) is not None and mark.denies(pos):
             return Reason.DENIED_SUBJECT
         if said.gid is not None and (mark := tables.grants.get(said.gid)) is not None and mark.denies(pos):
@@ -313,7 +173,8 @@ class DenialView:
                 for spared, mark in tuple(marks.items()):
                     if sid != spared and mark.denies(pos):
                         return Reason.DENIED_SESSION
-        return None
+        # Last, as it may just be taking the place of what was looked for above.
+        return tables.below(token) if pos <= tables.floor and said.reference is None else None
 
     def lost(self, epoch: int, position: int) -> bool:
         """Whether what was issued there is on a branch of the log that is gone, or might be.
@@ -347,14 +208,24 @@ class DenialView:
 
         `skew` is added to their end, in seconds: twice the leeway that a check allows.
         """
-        return self._tables.prune((time.time() if now is None else now) - skew)
+        dropped, long_lived = self._tables.prune((time.time() if now is None else now) - skew)
+        if long_lived:
+            self.forgotten += 1
+            self.stamp += 1
+        return dropped
+
+    def _take_in(self, denial: Denial) -> None:
+        collapsed = self._tables.collapsed
+        self._tables.apply(denial)
+        if self._tables.collapsed != collapsed:
+            self.forgotten += 1
+        self.stamp += 1
 
     def _settle(self) -> None:
         """Count the early denials that are not early any more, and the vouchers that waited for them."""
         while (denial := self._early.pop(self.number + 1, None)) is not None:
-            self._tables.apply(denial)
+            self._take_in(denial)
             self.number = denial.number
-            self.stamp += 1
             # Another denial of the same event may follow, so only what is before it is complete.
             self._advance(denial.position - 1, None)
         waiting = self._vouchers
@@ -379,12 +250,3 @@ class DenialView:
             elif not reached.done():
                 reached.set_result(None)
         self._waiting = still
-
-
-def snapshot_of(pages: Iterable[Snapshot]) -> Snapshot | None:
-    """The snapshot that came in several pages; None where they are of different moments."""
-    first, *others = pages
-    if any((page.position, page.number, page.epoch) != (first.position, first.number, first.epoch) for page in others):
-        return None
-    denials = tuple(denial for page in (first, *others) for denial in page.denials)
-    return msgspec.structs.replace(first, denials=denials)

@@ -32,6 +32,8 @@ class Answer(msgspec.Struct, frozen=True):
     """Empty where it is allowed."""
     position: int
     """The log position that the answer takes into account."""
+    claims: str = ""
+    """JSON object of what the token says, if that was asked for and the token is allowed."""
 
 
 class OnlineError(Exception):
@@ -41,5 +43,7 @@ class OnlineError(Exception):
 class Online(Protocol):
     """Somebody who knows, for when the view does not."""
 
-    async def validate(self, token: str, *, audience: str, scopes: Collection[str], min_position: int) -> Answer:
+    async def validate(
+        self, token: str, *, audience: str, scopes: Collection[str], min_position: int, with_claims: bool = False
+    ) -> Answer:
         """Ask about one token. Raises `OnlineError`."""

@@ -30,16 +30,22 @@ class GrpcOnline:
         self._stub = ValidationStub(channel)
         self._timeout = timeout
 
-    async def validate(self, token: str, *, audience: str, scopes: Collection[str], min_position: int) -> Answer:
+    async def validate(
+        self, token: str, *, audience: str, scopes: Collection[str], min_position: int, with_claims: bool = False
+    ) -> Answer:
         """Ask about one token. Raises `OnlineError`, whatever the call failed of."""
         request = messages.ValidateRequest(
-            token=token, audience=audience, scopes=sorted(scopes), minimum_position=min_position
+            token=token,
+            audience=audience,
+            scopes=sorted(scopes),
+            minimum_position=min_position,
+            with_claims=with_claims,
         )
         try:
             verdict = await self._stub.Validate(request, timeout=self._timeout)
         except aio.AioRpcError as failure:
             raise OnlineError(f"the issuer answers {failure.code().name}") from None
-        return Answer(verdict.allowed, verdict.reason, verdict.position)
+        return Answer(verdict.allowed, verdict.reason, verdict.position, verdict.claims)
 
 
 class GrpcFeed:

@@ -14,12 +14,13 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Literal, Self
 
+from stagedoor import reference
 from stagedoor import token as tokens
 from stagedoor.clock import since_boot
 from stagedoor.denials import DenialView
 from stagedoor.feed import Feed, Online, OnlineError
 from stagedoor.keys import KeySource
-from stagedoor.memory import Memory
+from stagedoor.memory import Memory, Refused
 from stagedoor.token import AccessToken
 from stagedoor.verdict import Allowed, Denied, Reason, Verdict, denied
 
@@ -30,6 +31,8 @@ _KEYS_EVERY = 300.0
 _KEYS_RETRY = 1.0
 """Seconds until the next attempt while no keys are known."""
 _PRUNE_EVERY = 60.0
+_MOST_LOOKUPS = 1000
+"""Reference tokens that are looked up at a time; more have to wait, so that a flood of made-up ones stays small."""
 _NONE: frozenset[str] = frozenset()
 _MALFORMED = denied(Reason.MALFORMED)
 
@@ -55,6 +58,7 @@ class Guard:
         leeway: int = 5,
         wait: float = 0.25,
         remember: int = 20_000,
+        most_denials: int = 100_000,
         dangerously_accept_stale: bool = False,
         now: Callable[[], float] = time.time,
         boot: Callable[[], float] = since_boot,
@@ -66,13 +70,14 @@ class Guard:
         `max_staleness`: seconds after which the view is too old. `on_stale`: past that, ask online or refuse.
         `leeway`: seconds by which clocks may differ. `wait`: seconds that `validate` waits for a position.
         `remember`: how many verified tokens are kept, at about half a kilobyte each.
+        `most_denials`: how many of one kind are kept one by one; see `stagedoor.marks`.
         `dangerously_accept_stale`: past `max_staleness`, accept what may have been revoked meanwhile.
         """
         if on_stale not in ("ask", "refuse"):
             raise ValueError('on_stale is "ask" or "refuse"; it is never "accept"')
         self.issuer = issuer
         self.audience = audience
-        self.view = DenialView(max_staleness)
+        self.view = DenialView(max_staleness, most=most_denials)
         self._feed = feed
         self._keys = keys
         self._online = online
@@ -80,6 +85,8 @@ class Guard:
         self._leeway = leeway
         self._wait = wait
         self._memory = Memory(remember)
+        self._refused = Refused(boot)
+        self._looking_up: dict[tuple[bytes, str], asyncio.Task[Denied | None]] = {}
         self._accept_stale = dangerously_accept_stale
         self._now = now
         self._boot = boot
@@ -164,8 +171,13 @@ class Guard:
         digest = sha256(text).digest()
         known = self._know(text, digest, self._memory.find(digest))
         if isinstance(known, Denied):
-            await self._keys.refresh()
-            known = self._know(text, digest, None)
+            if known.reason is Reason.NOT_LOOKED_UP:
+                refused = await self._look_up(token, digest, audience)
+                if refused is not None:
+                    return refused
+            else:
+                await self._keys.refresh()
+            known = self._know(text, digest, self._memory.find(digest))
             if isinstance(known, Denied):
                 return known
         verdict = self._judge(known, audience, scopes, min_position)
@@ -176,14 +188,59 @@ class Guard:
             return await self._ask(token, known, verdict, audience, scopes, min_position)
         return verdict
 
+    async def _look_up(self, token: str, digest: bytes, audience: str) -> Denied | None:
+        """Ask what a reference token stands for; None where that is known now. Callers at once share a question."""
+        if self._online is None:
+            return denied(Reason.UNKNOWN_TOKEN)
+        refused = self._refused.find(digest, audience)
+        if refused is not None:
+            return refused
+        asking = self._looking_up.get((digest, audience))
+        if asking is None:
+            if len(self._looking_up) >= _MOST_LOOKUPS:
+                return denied(Reason.NOT_LOOKED_UP)
+            asking = asyncio.create_task(self._ask_what_it_is(self._online, token, digest, audience))
+            self._looking_up[digest, audience] = asking
+            asking.add_done_callback(lambda _: self._looking_up.pop((digest, audience), None))
+        return await asyncio.shield(asking)
+
+    async def _ask_what_it_is(self, online: Online, token: str, digest: bytes, audience: str) -> Denied | None:
+        # Taken before the question: what is forgotten while the answer is on its way makes it an old one.
+        forgotten = self.view.forgotten
+        try:
+            answer = await online.validate(token, audience=audience, scopes=(), min_position=0, with_claims=True)
+        except OnlineError as failure:
+            _log.warning("a reference token cannot be looked up: %s", failure)
+            return denied(Reason.NOT_LOOKED_UP)
+        if not answer.allowed:
+            refused = denied(_reason(answer.reason))
+            if not refused.temporary:
+                self._refused.add(digest, audience, refused)
+            return refused
+        kind = reference.kind_of(token.encode("ascii"))
+        found = reference.read(answer.claims, kind, self.issuer) if kind is not None else None
+        if found is None:
+            _log.error("what the issuer says of a reference token is not understood")
+            return denied(Reason.NOT_LOOKED_UP)
+        found.looked_up = forgotten
+        self._memory.add(digest, found)
+        return None
+
     def _know(self, text: bytes, digest: bytes, known: AccessToken | None) -> AccessToken | Denied:
         """What never changes about a token, from memory where it was verified before."""
         if known is not None:
-            # A key that was taken back, or replaced under its id, takes what it signed with it.
-            if known.key is not None and self._keys.find(known.key.kid) is known.key:
+            # A key that was taken back, or replaced under its id, takes what it signed with it. A reference token is
+            # looked up again where a denial of it may have been forgotten.
+            if (
+                known.looked_up == self.view.forgotten
+                if known.key is None
+                else self._keys.find(known.key.kid) is known.key
+            ):
                 self._memory.keep(digest)
                 return known
             self._memory.forget(digest)
+        if text.startswith(reference.PREFIX):
+            return denied(Reason.NOT_LOOKED_UP) if reference.kind_of(text) is not None else _MALFORMED
         verified = tokens.read_bytes(text, self._keys, self.issuer)
         if isinstance(verified, AccessToken):
             self._memory.add(digest, verified)

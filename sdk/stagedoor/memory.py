@@ -1,8 +1,13 @@
 """Tokens that a process has seen, by the SHA-256 of their text: the text itself is not kept."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from stagedoor.token import AccessToken
+from stagedoor.verdict import Denied
+
+_REFUSED_SECONDS = 2.0
+_MOST_REFUSED = 10_000
 
 
 class Memory:
@@ -41,3 +46,29 @@ class Memory:
     def clear(self) -> None:
         """Forget all of them."""
         self._known.clear()
+
+
+class Refused:
+    """Reference tokens that the issuer has refused just now, so that asking again and again costs nobody anything.
+
+    For two seconds: a key that is enabled again, or that a slower replica did not know yet, is soon asked about anew.
+    """
+
+    def __init__(self, boot: Callable[[], float]) -> None:
+        self._boot = boot
+        self._refused: OrderedDict[tuple[bytes, str], tuple[float, Denied]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._refused)
+
+    def find(self, digest: bytes, audience: str) -> Denied | None:
+        """What was said of it for this audience, if that was just now."""
+        found = self._refused.get((digest, audience))
+        return found[1] if found is not None and self._boot() < found[0] else None
+
+    def add(self, digest: bytes, audience: str, refused: Denied) -> None:
+        """Remember it for a moment."""
+        self._refused.pop((digest, audience), None)
+        self._refused[digest, audience] = (self._boot() + _REFUSED_SECONDS, refused)
+        if len(self._refused) > _MOST_REFUSED:
+            self._refused.popitem(last=False)

@@ -83,6 +83,8 @@ class AccessToken(msgspec.Struct, kw_only=True, gc=False):
     allowed: Allowed | None = None
     stamp: int = -1
     """Of the view that `allowed` was decided by; -1: by none."""
+    looked_up: int = -1
+    """For a reference token: how often the view had forgotten denials when the issuer was asked."""
 
     @property
     def sub(self) -> str:
@@ -183,18 +185,26 @@ def read_bytes(  # noqa: C901, PLR0911  (one return for each way to be wrong)
     payload = _decode(payload_part)
     if payload is None:
         return _MALFORMED
+    said = read_said(payload)
+    if said is None or said.reference is not None:
+        return _MALFORMED
+    if said.iss != issuer:
+        return denied(Reason.WRONG_ISSUER)
+    clients = (said.client_id,) if said.act is None else _clients(said.client_id, said.act)
+    if clients is None:
+        return _MALFORMED
+    return AccessToken(key=key, said=said, payload=payload, clients=clients, scopes=frozenset(said.scope.split()))
+
+
+def read_said(payload: bytes) -> Said | None:
+    """The claims of a payload; None where they are not such as a token has to have, or are said ambiguously."""
     try:
         said = _decode_said(payload)
         if _encode_said(said) != payload:
             _object(payload)
     except (ValueError, RecursionError):
-        return _MALFORMED
-    if said.iss != issuer:
-        return denied(Reason.WRONG_ISSUER)
-    clients = (said.client_id,) if said.act is None else _clients(said.client_id, said.act)
-    if clients is None or said.reference or not (said.sub and said.client_id and said.jti and said.pos and said.epoch):
-        return _MALFORMED
-    return AccessToken(key=key, said=said, payload=payload, clients=clients, scopes=frozenset(said.scope.split()))
+        return None
+    return said if said.sub and said.client_id and said.jti and said.pos and said.epoch else None
 
 
 def _header(part: bytes) -> tuple[str, str] | Denied:

@@ -31,13 +31,17 @@ class Reason(StrEnum):
     DENIED_KEY = "denied_key"
     LOST_BRANCH = "lost_branch"
     """Issued on a branch of the log that a failover or a restored back-up has lost."""
+    UNKNOWN_TOKEN = "unknown_token"
+    """A reference token that the issuer does not know."""
     TOO_STALE = "too_stale"
     """Nobody has vouched for the view of denials recently enough. Trying again later is right."""
     AHEAD_OF_VIEW = "ahead_of_view"
     """Newer than the view of denials. Trying again in a moment is right."""
+    NOT_LOOKED_UP = "not_looked_up"
+    """A reference token that the issuer has not been asked about, or has not answered. Trying again later is right."""
 
 
-TEMPORARY = frozenset({Reason.TOO_STALE, Reason.AHEAD_OF_VIEW})
+TEMPORARY = frozenset({Reason.TOO_STALE, Reason.AHEAD_OF_VIEW, Reason.NOT_LOOKED_UP})
 """Reasons that say nothing against the token: it could not be decided now."""
 
 DESCRIPTIONS: dict[Reason, str] = {
@@ -58,8 +62,10 @@ DESCRIPTIONS: dict[Reason, str] = {
     Reason.DENIED_CLIENT: "the application of the token is disabled",
     Reason.DENIED_KEY: "the key that signed the token is not trusted any more",
     Reason.LOST_BRANCH: "the token was issued on a lost branch of the log",
+    Reason.UNKNOWN_TOKEN: "the key is not known",
     Reason.TOO_STALE: "what has been revoked is not known recently enough to decide",
     Reason.AHEAD_OF_VIEW: "the token is newer than what is known here",
+    Reason.NOT_LOOKED_UP: "the key has not been looked up yet",
 }
 """One plain sentence for each reason, without a full stop. They never quote the token."""
 

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from stagedoor.asgi import GuardMiddleware, require
 from stagedoor.clock import since_boot
 from stagedoor.denials import Denial, DenialKind, DenialRule
+from tests.support.reference_tokens import Desk, make
 from tests.support.sdk_tokens import SigningKey, claims, guard
 
 _KEY = SigningKey()
@@ -159,3 +160,59 @@ async def test_a_websocket_is_closed_before_it_opens() -> None:
 
     await app({"type": "websocket", "path": "/who", "headers": [], "query_string": b""}, receive, send)
     assert sent == [{"type": "websocket.close", "code": 1008, "reason": "an access token is needed"}]
+
+
+@pytest.fixture
+async def with_keys() -> AsyncIterator[tuple[httpx.AsyncClient, Desk]]:
+    desk = Desk()
+    app = GuardMiddleware(_APP, guard(_KEY, online=desk), resource_metadata_url=_METADATA)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as made:
+        yield made, desk
+
+
+async def test_a_reference_token_comes_in_either_header(with_keys: tuple[httpx.AsyncClient, Desk]) -> None:
+    client, desk = with_keys
+    token = desk.issue()
+    for headers in ({"X-Api-Key": token}, bearer(token)):
+        answer = await client.get("/who", headers=headers)
+        assert (answer.status_code, answer.text) == (200, "sub-freddie")
+    assert desk.asked == [token]
+
+
+async def test_an_unknown_reference_token_and_an_issuer_that_is_down(
+    with_keys: tuple[httpx.AsyncClient, Desk],
+) -> None:
+    client, desk = with_keys
+    answer = await client.get("/who", headers={"X-Api-Key": make()})
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+    desk.down = True
+    answer = await client.get("/who", headers={"X-Api-Key": make()})
+    assert answer.status_code == 503
+    assert "retry-after" in answer.headers
+
+
+async def test_an_access_token_is_no_api_key(with_keys: tuple[httpx.AsyncClient, Desk]) -> None:
+    client, _ = with_keys
+    for value in (_KEY.sign(claims()), "k", "", f"Bearer {make()}"):
+        answer = await client.get("/who", headers={"X-Api-Key": value})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+async def test_two_credentials_are_refused_even_if_both_are_good(with_keys: tuple[httpx.AsyncClient, Desk]) -> None:
+    client, desk = with_keys
+    token = desk.issue()
+    for first in (bearer(token), bearer(_KEY.sign(claims()))):
+        answer = await client.get("/who", headers={**first, "X-Api-Key": token})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert desk.asked == []
+
+
+async def test_a_reference_token_in_a_query_string_is_refused_under_any_name(
+    with_keys: tuple[httpx.AsyncClient, Desk],
+) -> None:
+    client, desk = with_keys
+    token = desk.issue()
+    for name in ("access_token", "api_key", "key"):
+        answer = await client.get("/who", params={name: token}, headers={"X-Api-Key": token})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert desk.asked == []

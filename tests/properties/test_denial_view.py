@@ -52,7 +52,7 @@ def logs(draw: st.DrawFn) -> list[Denial]:
 
 @st.composite
 def tokens(draw: st.DrawFn) -> AccessToken:
-    client = draw(_NAMES)
+    client, reference = draw(_NAMES), draw(st.sampled_from([None, None, "pat"]))
     said = Said(
         iss="",
         sub=draw(_NAMES),
@@ -64,11 +64,12 @@ def tokens(draw: st.DrawFn) -> AccessToken:
         jti=draw(_NAMES),
         pos=draw(st.integers(1, 25)),
         epoch=1,
-        gid=draw(st.one_of(st.none(), _NAMES)),
-        sid=draw(st.one_of(st.none(), _NAMES)),
+        gid=None if reference else draw(st.one_of(st.none(), _NAMES)),
+        sid=None if reference else draw(st.one_of(st.none(), _NAMES)),
+        reference="pat" if reference else None,
     )
     return AccessToken(
-        key=draw(st.sampled_from(_KEYS)),
+        key=None if reference else draw(st.sampled_from(_KEYS)),
         said=said,
         payload=b"{}",
         clients=(client, *draw(st.lists(_NAMES, max_size=2))),
@@ -93,7 +94,7 @@ def _matches(denial: Denial, token: AccessToken) -> bool:  # noqa: PLR0911  (one
         case DenialKind.CLIENT:
             return denial.id in token.clients
         case DenialKind.CLIENT_REFERENCES:
-            return False
+            return token.said.reference is not None and token.client_id == denial.id
         case DenialKind.KEY:
             return token.key is not None and token.key.kid == denial.id
 
