@@ -94,8 +94,8 @@ class GuardMiddleware:
     """Lets a request through with an accepted token, and puts the verdict into `scope["stagedoor"]`.
 
     The token comes as `Authorization: Bearer`, or as `X-Api-Key` if it is a reference token, once, and in no other
-    way: a request with a token in its query string, or with two credentials, is refused (RFC 6750 section 2). Paths in `open_paths` are let through as they
-    are, without a verdict.
+    way: a request with a token in its query string, or with two credentials, is refused (RFC 6750 section 2). Paths in
+    `open_paths` are let through as they are, without a verdict.
     """
 
     def __init__(
@@ -139,11 +139,15 @@ class GuardMiddleware:
             return self._invalid("the request has more than one credential")
         if not credentials:
             return Refusal(401, None, "an access token is needed", metadata=self._metadata)
-        name, raw = credentials[0]
+        ((name, raw),) = credentials
         value: str = raw.decode("latin-1")
         if name == b"x-api-key":
             # Nothing but a reference token: an access token there would be one that proxies do not know to hide.
             return value if value.startswith(_KEYS) else self._invalid("X-Api-Key takes a reference token")
+        return self._bearer(value)
+
+    def _bearer(self, value: str) -> str | Refusal:
+        """The token of an Authorization header (RFC 6750 section 2.1)."""
         scheme, space, token = value.strip().partition(" ")
         if scheme.lower() != "bearer":
             return Refusal(401, None, "an access token is needed, as Bearer", metadata=self._metadata)

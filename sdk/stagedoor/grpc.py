@@ -1,11 +1,12 @@
 """Online validation, and denials watched, over gRPC.
 
-The channel is the caller's: mutual TLS with the certificate of a registered resource.
+The channel is the caller's: mutual TLS with the certificate of a registered resource. One channel, and one `GrpcOnline`
+over it, serve a whole process.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC
 
@@ -14,38 +15,15 @@ from grpc import aio
 
 from stagedoor.clock import since_boot
 from stagedoor.denials import Denial, DenialKind, DenialRule, DenialView, Snapshot, snapshot_of
-from stagedoor.feed import Answer, OnlineError
+from stagedoor.online import GrpcOnline
 from stagedoor.validation.v1 import validation_pb2 as messages
 from stagedoor.validation.v1.validation_pb2_grpc import ValidationStub
+
+__all__ = ["GrpcFeed", "GrpcOnline", "credentials"]
 
 _log = logging.getLogger("stagedoor.grpc")
 
 _SLOWEST_RETRY = 2.0
-
-
-class GrpcOnline:
-    """An `Online` that calls `Validate`."""
-
-    def __init__(self, channel: aio.Channel, *, timeout: float = 2.0) -> None:
-        self._stub = ValidationStub(channel)
-        self._timeout = timeout
-
-    async def validate(
-        self, token: str, *, audience: str, scopes: Collection[str], min_position: int, with_claims: bool = False
-    ) -> Answer:
-        """Ask about one token. Raises `OnlineError`, whatever the call failed of."""
-        request = messages.ValidateRequest(
-            token=token,
-            audience=audience,
-            scopes=sorted(scopes),
-            minimum_position=min_position,
-            with_claims=with_claims,
-        )
-        try:
-            verdict = await self._stub.Validate(request, timeout=self._timeout)
-        except aio.AioRpcError as failure:
-            raise OnlineError(f"the issuer answers {failure.code().name}") from None
-        return Answer(verdict.allowed, verdict.reason, verdict.position, verdict.claims)
 
 
 class GrpcFeed:
