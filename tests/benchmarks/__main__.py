@@ -18,7 +18,7 @@ from rich.console import Console
 
 from infra.local.home import DEFAULT
 from infra.local.system import System
-from tests.benchmarks import checks, freshness, issuing, starting, statements, validating
+from tests.benchmarks import checks, coalescing, freshness, issuing, starting, statements, validating
 from tests.benchmarks.options import Options
 from tests.benchmarks.profile import profile
 from tests.benchmarks.result import Result, save, show
@@ -32,6 +32,7 @@ ALONE: Mapping[str, Callable[[Options, Console], Awaitable[list[Result]]]] = {
     "P4": issuing.tokens,
     "P9": issuing.growth,
     "P12": starting.starting,
+    "P13": coalescing.coalescing,
 }
 """Benchmarks that bring along what they need."""
 
