@@ -1,0 +1,169 @@
+"""Tokens at a gRPC server: an interceptor for `grpc.aio`, and one for servers with threads.
+
+    server = aio.server(interceptors=[GuardInterceptor(guard, scopes={"/tickets.Tickets/Change": ["update"]})])
+
+    async def change(request, context):
+        who = allowed()        # the verdict on the call's token: who, through what
+
+The token comes in the metadata `authorization: Bearer`, or as `x-api-key` if it is a reference token, once.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from stagedoor.guard import Guard
+from stagedoor.reference import PREFIXES
+from stagedoor.thread import GuardThread
+from stagedoor.verdict import Allowed, Denied, Reason, Verdict
+
+_KEYS = tuple(prefix.decode() for prefix in PREFIXES)
+_current: ContextVar[Allowed] = ContextVar("stagedoor_allowed")
+
+
+def allowed() -> Allowed:
+    """The verdict on the token of the call that is being answered. Raises `LookupError` for an open method."""
+    return _current.get()
+
+
+class _Refused(Exception):  # noqa: N818  (it is an answer)
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+
+
+class _Rules:
+    """Which methods need what."""
+
+    def __init__(self, scopes: Mapping[str, Collection[str]], open_methods: Collection[str]) -> None:
+        self._scopes = {method: tuple(needed) for method, needed in scopes.items()}
+        self._open = frozenset(open_methods)
+
+    def open(self, call: grpc.HandlerCallDetails) -> bool:
+        return call.method in self._open
+
+    def scopes(self, call: grpc.HandlerCallDetails) -> tuple[str, ...]:
+        return self._scopes.get(str(call.method), ())
+
+
+class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # it is generic in the stubs alone
+    """Lets a call through with an accepted token; `allowed()` has the verdict."""
+
+    def __init__(
+        self, guard: Guard, *, scopes: Mapping[str, Collection[str]] | None = None, open_methods: Collection[str] = ()
+    ) -> None:
+        """`scopes`: those that a method needs, by its full name. `open_methods` are let through without a token."""
+        self._guard = guard
+        self._rules = _Rules(scopes or {}, open_methods)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Judge the call's token, then go on or refuse."""
+        call = handler_call_details
+        if self._rules.open(call):
+            return await continuation(call)
+        try:
+            token = _presented(call)
+            _admit(await self._guard.validate(token, scopes=self._rules.scopes(call)))
+        except _Refused as refused:
+            return _like(await continuation(call), _refusing_async(refused))
+        return await continuation(call)
+
+
+class ThreadGuardInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # as above
+    """The same for a server with threads."""
+
+    def __init__(
+        self,
+        guard: GuardThread,
+        *,
+        scopes: Mapping[str, Collection[str]] | None = None,
+        open_methods: Collection[str] = (),
+    ) -> None:
+        """`scopes`: those that a method needs, by its full name. `open_methods` are let through without a token."""
+        self._guard = guard
+        self._rules = _Rules(scopes or {}, open_methods)
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Judge the call's token, then go on or refuse."""
+        call = handler_call_details
+        if self._rules.open(call):
+            return continuation(call)
+        try:
+            token = _presented(call)
+            _admit(self._guard.validate(token, scopes=self._rules.scopes(call)))
+        except _Refused as refused:
+            return _like(continuation(call), _refusing(refused))
+        return continuation(call)
+
+
+def _presented(call: grpc.HandlerCallDetails) -> str:
+    """The one token of a call."""
+    credentials = [
+        (name, value) for name, value in call.invocation_metadata or () if name in ("authorization", "x-api-key")
+    ]
+    if not credentials:
+        raise _Refused(grpc.StatusCode.UNAUTHENTICATED, "an access token is needed")
+    if len(credentials) > 1:
+        raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, "the call has more than one credential")
+    ((name, value),) = credentials
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    if name == "x-api-key":
+        if not text.startswith(_KEYS):
+            raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, "x-api-key takes a reference token")
+        return text
+    scheme, space, token = text.partition(" ")
+    if scheme.lower() != "bearer" or not space or not token:
+        raise _Refused(grpc.StatusCode.UNAUTHENTICATED, "an access token is needed, as Bearer")
+    return token
+
+
+def _admit(verdict: Verdict) -> None:
+    if isinstance(verdict, Allowed):
+        _current.set(verdict)
+        return
+    raise _Refused(_code(verdict), f"{verdict.reason}: {verdict.description}")
+
+
+def _code(verdict: Denied) -> grpc.StatusCode:
+    if verdict.temporary:
+        return grpc.StatusCode.UNAVAILABLE
+    if verdict.reason is Reason.INSUFFICIENT_SCOPE:
+        return grpc.StatusCode.PERMISSION_DENIED
+    return grpc.StatusCode.UNAUTHENTICATED
+
+
+def _refusing_async(refused: _Refused) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def refuse(_: Any, context: Any) -> Any:
+        await context.abort(refused.code, refused.details)
+
+    return refuse
+
+
+def _refusing(refused: _Refused) -> Callable[[Any, Any], Any]:
+    def refuse(_: Any, context: Any) -> Any:
+        context.abort(refused.code, refused.details)
+
+    return refuse
+
+
+def _like(handler: Any, refuse: Callable[[Any, Any], Any]) -> Any:
+    """A handler of the same kind that refuses; None where there is no such method, which is then unimplemented."""
+    if handler is None:
+        return None
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[bool(handler.request_streaming), bool(handler.response_streaming)]
+    return make(refuse, handler.request_deserializer, handler.response_serializer)
