@@ -1,17 +1,20 @@
 """What the README shows works as it stands there."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
 
 import httpx
+from grpc import aio
 
 import stagedoor
 from stagedoor.clock import since_boot
 from stagedoor.denials import Snapshot
 from stagedoor.guard import Guard
+from stagedoor.interceptors import _current
 from stagedoor.keys import StaticKeys
-from stagedoor.verdict import Reason
+from stagedoor.verdict import Allowed, Reason
 from tests.support.sdk_tokens import SigningKey, claims, guard
 
 _README = (Path(stagedoor.__file__).parent.parent / "README.md").read_text()
@@ -53,10 +56,39 @@ async def test_over_grpc(tmp_path: Path) -> None:
     assert isinstance(made(tmp_path), Guard)
 
 
+async def test_a_grpc_server() -> None:
+    names = _run(_BLOCKS[3])
+    token = _current.set(_allowed())
+    try:
+        assert await names["sell"](None, None) == "sold to sub-freddie"
+    finally:
+        _current.reset(token)
+    assert isinstance(names["server"](guard(SigningKey())), aio.Server)
+
+
+def _allowed() -> Allowed:
+    key = SigningKey()
+    verdict = guard(key).check(key.sign(claims()))
+    assert isinstance(verdict, Allowed)
+    return verdict
+
+
+def test_without_an_event_loop() -> None:
+    key = SigningKey()
+    tokens = [key.sign(claims()), key.sign(claims(scope="read"))]
+    assert _run(_BLOCKS[4])["permitted"](lambda: guard(key), tokens) == tokens[:1]
+
+
+def test_every_setting_is_listed() -> None:
+    listed = _README.partition("## Settings of a guard")[2].partition("## ")[0]
+    settings = set(inspect.signature(Guard).parameters) - {"now", "boot", "dangerously_accept_stale"}
+    assert set(re.findall(r"`([a-z_]+)`", listed)) >= settings
+
+
 def test_every_reason_is_listed() -> None:
     listed = _README.partition("## Reasons")[2].partition("## ")[0]
     assert set(re.findall(r"`([a-z_]+)`", listed)) == set(Reason)
 
 
 def test_the_blocks_are_all_run() -> None:
-    assert len(_BLOCKS) == 3
+    assert len(_BLOCKS) == 5
