@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -166,80 +168,86 @@ async def test_the_grpc_server_with_threads(guard_thread: GuardThread, desk: Des
     await asyncio.to_thread(lambda: server.stop(None).wait())
 
 
+def _answers_whom(streams: bool, threads: bool) -> Any:
+    """A behaviour that answers with the `sub` of the call's token, or `nobody` where there is none."""
+
+    def whom() -> bytes:
+        try:
+            return allowed().sub.encode()
+        except LookupError:
+            return b"nobody"
+
+    def in_a_thread(_: Any, __: Any) -> Any:
+        return iter([whom()]) if streams else whom()
+
+    async def at_once(_: Any, __: Any) -> bytes:
+        return whom()
+
+    async def in_a_stream(_: Any, __: Any) -> AsyncIterator[bytes]:
+        yield whom()
+
+    if threads:
+        return in_a_thread
+    return in_a_stream if streams else at_once
+
+
+@asynccontextmanager
+async def _serving(guard: Guard | GuardThread, kind: str) -> AsyncIterator[aio.Channel]:
+    """`/a.B/Do` of a kind, and `/a.B/Open` that needs no token."""
+    threads, streams = isinstance(guard, GuardThread), kind.endswith("_stream")
+    server: Any
+    if isinstance(guard, GuardThread):
+        server = grpc.server(
+            ThreadPoolExecutor(2), interceptors=[ThreadGuardInterceptor(guard, open_methods=["/a.B/Open"])]
+        )
+    else:
+        server = aio.server(interceptors=[GuardInterceptor(guard, open_methods=["/a.B/Open"])])
+    methods = {
+        "Do": getattr(grpc, f"{kind}_rpc_method_handler")(_answers_whom(streams, threads)),
+        "Open": grpc.unary_unary_rpc_method_handler(_answers_whom(streams=False, threads=threads)),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", methods),))
+    address = f"127.0.0.1:{free_port()}"
+    server.add_insecure_port(address)
+    started = server.start()
+    if not threads:
+        await started
+    try:
+        async with aio.insecure_channel(address) as channel:
+            yield channel
+    finally:
+        if threads:
+            await asyncio.to_thread(lambda: server.stop(None).wait())
+        else:
+            await server.stop(None)
+
+
+async def _silent() -> AsyncIterator[bytes]:
+    """Requests of a caller who listens first: one who sends into a refused call may not hear why."""
+    await asyncio.Event().wait()
+    yield b""
+
+
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
 @pytest.mark.parametrize("threads", [False, True])
 async def test_every_kind_of_method_is_guarded(
     guard: Guard, guard_thread: GuardThread, kind: str, threads: bool
 ) -> None:
-    reached: list[str] = []
-    handler = getattr(grpc, f"{kind}_rpc_method_handler")
-    streams = kind.endswith("_stream")
+    several = kind.startswith("stream")
+    async with _serving(guard_thread if threads else guard, kind) as channel:
 
-    def behave(_: Any, __: Any) -> Any:
-        reached.append(allowed().sub)
-        return iter([b"x"]) if streams else b"x"
-
-    async def behave_async(_: Any, __: Any) -> bytes:
-        reached.append(allowed().sub)
-        return b"x"
-
-    async def behave_in_a_stream(_: Any, __: Any) -> AsyncIterator[bytes]:
-        reached.append(allowed().sub)
-        yield b"x"
-
-    async def open_to_all(_: Any, __: Any) -> bytes:
-        with pytest.raises(LookupError):
-            allowed()
-        return b"open"
-
-    def open_to_all_threads(_: Any, __: Any) -> bytes:
-        with pytest.raises(LookupError):
-            allowed()
-        return b"open"
-
-    server: Any
-    if threads:
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  (of this one case)
-
-        interceptor: Any = ThreadGuardInterceptor(guard_thread, open_methods=["/a.B/Open"])
-        server, behaviour, opened = (
-            grpc.server(ThreadPoolExecutor(2), interceptors=[interceptor]),
-            behave,
-            open_to_all_threads,
-        )
-    else:
-        interceptor = GuardInterceptor(guard, open_methods=["/a.B/Open"])
-        server = aio.server(interceptors=[interceptor])
-        behaviour, opened = behave_in_a_stream if streams else behave_async, open_to_all  # type: ignore[assignment]
-    methods = {"Do": handler(behaviour), "Open": grpc.unary_unary_rpc_method_handler(opened)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", methods),))
-    address = f"127.0.0.1:{free_port()}"
-    server.add_insecure_port(address)
-    started = server.start()
-    if started is not None:
-        await started
-
-    async with aio.insecure_channel(address) as channel:
-
-        async def call(metadata: Metadata) -> bytes:
-            request = iter([b""]) if kind.startswith("stream") else b""
-            made = getattr(channel, kind)("/a.B/Do")(request, metadata=metadata, timeout=10)
-            return b"".join([part async for part in made]) if streams else await made
+        async def call(requests: Any, metadata: Metadata) -> bytes:
+            made = getattr(channel, kind)("/a.B/Do")(requests, metadata=metadata, timeout=10)
+            return b"".join([part async for part in made]) if kind.endswith("_stream") else await made
 
         with pytest.raises(aio.AioRpcError) as refused:
-            await call(())
+            await call(_silent() if several else b"", ())
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
-        assert reached == []
-        assert await call(bearer()) == b"x"
-        assert reached == ["sub-freddie"]
-        assert await channel.unary_unary("/a.B/Open", None, None)(b"", timeout=10) == b"open"
+        assert await call(iter([b""]) if several else b"", bearer()) == b"sub-freddie"
+        assert await channel.unary_unary("/a.B/Open", None, None)(b"", timeout=10) == b"nobody"
         with pytest.raises(aio.AioRpcError) as missing:
             await channel.unary_unary("/a.B/Missing", None, None)(b"", metadata=bearer(), timeout=10)
         assert missing.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    if threads:
-        await asyncio.to_thread(lambda: server.stop(None).wait())
-    else:
-        await server.stop(None)
 
 
 def test_the_worker(guard_thread: GuardThread, desk: Desk) -> None:

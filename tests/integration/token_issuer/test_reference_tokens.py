@@ -273,7 +273,7 @@ class TestWhatEndsThem:
         freddie = await stage.user()
         made = await make(stage, freddie)
         await stage.of_application(registry.ApplicationUninstalled(client_id=HUB))
-        assert (await judge(stage, made.token)).reason == "denied_token"
+        assert (await judge(stage, made.token)).reason == "denied_client"
         assert await state(stage, freddie) == "ended"
 
     async def test_fewer_may_have_them(self, stage: Stage) -> None:
