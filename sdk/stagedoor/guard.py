@@ -29,6 +29,8 @@ _KEYS_EVERY = 300.0
 _KEYS_RETRY = 1.0
 """Seconds until the next attempt while no keys are known."""
 _PRUNE_EVERY = 60.0
+_MAY_BE_LIFTED = frozenset({Reason.DENIED_CLIENT, Reason.DENIED_SUBJECT})
+"""What a view says that has not come far enough: since then the application or the user may have been enabled."""
 
 
 class Guard:
@@ -175,15 +177,17 @@ class Guard:
             return denied(refused)
         view = self.view
         refused = view.denied(token)
+        if not (view.fresh(self._boot()) and view.loaded):
+            if refused is None and not (self._accept_stale and view.loaded):
+                refused = Reason.TOO_STALE
+        elif (token.epoch > view.epoch or view.position < token.pos or view.position < min_position) and (
+            refused is None or refused in _MAY_BE_LIFTED
+        ):
+            refused = Reason.AHEAD_OF_VIEW
+        if refused is None and view.lost(token):
+            refused = Reason.LOST_BRANCH
         if refused is not None:
             return denied(refused)
-        if not (view.fresh(self._boot()) and view.loaded):
-            if not (self._accept_stale and view.loaded):
-                return denied(Reason.TOO_STALE)
-        elif token.epoch > view.epoch or view.position < token.pos or view.position < min_position:
-            return denied(Reason.AHEAD_OF_VIEW)
-        if view.lost(token):
-            return denied(Reason.LOST_BRANCH)
         return _with_scopes(token, scopes, view.position)
 
     def _unfit(self, token: AccessToken, audience: str) -> Reason | None:
