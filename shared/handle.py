@@ -1,7 +1,7 @@
 """The one way a command becomes events: load, fold, decide, append; again if somebody else was faster."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from shared.decider import Decider
@@ -90,11 +90,7 @@ async def handle(  # noqa: PLR0913  (each is one independent part of the course 
         events = tuple(decider.decide(wanted, state))
         if not events:
             return Handled(state, _position(stream.events[-1]) if stream.events else 0, (), None)
-        rows = [
-            change
-            for number, event in enumerate(events, start=1)
-            for change in project(pending(event, stream_name, stream.version + number, context))
-        ]
+        rows = rows_of(events, stream_name, stream.version, context, project)
         append = Append(
             stream=stream_name,
             expected_version=stream.version,
@@ -118,6 +114,20 @@ async def handle(  # noqa: PLR0913  (each is one independent part of the course 
             state = decider.evolve(state, event)
         return Handled(state, appended.position, events, appended)
     raise Unavailable("busy", "too many changes to the same thing at once; try again")
+
+
+def rows_of(
+    events: Sequence[Event], stream: str, version: int, context: Context, project: Project
+) -> tuple[RowChange, ...]:
+    """The row changes of events that are about to be appended together, each stamped with its own event's place.
+
+    `version` is that of the stream before them.
+    """
+    return tuple(
+        replace(change, before_last=len(events) - number) if number < len(events) else change
+        for number, event in enumerate(events, start=1)
+        for change in project(pending(event, stream, version + number, context))
+    )
 
 
 def pending(event: Event, stream: str, version: int, context: Context) -> Recorded:

@@ -6,7 +6,7 @@ Changes that meet the same rows keep their order by standing in later batches.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -102,7 +102,13 @@ class PlannedChange:
 
 def plan(change: RowChange, tables: Tables) -> PlannedChange:
     """A change, ready to be batched. Raises `LookupError` for a table or column that is not there."""
-    table = tables[change.table]
+    planned = _planned(tables[change.table], change)
+    if not change.before_last:
+        return planned
+    return replace(planned, row=f'"k":{change.before_last},{planned.row}')
+
+
+def _planned(table: Table, change: RowChange) -> PlannedChange:
     match change:
         case Put(row=row):
             return _put(table, row)

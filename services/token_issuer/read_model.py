@@ -146,7 +146,8 @@ SELECT
     to_jsonb(u)::text AS account, to_jsonb(s)::text AS session, to_jsonb(g)::text AS grant,
     (SELECT jsonb_agg(to_jsonb(d))
        FROM (VALUES ('client', g.client_id), ('subject', g.sub), ('subject_sessions', g.sub), ('session', g.sid),
-                    ('subject_client', g.sub || ' ' || g.client_id)) AS party (kind, id)
+                    ('subject_client', COALESCE(g.sub, q.sub) || ' ' || COALESCE(g.client_id, q.client_id)))
+            AS party (kind, id)
        JOIN token_issuer.denials d ON d.kind = party.kind AND d.id = party.id)::text AS denials
 FROM moment m
 LEFT JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
@@ -251,8 +252,8 @@ class Questions:
     ) -> Known:
         """All about one application, with the resources of its scopes and those named.
 
-        With `gid`, the grant and what was denied of its parties; the user is that of `sub`, else of the grant, else
-        the application's service account.
+        With `gid`, the grant and what was denied of its parties; else what was denied of `sub` at the application. The
+        user is that of `sub`, else of the grant, else the application's service account.
         """
         named = msgspec.json.encode(identifiers).decode() if identifiers else "[]"
         return await self._together.ask(Asked(client_id, gid, sub, sid, named))

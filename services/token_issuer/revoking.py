@@ -31,6 +31,9 @@ from shared.log.row import EventFilter
 from stagedoor.token import AccessToken
 from stagedoor.token import read as read_access_token
 
+LEEWAY = timedelta(seconds=60)
+"""More than any check lets a token outlive its `exp`: so long there is something to revoke."""
+
 ANYBODY = ""
 """Stands for the client where an administrator asks: whichever has the grant."""
 
@@ -68,7 +71,7 @@ async def revoke_token(issuer: Issuer, token: str, client_id: str, context: Cont
     if client_id not in (ANYBODY, verified.client_id):
         raise _not_yours()
     ends_at = datetime.fromtimestamp(verified.exp, UTC)
-    if issuer.clock() >= ends_at:
+    if issuer.clock() >= ends_at + LEEWAY:
         return 0
     command = revocation.Revoke(verified.jti, verified.client_id, ends_at)
     return await revoke_access_token(issuer, command, context)
@@ -85,13 +88,13 @@ async def revoke_by_id(issuer: Issuer, jti: str, context: Context) -> int:
     wanted = EventFilter(
         types=(AccessTokenIssued.stored_as, CodeRedeemed.stored_as, RefreshTokenRotated.stored_as),
         jtis=(jti,),
-        since=now - LONGEST_ACCESS_TOKEN,
+        since=now - LONGEST_ACCESS_TOKEN - LEEWAY,
     )
     for row in await issuer.log.read_rows(0, limit=1, matching=wanted):
         event = issuer.log.catalogue[row.type].from_json(row.data)
         client_id, seconds = await _client_and_life(issuer, event)
         ends_at = row.recorded_at + timedelta(seconds=seconds)
-        if now < ends_at:
+        if now < ends_at + LEEWAY:
             return await revoke_access_token(issuer, revocation.Revoke(jti, client_id, ends_at), context)
     raise Refusal(Kind.NOT_FOUND, "token_not_found", "no token with this id was issued, or it has expired")
 

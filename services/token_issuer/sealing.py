@@ -39,6 +39,8 @@ class AuthorizationRequest:
     begun_at: datetime
     position: int
     """How far the issuer's view of the registry had come."""
+    head: int = 0
+    """Where the log stood."""
 
 
 class Sealing:

@@ -121,7 +121,7 @@ class Known(Struct, frozen=True):
     session: Session | None = None
     grant: KnownGrant | None = None
     denials: tuple[Standing, ...] = ()
-    """Of the parties of `grant`."""
+    """Of the parties of `grant`; where none was asked for, of the user at the application."""
 
 
 def parties(client_id: str, sub: str, sid: str) -> tuple[tuple[DenialKind, str], ...]:

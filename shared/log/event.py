@@ -266,6 +266,8 @@ class Put:
 
     table: str
     row: Mapping[str, RowValue]
+    before_last: int = 0
+    """How many events of the same append come after the one that this follows from: its `Stamp`s are of that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,8 @@ class Patch:
     table: str
     where: Mapping[str, RowValue]
     values: Mapping[str, RowValue]
+    before_last: int = 0
+    """As of a `Put`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +287,8 @@ class Delete:
 
     table: str
     where: Mapping[str, RowValue]
+    before_last: int = 0
+    """As of a `Put`."""
 
 
 RowChange = Put | Patch | Delete

@@ -1,7 +1,8 @@
 -- Row changes to the tables of the login's own schema. These functions run with the rights of whoever calls them.
 
 -- p_batches: [{op, table, key, columns, stamps, rows}], applied in order, each with one statement. A row is
--- {c: number of its command, w: what it is found by, r: what it gets}; rows of commands that did not win are left out.
+-- {c: number of its command, k: how many of its events come after the one of this row (none: 0), w: what it is found by,
+-- r: what it gets}; rows of commands that did not win are left out.
 --   put     r has `columns`; `key` is the primary key, `rest` all other columns of the table
 --   patch   w has `key`, r has `columns`; `nulls` are columns that must be null
 --   delete  w has `key`; `nulls` as above
@@ -23,7 +24,8 @@ BEGIN
     LOOP
         v_table := format('%I.%I', session_user, v_batch."table");
         IF v_batch.op = 'put' THEN
-            SELECT format('INSERT INTO %1$s (%2$s) SELECT %3$s FROM jsonb_to_recordset($1) b(c integer, r jsonb),'
+            SELECT format('INSERT INTO %1$s (%2$s) SELECT %3$s'
+                          ' FROM jsonb_to_recordset($1) b(c integer, k integer, r jsonb),'
                           ' LATERAL jsonb_populate_record(null::%1$s, b.r) v WHERE $2[b.c] ON CONFLICT (%4$s) DO ',
                           v_table,
                           string_agg(quote_ident(name), ', ' ORDER BY ord),
@@ -37,7 +39,8 @@ BEGIN
                 SELECT format('t.%1$I = w.%1$I', name) FROM unnest(v_batch.key) k(name)
                 UNION ALL SELECT format('t.%I IS NULL', name) FROM unnest(v_batch.nulls) n(name)) c(condition);
             IF v_batch.op = 'patch' THEN
-                SELECT format('UPDATE %1$s t SET %2$s FROM jsonb_to_recordset($1) b(c integer, w jsonb, r jsonb),'
+                SELECT format('UPDATE %1$s t SET %2$s'
+                              ' FROM jsonb_to_recordset($1) b(c integer, k integer, w jsonb, r jsonb),'
                               ' LATERAL jsonb_populate_record(null::%1$s, b.w) w,'
                               ' LATERAL jsonb_populate_record(null::%1$s, b.r) v WHERE $2[b.c] AND %3$s',
                               v_table,
@@ -59,8 +62,8 @@ REVOKE ALL ON FUNCTION log.write_rows FROM PUBLIC;
 -- The SQL for a value: of the row, or of the append.
 CREATE OR REPLACE FUNCTION log.stamped(p_stamp text, p_value text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE p_stamp WHEN 'epoch' THEN '$3[b.c]' WHEN 'position' THEN '$4[b.c]' WHEN 'recorded_at' THEN '$5[b.c]'
-                        ELSE p_value END
+    SELECT CASE p_stamp WHEN 'epoch' THEN '$3[b.c]' WHEN 'position' THEN '($4[b.c] - coalesce(b.k, 0))'
+                        WHEN 'recorded_at' THEN '$5[b.c]' ELSE p_value END
 $$;
 REVOKE ALL ON FUNCTION log.stamped FROM PUBLIC;
 

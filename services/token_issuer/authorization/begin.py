@@ -1,7 +1,7 @@
 """BeginAuthorization: raw parameters become a sealed request, an error for the application, or one for the person."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.token_issuer.authorization.hints import Hints
 from services.token_issuer.authorization.parameters import Parameters
@@ -79,7 +79,8 @@ async def begin(issuer: Issuer, pairs: Sequence[tuple[str, str]]) -> Outcome:
             now=issuer.clock(),
             position=known.as_of.get("registry", 0),
         )
-        return _proceed(issuer, there.application, check(there, parameters, around), known, parameters)
+        request = replace(check(there, parameters, around), head=known.head)
+        return _proceed(issuer, there.application, request, known, parameters)
 
     try:
         return await issuer.patiently(attempt)

@@ -12,6 +12,7 @@ from services.token_issuer.refreshing import new_code
 from services.token_issuer.scopes import OFFLINE_ACCESS, Access, Places, narrowed, permitted, roles
 from services.token_issuer.sealing import AuthorizationRequest
 from services.token_issuer.views import Application, Known, User, parties
+from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.ids import digest, new_id
 from shared.log.append import Append, Context, Fence
@@ -51,7 +52,10 @@ class Sent:
 
 
 async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int, context: Context) -> Sent:
-    """Open the grant; or send the application an error, where the person may not have what it asks for."""
+    """Open the grant; or send the application an error, where the person may not have what it asks for.
+
+    `minimum` is the position up to which identity knew of the session and of what the person agreed to.
+    """
     issuer.check_switch()
     request = issuer.sealing.open(sealed, issuer.clock())
     if not set(person.consented) <= set(request.scopes):
@@ -70,6 +74,7 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
         application = _application(known, request)
         try:
             user = _user(known, request, person, now)
+            _check_not_stopped(known, max(minimum, request.head))
             access = _access(application, user, known, issuer.policy.places, request=request, person=person)
         except Refusal as refusal:
             return refusal, None
@@ -137,6 +142,13 @@ def _user(known: Known, request: AuthorizationRequest, person: SignedIn, now: da
     if request.max_age is not None and person.auth_time < since - timedelta(seconds=request.max_age):
         raise _login("the sign-in is too long ago")
     return user
+
+
+def _check_not_stopped(known: Known, agreed: int) -> None:
+    """Refuse if the person has stopped the application since they agreed, which identity may not have seen yet."""
+    for denial in known.denials:
+        if denial.kind is DenialKind.SUBJECT_CLIENT and denial.position > agreed:
+            raise _denied("the person has stopped the application meanwhile")
 
 
 def _access(  # noqa: PLR0913  (each is one independent fact)

@@ -28,7 +28,7 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
     context = on_behalf_of(who.client_id)
     jti = new_id()
 
-    async def decide() -> tuple[tuple[KnownGrant, Grant, Sequence[Event], Signers], Append | None]:
+    async def attempt() -> tuple[tuple[KnownGrant, Grant, Sequence[Event], Signers], Append | None]:
         signers = await issuer.keys.signers()
         known = await issuer.questions.known(who.client_id, gid=gid, identifiers=targets)
         now = issuer.clock()
@@ -62,6 +62,14 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
         whole = fence(known, found, events, signers)
         append = append_of(decider.stream(state.gid), found.version, events, context, whole)
         return (found, state, events, signers), append if events else None
+
+    async def decide() -> tuple[tuple[KnownGrant, Grant, Sequence[Event], Signers], Append | None]:
+        decided, append = await attempt()
+        if append is not None:
+            return decided, append
+        # A repetition appends nothing, so no fence tells what was not heard of: hear of everything first.
+        await issuer.following.reach((await issuer.log.head()).position)
+        return await attempt()
 
     (found, state, events, signers), appended = await issuer.write(decide)
     if (refusal := ended(events)) is not None:

@@ -3,8 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from shared.handle import rows_of
 from shared.log.append import Append, VersionConflict
-from shared.log.event import Delete, Patch, Put, RowChange, RowValue, Stamp
+from shared.log.event import Delete, Patch, Put, Recorded, RowChange, RowValue, Stamp
 from shared.log.group_commit import AppendFailed
 from shared.log.log import Log
 from tests.support.postgres import Database
@@ -41,6 +42,31 @@ async def test_rows_come_with_their_event(office: Log) -> None:
     )  # fmt: skip
     await office.append(sale("a", 2, rows=(Put("tickets", {"id": "a", "sold_at": at}),)))
     assert await rows(office, "id, seat, note, tags, sold_at") == [("a", None, "none", None, at)]
+
+
+async def test_a_row_is_stamped_with_the_place_of_its_own_event(office: Log) -> None:
+    """Of several events that are appended together; else a replay would find another position than the table has."""
+
+    def project(recorded: Recorded) -> tuple[RowChange, ...]:
+        assert isinstance(recorded.event, Sold)
+        name = recorded.event.ticket
+        if name == "gone":
+            return (Delete("office.tickets", {"id": "last"}),)
+        return ticket(name, position=Stamp.POSITION), Patch("office.tickets", {"id": "a"}, {"seat": 1})
+
+    await office.append(sale())
+    facts = [Sold(ticket=name) for name in ("a", "b", "a", "last", "gone", "c")]
+    about = context()
+    rows_of_them = rows_of(facts, "ticket-many", 0, about, project)
+    await office.append(Append("ticket-many", 0, tuple(facts), about, rows=rows_of_them))
+    assert await rows(office, "id, position, seat") == [("a", 4, 1), ("b", 3, None), ("c", 7, None)]
+    patch = rows_of([Sold(ticket="a"), Sold(ticket="b")], "ticket-more", 0, about, lambda _: (_moved("a"), _moved("b")))
+    await office.append(Append("ticket-more", 0, (Sold(ticket="a"), Sold(ticket="b")), context(), rows=patch[:2]))
+    assert await rows(office, "id, position") == [("a", 8), ("b", 8), ("c", 7)]
+
+
+def _moved(number: str) -> Patch:
+    return Patch("office.tickets", {"id": number}, {"position": Stamp.POSITION})
 
 
 async def test_patch_and_delete_find_rows_by_any_columns(office: Log) -> None:

@@ -208,6 +208,31 @@ async def test_a_session_that_ended_meanwhile(stage: Stage, what: str, told: boo
     assert await stage.facts(GrantOpened) == []
 
 
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_application_that_the_person_stopped_meanwhile(stage: Stage, told: bool) -> None:
+    """They agreed, and took it back before the code was issued: identity has looked before, and says what it saw."""
+    hub = await stage.register(resources=True)
+    sub = await stage.user()
+    person, position = await stage.sign_in(sub)
+    outcome = await stage.begin(hub)
+    agreed = await stage.write(
+        stage.identity, f"consent-{sub}.{HUB}", identity.ConsentGiven(sub=sub, client_id=HUB, scopes=("read",))
+    )
+    await stage.write(stage.identity, f"consent-{sub}.{HUB}", identity.ConsentWithdrawn(sub=sub, client_id=HUB))
+    if told:
+        await stage.follow()
+    for minimum in (position, agreed):
+        sent = await stage.issue(outcome, person, minimum)
+        assert query(sent.redirect)["error"] == "access_denied"
+    assert await stage.facts(GrantOpened) == []
+    again = await stage.write(
+        stage.identity, f"consent-{sub}.{HUB}", identity.ConsentGiven(sub=sub, client_id=HUB, scopes=("read",))
+    )
+    assert "code" in query((await stage.issue(outcome, person, again)).redirect)
+    # A request that came after it is not concerned: whoever had to be asked was asked.
+    assert "code" in query((await stage.issue(await stage.begin(hub), person, position)).redirect)
+
+
 async def test_an_application_that_was_disabled_meanwhile_gets_nobody_back(stage: Stage) -> None:
     hub = await stage.register(resources=True)
     person, position = await stage.sign_in(await stage.user())

@@ -5,6 +5,7 @@ from datetime import timedelta
 import jwt
 import pytest
 
+from services.identity.events import PasswordReset, UserDisabled, UserEnabled
 from services.registry.events import ApplicationDisabled, AuthMethod
 from services.token_issuer.events import AccessTokenRevoked, GrantEnded, GrantEndReason
 from services.token_issuer.revoking import revoke_by_id
@@ -77,6 +78,34 @@ async def test_introspection_knows_at_once(stage: Stage) -> None:
         assert (await stage.revoke(hub, body["access_token"])).status_code == 200
         assert (await stage.introspect(hub, body["access_token"])).json() == {"active": False}
     assert (await resources.known(caller.client_id)).application is not None
+
+
+async def test_a_refresh_token_is_inactive_before_its_end_has_been_heard_of(stage: Stage) -> None:
+    hub = await stage.register(resources=True)
+    sub = await stage.user()
+    token = (await stage.tokens(hub, sub))["refresh_token"]
+    for fact, active in ((UserDisabled(sub=sub, reason=""), False), (UserEnabled(sub=sub), True)):
+        await stage.of_user(sub, fact)
+        assert (await stage.introspect(hub, token)).json()["active"] is active
+    await stage.of_user(sub, PasswordReset(sub=sub))
+    assert (await stage.introspect(hub, token)).json() == {"active": False}
+
+
+async def test_a_token_can_be_revoked_for_as_long_as_anybody_accepts_it(stage: Stage) -> None:
+    """A check allows for clocks that differ, so a token lives a few seconds longer than it says."""
+    hub = await stage.register(resources=True)
+    sub = await stage.user()
+    by_client, by_id = [(await stage.tokens(hub, sub))["access_token"] for _ in range(2)]
+    claims = jwt.decode(by_id, options={"verify_signature": False})
+    stage.clock.ahead += timedelta(seconds=claims["exp"] - stage.clock().timestamp() + 2)
+    assert isinstance(await stage.validate(by_client), Allowed)
+    assert isinstance(await stage.validate(by_id), Allowed)
+    assert (await stage.revoke(hub, by_client)).status_code == 200
+    await revoke_by_id(stage.issuer, claims["jti"], Context("user:brian", new_id(), new_command_id()))
+    for token in (by_client, by_id):
+        verdict = await stage.validate(token)
+        assert isinstance(verdict, Denied)
+        assert verdict.reason is Reason.DENIED_TOKEN
 
 
 async def test_an_access_token_is_revoked_and_its_grant_goes_on(stage: Stage) -> None:

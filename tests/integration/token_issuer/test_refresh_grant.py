@@ -141,6 +141,20 @@ async def test_what_is_disabled_gets_nothing_and_resumes(stage: Stage) -> None:
     assert (await stage.refresh(hub, body["refresh_token"])).status_code == 200
 
 
+async def test_a_retry_is_not_answered_past_a_denial_that_was_not_heard_of(stage: Stage) -> None:
+    """It appends nothing, so there is no fence that would tell."""
+    hub, sub, body = await start(stage)
+    assert (await stage.refresh(hub, body["refresh_token"])).status_code == 200
+    await stage.of_user(sub, identity.UserDisabled(sub=sub, reason=""))
+    assert error(await stage.refresh(hub, body["refresh_token"])) == "invalid_grant"
+    await stage.of_user(sub, identity.UserEnabled(sub=sub))
+    await stage.follow()
+    assert (await stage.refresh(hub, body["refresh_token"])).status_code == 200
+    await stage.of_application(registry.ApplicationDisabled(client_id=HUB, reason=""))
+    assert error(await stage.refresh(hub, body["refresh_token"])) == "invalid_client"
+    assert await stage.facts(GrantEnded) == []
+
+
 LESS = CONFIDENTIAL.model_copy(update={"scopes": ("update",)})
 
 

@@ -88,6 +88,24 @@ def test_a_denial_that_is_lifted_lets_the_token_resume(key: SigningKey) -> None:
     assert isinstance(checked.check(token), Allowed)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [(DenialKind.CLIENT, "com.backstagehub/app"), (DenialKind.SUBJECT, "sub-freddie")]
+)
+async def test_a_view_that_has_not_come_far_enough_does_not_say_what_may_have_been_lifted(
+    key: SigningKey, kind: DenialKind, name: str
+) -> None:
+    feed = HeldFeed()
+    checked = guard(key, denial(kind, name), feed=feed)
+    old, newer = key.sign(claims()), key.sign(claims(pos=1200))
+    assert isinstance(checked.check(old), Denied)
+    assert reason(checked.check(newer)) is Reason.AHEAD_OF_VIEW
+    assert reason(checked.check(old, min_position=1200)) is Reason.AHEAD_OF_VIEW
+    checked.view.apply(Denial(number=2, position=1100, epoch=1, kind=kind, id=name, rule=DenialRule.LIFTED))
+    feed.head = (1200, 2, 1)
+    for token in (old, newer):
+        assert isinstance(await checked.validate(token, min_position=1200), Allowed)
+
+
 def test_a_cut_off_spares_what_was_issued_after_it(key: SigningKey) -> None:
     checked = guard(key, denial(DenialKind.SUBJECT, "sub-freddie", DenialRule.CUT_OFF))
     assert reason(checked.check(key.sign(claims(pos=500)))) is Reason.DENIED_SUBJECT

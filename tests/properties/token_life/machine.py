@@ -1,0 +1,146 @@
+"""A life: everything that can happen, what has to come of it, and what has to be true after each step."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, precondition, rule
+
+from shared.log.row import EventFilter
+from shared.messaging.message import Incoming, encode
+from tests.properties.token_life import model as life
+from tests.properties.token_life.model import Token
+from tests.properties.token_life.playing import PICK, SPANS
+from tests.properties.token_life.replay import assert_replay_equals_live
+from tests.properties.token_life.taking_back import TakingBack
+
+
+class TokenLife(TakingBack):
+    """One history."""
+
+    # Time, views, wires and processes
+
+    @rule(span=SPANS)
+    def time_passes(self, span: timedelta) -> None:
+        self.forward(span)
+
+    @precondition(lambda self: self.model.tokens or self.model.grants)
+    @rule(which=PICK, after=st.sampled_from([-1, 0, 1, 4, 5, 6]))
+    def something_is_about_to_end(self, which: int, after: int) -> None:
+        """Time passes up to around the end of something."""
+        ends = [token.expires_at for token in self.model.tokens]
+        ends += [grant.code_expires_at for grant in self.model.grants]
+        ends += [grant.refresh_expires_at for grant in self.model.grants if grant.refresh_expires_at is not None]
+        ends += [grant.rotated_at + life.GRACE for grant in self.model.grants if grant.rotated_at is not None]
+        ends = sorted(end for end in ends if end + timedelta(seconds=after) > self.model.now)
+        if ends:
+            self.forward(ends[which % len(ends)] + timedelta(seconds=after) - self.model.now)
+
+    @rule()
+    def the_followers_catch_up(self) -> None:
+        self.all_follow()
+
+    @rule(follower=PICK, which=st.lists(st.integers(0, 40), min_size=1, max_size=6))
+    def facts_arrive(self, follower: int, which: Sequence[int]) -> None:
+        """Messages of some facts come to a follower, in any order, some of them twice; the newest is 0."""
+
+        async def deliver() -> None:
+            wanted = EventFilter(sources=("registry", "identity"))
+            rows = await self.world.issuer_log.read_rows(0, limit=1000, matching=wanted)
+            previous: dict[str, int] = {}
+            messages: list[tuple[str, Incoming]] = []
+            for row in rows:
+                source = row.type.partition(".")[0]
+                outgoing = encode(row, previous.get(source, 0))
+                previous[source] = row.position
+                messages.append((source, Incoming(outgoing.headers, outgoing.body)))
+            for one in which:
+                await self.world.follower(follower)._take(*self.pick(messages, one))
+
+        self.do(deliver())
+
+    @rule(
+        what=st.lists(
+            st.tuples(st.sampled_from(["denial", "denial", "heartbeat", "answer", "snapshot"]), st.integers(0, 12)),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    def the_guard_hears(self, what: Sequence[tuple[str, int]]) -> None:
+        """Something that was sent at any time, again or in disorder; the newest is 0."""
+        for kind, back in what:
+            match kind:
+                case "denial":
+                    self.late.deliver_denial(-1 - back)
+                case "snapshot":
+                    self.late.begin(-1 - back)
+                case _:
+                    self.late.deliver_beat(-1 - back, answer=kind == "answer")
+
+    @rule(what=st.sampled_from(["snapshot", "catch up", "restart", "forget"]))
+    def the_guard_does(self, what: str) -> None:
+        if what in ("snapshot", "restart"):
+            self.take_snapshot()
+        if what == "restart":
+            self.late = self.new_edge()
+        elif what == "catch up":
+            self.late.catch_up()
+        elif what == "forget":
+            for edge in (self.prompt, self.late):
+                edge.view.prune(self.world.clock.seconds(), skew=2 * life.LEEWAY.total_seconds())
+
+    @rule()
+    def the_log_is_looked_after(self) -> None:
+        """Denials that can match nothing any more are pruned."""
+        self.pruned = True
+        self.do(self.world.held.prune_denials())
+
+    @rule(what=st.sampled_from(["issuer", "issuer and its keys", "registry", "identity", "validation"]), which=PICK)
+    def a_service_restarts(self, what: str, which: int) -> None:
+        match what:
+            case "registry":
+                self.world.restart_registry()
+            case "identity":
+                self.world.restart_identity()
+            case "validation":
+                self.do(self.world.restart_validation())
+            case _:
+                self.do(self.world.restart_issuer(which, with_keys=what != "issuer"))
+
+    # What is always true
+
+    @invariant()
+    def nothing_denied_is_accepted_and_nothing_else_refused(self) -> None:
+        assert self.observe() == 0, "something was written that no command has asked for"
+        self.prompt.catch_up()
+        assert self.prompt.view.position == self.model.head
+        for token in self.model.tokens:
+            accepted = token.for_api and self.model.token_accepted(token, self.model.head)
+            assert self.prompt.allows(token.text) == accepted, f"a guard that has heard everything: {token.jti}"
+            self.check_late(token)
+
+    def check_late(self, token: Token) -> None:
+        """A guard that has heard of some things accepts nothing that was denied up to where its view has come."""
+        position = self.late.view.position
+        assert position <= self.model.head
+        alive = token.for_api and self.model.now < token.expires_at + life.LEEWAY
+        if self.late.allows(token.text):
+            assert alive
+            assert self.late.fresh
+            assert token.position <= position
+            assert not self.model.token_denied(token, position), "accepted past the denial's position"
+        elif alive and self.late.fresh and token.position <= position:
+            assert self.model.token_denied_since(token, position), "refused, though nothing denies it"
+
+    def teardown(self) -> None:
+        try:
+            self.all_follow()
+            self.nothing_denied_is_accepted_and_nothing_else_refused()
+            self.take_snapshot()
+            fresh = self.new_edge()
+            for token in self.model.tokens:
+                assert fresh.allows(token.text) == self.prompt.allows(token.text), token
+                self.ask_issuer(token)
+            self.do(assert_replay_equals_live(self.world, pruned=self.pruned))
+        finally:
+            self.do(self.world.end())

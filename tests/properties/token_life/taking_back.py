@@ -1,0 +1,102 @@
+"""Taking tokens and grants back, and asking what is left of them."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from shared.errors import Refusal
+from tests.properties.token_life import model as life
+from tests.properties.token_life.giving import Giving
+from tests.properties.token_life.model import Token
+from tests.properties.token_life.playing import PICK
+
+
+class TakingBack(Giving):
+    """Revocation, introspection, `Validate`."""
+
+    # Taking back
+
+    @precondition(lambda self: self.model.tokens)
+    @rule(which=PICK, by=st.sampled_from(["client", "client", "administrator", "its id", "another client"]), other=PICK)
+    def revoke_access_token(self, which: int, by: str, other: int) -> None:
+        token = self.pick(self.model.tokens, which)
+        alive = self.model.now < token.expires_at + life.LEEWAY
+        client = self.app(other) if by == "another client" else self.model.apps[token.client_id]
+        if by in ("administrator", "its id"):
+            what = {"token": token.text} if by == "administrator" else {"jti": token.jti}
+            answer: Any = self.attempt(self.world.revoke_by_administrator(**what))
+            done = not isinstance(answer, Refusal)
+            assert done or not alive
+        else:
+            credentials, proved = self.credentials(client, 0)
+            response = self.do(self.world.revoke(credentials, token.text))
+            done = response.status_code == 200 and client.client_id == token.client_id
+            if response.status_code == 200:
+                assert client.client_id == token.client_id
+                assert (proved and self.model.app_serves(client)) or not self.followed
+            else:
+                assert client.client_id != token.client_id or not (
+                    proved and self.model.app_serves(client) and self.followed
+                )
+        wrote = self.observe()
+        assert wrote == 0 or done
+        if done and token.revoked is None and (alive or wrote):
+            # Whatever the answer's author believes the time to be: what was acknowledged is refused from here on.
+            token.revoked = self.model.head
+            self.model.moments.add(self.model.head)
+        assert wrote == 0 or token.revoked == self.model.head
+
+    @precondition(lambda self: self.model.grants)
+    @rule(which=PICK, back=PICK, by=st.sampled_from(["client", "administrator", "its id"]))
+    def end_grant(self, which: int, back: int, by: str) -> None:
+        """By one of its refresh tokens, or by its id."""
+        grant = self.pick(self.model.grants, which)
+        app, done = self.model.apps[grant.client_id], True
+        if by == "its id" or not grant.refresh_tokens:
+            self.do(self.world.end_grant(grant.gid))
+        elif by == "administrator":
+            self.do(self.world.revoke_by_administrator(token=self.pick(grant.refresh_tokens, back)))
+        else:
+            credentials, proved = self.credentials(app, 0)
+            answer = self.do(self.world.revoke(credentials, self.pick(grant.refresh_tokens, back)))
+            done = answer.status_code == 200
+            assert done == (proved and self.model.app_serves(app)) or not self.followed
+        assert self.observe() == int(done and grant.ended is None)
+        if done and grant.ended is None:
+            grant.ended = self.model.head
+
+    # Asking
+
+    @precondition(lambda self: self.model.tokens)
+    @rule(which=PICK)
+    def ask_about_an_access_token(self, which: int) -> None:
+        self.ask_issuer(self.pick(self.model.tokens, which))
+
+    def ask_issuer(self, token: Token) -> None:
+        accepted = token.for_api and self.model.token_accepted(token, self.model.head)
+        verdict = self.do(self.world.validate(token.text, self.model.head))
+        assert verdict.allowed == accepted, (verdict.reason, verdict.position, verdict.lag_ms, self.model.head)
+        answer = self.do(self.world.introspect(self.world.watch, token.text)).json()
+        assert answer["active"] == accepted, answer
+        self.saw(f"introspected an access token: {accepted}")
+        if accepted:
+            assert answer["jti"] == token.jti
+
+    @precondition(lambda self: any(grant.refresh_tokens for grant in self.model.grants))
+    @rule(which=PICK, back=PICK)
+    def ask_about_a_refresh_token(self, which: int, back: int) -> None:
+        grant = self.pick([grant for grant in self.model.grants if grant.refresh_tokens], which)
+        app = self.model.apps[grant.client_id]
+        presented = self.pick(grant.refresh_tokens, back)
+        credentials, proved = self.credentials(app, 0)
+        if not (proved and app.confidential and self.model.app_serves(app)):
+            return
+        answer = self.do(self.world.introspect(credentials, presented))
+        if answer.status_code == 401:
+            assert not self.followed
+            return
+        current = presented == grant.refresh_tokens[-1]
+        active = current and self.model.refreshable(grant) and not self.model.grant_denied(grant)
+        self.saw(f"introspected a refresh token: {active}, lag: {not self.followed}")
+        assert answer.json()["active"] == active

@@ -1,0 +1,424 @@
+"""The real services, in this process, on one real log: what a life is played against.
+
+Registry, identity and issuer are called as their clients call them: gRPC methods, the token endpoint over HTTP, and
+the identity server's own parts where a browser would be. Nothing runs by itself: views of other services' facts go on
+when something needs them, or when they are told to.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from protos.stagedoor.registry.v1 import registry_pb2 as registry_pb
+from protos.stagedoor.tokens.v1 import tokens_pb2 as tokens_pb
+from services.identity import events as identity_events
+from services.identity.accounts import NewUser
+from services.identity.events import Profile, Role, UserKind
+from services.identity.issuer import Issuer as IssuerOfIdentity
+from services.identity.main import Parts, assemble
+from services.identity.personal_keys import PersonalKeyRing
+from services.identity.sessions import Origin, Presented
+from services.identity.settings import IdentitySettings
+from services.identity.subscriptions import PROJECTION as IDENTITY_PROJECTION
+from services.identity.subscriptions import SOURCES as IDENTITY_SOURCES
+from services.identity.subscriptions import project_registry
+from services.registry import events as registry_events
+from services.registry.rpc import RegistryService
+from services.registry.system import SystemRegistrations
+from services.token_issuer import events as issuer_events
+from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.http import application
+from services.token_issuer.issuer import Issuer
+from services.token_issuer.keys import KeyRing
+from services.token_issuer.read_model import Questions
+from services.token_issuer.references.checks import ReferenceChecks
+from services.token_issuer.references.tables import ReferenceQuestions
+from services.token_issuer.references.uses import Uses
+from services.token_issuer.refreshing import RefreshTokens
+from services.token_issuer.rpc import AuthorizationService, TokensService
+from services.token_issuer.sealing import Sealing
+from services.token_issuer.settings import Policy, TokenIssuerSettings
+from services.token_issuer.subscriptions import PROJECTION, SOURCES, project
+from services.token_issuer.validation import ValidationService
+from shared.http.serve import Readiness, layers
+from shared.ids import new_command_id, new_id
+from shared.keys import MasterKey
+from shared.log.append import Context
+from shared.log.event import Catalogue
+from shared.log.log import Log
+from shared.log_feed import LogFeed
+from shared.messaging.follower import Follower
+from shared.rpc import caller
+from shared.rpc.caller import Call, Caller, Person
+from shared.wake import Wake
+from stagedoor import Guard
+from stagedoor.validation.v1 import validation_pb2
+from tests.properties.token_life.database import HeldDatabase
+from tests.properties.token_life.made_keys import MadeKeys
+
+ORIGIN = "http://127.0.0.1:8400"
+ISSUER = f"{ORIGIN}/id"
+API = f"{ORIGIN}/api"
+WATCH = "com.example.watch/app"
+"""A confidential application that may introspect the API's tokens."""
+RESOURCE = "resource/stage"
+"""The caller of `Validate` that the API names."""
+ADMINISTRATOR = "administrator"
+MASTERS = {name: MasterKey(bytes([number]) * 32) for number, name in enumerate(("registry", "identity", "issuer"))}
+ORIGIN_OF_BROWSER = Origin("192.0.2.7", "a browser", None)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """How a client presents itself."""
+
+    client_id: str
+    secret: str | None
+
+    def headers(self) -> dict[str, str]:
+        if self.secret is None:
+            return {}
+        pair = f"{self.client_id.replace('/', '%2F')}:{self.secret}"
+        return {"Authorization": "Basic " + b64encode(pair.encode()).decode()}
+
+    def form(self, values: Mapping[str, str]) -> dict[str, str]:
+        return {**values} if self.secret is not None else {"client_id": self.client_id, **values}
+
+
+class _InProcess:
+    """In the place of a gRPC channel from identity to the issuer: the same messages, without the wire."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def unary_unary(self, path: str, **_: Any) -> Callable[[Any], Any]:
+        name = path.rpartition("/")[2]
+
+        async def call(request: Any) -> Any:
+            service = AuthorizationService(self._world.replica.issuer)
+            caller.current.set(_call("service/identity"))
+            return await getattr(service, name)(request, None)
+
+        return call
+
+
+@dataclass
+class Replica:
+    """One process of the issuer."""
+
+    issuer: Issuer
+    follower: Follower
+    http: httpx.AsyncClient
+
+
+class World:
+    """The services and what they run on; `begin` starts a new life on an empty log."""
+
+    def __init__(self, held: HeldDatabase, logs: Mapping[str, Log], ring: PersonalKeyRing, made: MadeKeys) -> None:
+        self._made = made
+        self.held = held
+        self.clock = held.clock
+        self.registry_log, self.identity_log, self.issuer_log = (
+            logs[name] for name in ("registry", "identity", "token_issuer")
+        )
+        self._ring = ring
+        self._policy = _policy()
+        self._wake = Wake(self.issuer_log)
+        self._keys: KeyRing | None = None
+        self._replicas: list[Replica] = []
+        self._turn = count()
+        self.guard: Guard
+        self.identity: Parts
+        self.registry: RegistryService
+        self.issuer_of_identity: IssuerOfIdentity
+
+    @classmethod
+    async def open(cls, held: HeldDatabase, made: MadeKeys) -> "World":
+        ring = PersonalKeyRing(MASTERS["identity"])
+        logs = {
+            "registry": await held.database.log("registry", Catalogue.of(registry_events)),
+            "identity": await held.database.log(
+                "identity", Catalogue.of(identity_events, registry_events), personal_keys=ring
+            ),
+            "token_issuer": await held.database.log(
+                "token_issuer", Catalogue.of(issuer_events, registry_events, identity_events)
+            ),
+        }
+        return cls(held, logs, ring, made)
+
+    async def begin(self) -> None:
+        """Everything is new and empty, but for the system's own registrations, the API, and its watch."""
+        await self.held.forget_everything()
+        self._made.forget()
+        await SystemRegistrations(self.registry_log, MASTERS["registry"], ORIGIN).run()
+        self.restart_registry()
+        if not hasattr(self, "identity"):
+            self.restart_identity()
+        # Unwrapping keys takes longer than most lives; a ring that has seen them does not do it again.
+        self._keys = self._keys or self._new_keys()
+        await self._keys.prepare()
+        self._replicas = [self._new_replica(self._keys) for _ in range(2)]
+        await self._begin_validation()
+        await self._register_api()
+
+    async def end(self) -> None:
+        await self.guard.__aexit__(None, None, None)
+
+    # Processes come and go
+
+    @property
+    def replica(self) -> Replica:
+        """Whichever replica of the issuer the next request comes to: they take turns."""
+        return self._replicas[next(self._turn) % len(self._replicas)]
+
+    async def restart_issuer(self, which: int, *, with_keys: bool) -> None:
+        """A new process: nothing that one remembered is known to it."""
+        keys = self._keys
+        if with_keys or keys is None:
+            keys = self._new_keys()
+            await keys.prepare()
+        self._replicas[which % len(self._replicas)] = self._new_replica(keys)
+
+    async def restart_validation(self) -> None:
+        await self.guard.__aexit__(None, None, None)
+        await self._begin_validation()
+
+    async def _begin_validation(self) -> None:
+        self.guard = self._new_guard()
+        await self.guard.__aenter__()
+        # Before it has a first snapshot it is not ready, and refuses.
+        assert await self.guard.view.reach(await self.head(), 10.0)
+        self._validation = self._new_validation()
+
+    def restart_registry(self) -> None:
+        self.registry = RegistryService(self.registry_log, MASTERS["registry"], ISSUER, self.clock)
+
+    def restart_identity(self) -> None:
+        nothing = Path("/dev/null")
+        settings = IdentitySettings(
+            issuer=ISSUER,
+            tls_ca_file=nothing,
+            tls_certificate_file=nothing,
+            tls_key_file=nothing,
+            argon2_time_cost=1,
+            argon2_memory_kib=8,
+            sign_in_failures=1000,
+            address_failures=1000,
+        )
+        if hasattr(self, "identity"):
+            self.identity.passwords.close()
+        channel: Any = _InProcess(self)
+        self.identity = assemble(
+            settings,
+            master=MASTERS["identity"],
+            keys=self._ring,
+            log=self.identity_log,
+            issuer=channel,
+            guard=self._new_guard() if not hasattr(self, "guard") else self.guard,
+            clock=self.clock,
+        )
+        self.issuer_of_identity = IssuerOfIdentity(channel)
+
+    def _new_keys(self) -> KeyRing:
+        return KeyRing(self.issuer_log, Questions(self.issuer_log.pool), MASTERS["issuer"], self._policy.keys)
+
+    def _new_replica(self, keys: KeyRing) -> Replica:
+        follower = Follower(self.issuer_log, PROJECTION, SOURCES, project, None)
+        issuer = Issuer(
+            log=self.issuer_log,
+            questions=Questions(self.issuer_log.pool),
+            following=follower,
+            keys=keys,
+            sealing=Sealing(MASTERS["issuer"], self._policy.authorization),
+            refresh_tokens=RefreshTokens(MASTERS["issuer"]),
+            policy=self._policy,
+            clock=self.clock,
+        )
+
+        async def ready() -> Readiness:
+            return Readiness({})
+
+        guard: Guard = _Forward(self)  # type: ignore[assignment]  # it does what the guard of the moment does
+        app = layers(application(issuer, guard, self._references(guard)), ready, 1000)
+        http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=ORIGIN, trust_env=False)
+        return Replica(issuer, follower, http)
+
+    def _new_guard(self) -> Guard:
+        keys = self._keys
+        if keys is None:
+            keys = self._keys = self._new_keys()
+        return Guard(
+            issuer=ISSUER,
+            audience=API,
+            feed=LogFeed(self.issuer_log, self._wake),
+            keys=keys,
+            now=self.clock.seconds,
+            wait=2.0,
+        )
+
+    def _new_validation(self) -> ValidationService:
+        callers = AudienceCallers(self.issuer_log.pool, self._policy.places)
+        return ValidationService(
+            self.guard,
+            callers,
+            self.issuer_log,
+            self._wake,
+            now=self.clock.seconds,
+            references=self._references(self.guard),
+        )
+
+    def _references(self, guard: Guard) -> ReferenceChecks:
+        """None is made here; they have tests of their own."""
+        questions = ReferenceQuestions(self.issuer_log.pool)
+        feed = LogFeed(self.issuer_log, self._wake)
+        return ReferenceChecks(questions, guard, feed, Uses(questions, self.clock), self.clock)
+
+    # Time and the log
+
+    async def forward(self, by: timedelta) -> None:
+        """Let time pass; the issuer's replicas do with their keys what the time has come for, as each second."""
+        await self.held.forward(by)
+        rings = {
+            id(ring): ring for ring in (self._keys, *(one.issuer.keys for one in self._replicas)) if ring is not None
+        }
+        for ring in rings.values():
+            await ring.prepare()
+        # What it remembers for a second is over.
+        self._validation = self._new_validation()
+
+    async def head(self) -> int:
+        return (await self.issuer_log.head()).position
+
+    async def follow(self) -> None:
+        """Let all services hear of everything."""
+        head = await self.head()
+        for replica in self._replicas:
+            await replica.follower.reach(head)
+        identity = Follower(self.identity_log, IDENTITY_PROJECTION, IDENTITY_SOURCES, project_registry, None)
+        await identity.reach(head)
+
+    def follower(self, which: int) -> Follower:
+        return self._replicas[which % len(self._replicas)].follower
+
+    # Registry
+
+    async def _register_api(self) -> None:
+        scopes = [registry_pb.Scope(name=name, description=f"{name} your tours") for name in ("read", "update")]
+        settings = registry_pb.ResourceSettings(
+            display_name="API", scopes=scopes, callers=[RESOURCE, f"client:{WATCH}"]
+        )
+        await self.at_registry(
+            "RegisterResource", registry_pb.RegisterResourceRequest(identifier=API, settings=settings)
+        )
+        watch = app_settings(confidential=True, scopes=("read",), grants=("client_credentials",))
+        answer = await self.at_registry(
+            "RegisterApplication", registry_pb.RegisterApplicationRequest(client_id=WATCH, settings=watch)
+        )
+        self.watch = Credentials(WATCH, answer.client_secret)
+        await self.follow()
+
+    async def at_registry(self, method: str, request: Any) -> Any:
+        """Call the registry as an administrator. Raises its refusals."""
+        caller.current.set(_call("operator", ADMINISTRATOR))
+        return await getattr(self.registry, method)(request, None)
+
+    # Identity
+
+    def context(self) -> Context:
+        return Context(f"user:{ADMINISTRATOR}", new_id(), new_command_id())
+
+    async def add_user(self, name: str, secret: str | None) -> str:
+        kind = UserKind.INTERNAL if secret is not None else UserKind.SERVICE
+        sub, _ = await self.identity.accounts.register(NewUser(name, kind, Profile(), (), secret), self.context())
+        return sub
+
+    async def change_roles(self, sub: str, roles: Sequence[Role]) -> None:
+        await self.identity.accounts.change(sub, self.context(), profile=None, roles=tuple(roles), by=ADMINISTRATOR)
+
+    async def sign_in(self, name: str, secret: str, session_secret: str | None = None) -> str:
+        """Answers the session's cookie."""
+        presented = Presented(name, secret, session_secret)
+        return (await self.identity.sessions.sign_in(presented, ORIGIN_OF_BROWSER, new_id())).secret
+
+    # Issuer
+
+    async def token(self, who: Credentials, **form: str) -> httpx.Response:
+        return await self._post("token", who, form)
+
+    async def introspect(self, who: Credentials, token: str) -> httpx.Response:
+        return await self._post("introspect", who, {"token": token})
+
+    async def revoke(self, who: Credentials, token: str) -> httpx.Response:
+        return await self._post("revocation", who, {"token": token})
+
+    async def _post(self, endpoint: str, who: Credentials, form: Mapping[str, str]) -> httpx.Response:
+        return await self.replica.http.post(f"/id/connect/{endpoint}", data=who.form(form), headers=who.headers())
+
+    async def at_issuer(self, method: str, request: Any) -> Any:
+        """Call the issuer as an administrator. Raises its refusals."""
+        caller.current.set(_call("operator", ADMINISTRATOR))
+        return await getattr(TokensService(self.replica.issuer), method)(request, None)
+
+    async def revoke_by_administrator(self, **what: str) -> None:
+        await self.at_issuer("RevokeToken", tokens_pb.RevokeTokenRequest(**what))
+
+    async def end_grant(self, gid: str) -> None:
+        await self.at_issuer("EndGrant", tokens_pb.EndGrantRequest(gid=gid))
+
+    async def validate(self, token: str, minimum_position: int) -> validation_pb2.ValidateResponse:
+        """What the API is told about a token."""
+        request = validation_pb2.ValidateRequest(token=token, audience=API, minimum_position=minimum_position)
+        caller.current.set(_call(RESOURCE))
+        raw = await self._validation.Validate(request.SerializeToString(), None)  # type: ignore[arg-type]
+        return validation_pb2.ValidateResponse.FromString(raw)
+
+
+class _Forward:
+    """The guard of the moment: the endpoints outlive a restart of what they ask."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def validate(self, token: str, **how: Any) -> Any:
+        return await self._world.guard.validate(token, **how)
+
+
+def app_settings(
+    *,
+    confidential: bool,
+    scopes: Sequence[str],
+    grants: Sequence[str],
+    redirect_uri: str | None = None,
+    account: str | None = None,
+    seconds: int = 0,
+) -> registry_pb.ApplicationSettings:
+    return registry_pb.ApplicationSettings(
+        display_name="An application",
+        type="confidential" if confidential else "public",
+        redirect_uris=[redirect_uri] if redirect_uri else [],
+        service_account=account or "",
+        scopes=scopes,
+        grants=grants,
+        access_token_seconds=seconds,
+    )
+
+
+def _call(name: str, sub: str | None = None) -> Call:
+    person = None
+    if sub is not None:
+        person = Person(sub, "com.stagedoor/cli", frozenset({Role.ADMINISTRATOR.value}), frozenset({"sec"}), "jti", 1)
+    return Call(Caller(name), person, new_id(), None)
+
+
+def _policy() -> Policy:
+    nothing = Path("/dev/null")
+    settings = TokenIssuerSettings(
+        issuer=ISSUER, tls_ca_file=nothing, tls_certificate_file=nothing, tls_key_file=nothing
+    )
+    return Policy.of(settings)
