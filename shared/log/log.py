@@ -1,8 +1,8 @@
 """The log, as a service sees it: load a stream, append to it, read on, and know how far it has come."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -91,6 +91,7 @@ class Log:
         catalogue: Catalogue,
         personal_keys: PersonalKeys | None,
         listen: Connect,
+        connect: Connect,
     ) -> None:
         self.pool = pool
         """For the service's own questions to its own tables."""
@@ -99,6 +100,7 @@ class Log:
         """Where the keys of persons are, for a service that may read personal data. It may be set after opening."""
         self._appender = appender
         self._connect_to_listen = listen
+        self._connect = connect
         self._tables: Tables | None = None
 
     @classmethod
@@ -122,7 +124,9 @@ class Log:
         pool = Connections(connector("asks", _POOL_SETTINGS), pool_size)
         appender = GroupCommit(connector("appends", SETTINGS))
         appender.start()
-        return cls(pool, appender, catalogue, personal_keys, connector("listens", {}))
+        return cls(
+            pool, appender, catalogue, personal_keys, connector("listens", {}), connector("works", _POOL_SETTINGS)
+        )
 
     async def close(self) -> None:
         """Finish what is being appended, and let go of the database."""
@@ -245,6 +249,18 @@ class Log:
         finally:
             if connection is not None:
                 connection.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of its own, for the little that needs more than one statement at a time."""
+        try:
+            connection = await self._connect()
+        except _LOST as failure:
+            raise LogUnavailable from failure
+        try:
+            yield connection
+        finally:
+            connection.terminate()
 
     # How
 

@@ -189,6 +189,11 @@ BEGIN
         END LOOP;
     END LOOP;
     EXECUTE format('DELETE FROM %I.checkpoints WHERE projection = $1', v_schema) USING p_projection || '__next';
+    -- Whoever remembers an answer with the checkpoints that it was given at has to forget it: other rows may be there
+    -- now, at the same position. No source has such a name.
+    EXECUTE format('INSERT INTO %I.checkpoints AS c (projection, source, position) VALUES ($1, ''(rebuilds)'', 1)'
+                   ' ON CONFLICT (projection, source) DO UPDATE SET position = c.position + 1', v_schema)
+        USING p_projection;
     UPDATE log.read_models m SET version = p_version, rebuilt_to = v_position
      WHERE m.login = v_model.login AND m.projection = v_model.projection;
     RETURN true;

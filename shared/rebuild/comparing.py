@@ -68,7 +68,7 @@ async def compare(log: Log, projection: Projection) -> AsyncIterator[Progress | 
         await shadow.analyze()
         with refusing():
             async with AsyncExitStack() as stack:
-                connection = await stack.enter_async_context(log.pool.acquire())
+                connection = await stack.enter_async_context(log.connection())
                 position = await _at_one_moment(log, projection, shadow, connection, stack)
                 tables = Tables.of(
                     await connection.fetchval("SELECT session_user::text"), await connection.fetch(Tables.QUERY)
@@ -120,14 +120,15 @@ async def _different(
     first = f'"{table.key[0]}"'
     rest = [column for column in table.columns if column not in table.key]
     columns = ", ".join(f"""CASE WHEN l."{one}" IS DISTINCT FROM s."{one}" THEN '{one}' END""" for one in rest)
+    gone = projection.let_go.get(live, "false")
     statement = f"""
         SELECT * FROM (
             SELECT {", ".join(f'"{column}"::text' for column in table.key)},
-                   CASE WHEN l.{first} IS NULL THEN 'missing' WHEN s.{first} IS NULL THEN 'unexpected'
+                   CASE WHEN l.{first} IS NULL THEN CASE WHEN {gone} THEN '' ELSE 'missing' END WHEN s.{first} IS NULL THEN 'unexpected'
                         ELSE array_to_string(array_remove(ARRAY[{columns}]::text[], NULL), ' ') END AS "what is wrong"
               FROM "{live}" l FULL JOIN "{shadow}" s USING ({key})) d
          WHERE "what is wrong" <> '' ORDER BY {key} LIMIT {_MOST}"""  # noqa: S608  (names of tables and columns)
     return [
         Difference(projection.name, live, {column: row[column] for column in table.key}, row["what is wrong"])
-        for row in await connection.fetch(statement)
+        for row in await connection.fetch(statement, timeout=_COMPARE_MILLISECONDS / 1000)
     ]

@@ -1,6 +1,7 @@
 """What a service's tables are made of."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shared.handle import Project
 
@@ -22,3 +23,6 @@ class Projection:
     version: int = 1
     """To be raised when `project` makes other rows of the same facts: the old ones are then out of date until a
     rebuild."""
+    let_go: Mapping[str, str] = field(default_factory=dict)
+    """By table, in SQL with `s` for the row: of which rows the service lets go, sooner or later, because no request
+    can need them any more. A rebuild brings them back until then."""

@@ -154,7 +154,7 @@ class Shadow:
 @asynccontextmanager
 async def held_gate(log: Log) -> AsyncIterator[asyncpg.Connection]:
     """A transaction during which nothing is appended; the server ends it after a second, whatever becomes of us."""
-    async with log.pool.acquire() as connection, connection.transaction():
+    async with log.connection() as connection, connection.transaction():
         await connection.execute("SELECT log.hold_gate()")
         yield connection
 
