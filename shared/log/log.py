@@ -90,8 +90,7 @@ class Log:
         appender: GroupCommit,
         catalogue: Catalogue,
         personal_keys: PersonalKeys | None,
-        listen: Connect,
-        connect: Connect,
+        connector: Callable[[str, Mapping[str, str]], Connect],
     ) -> None:
         self.pool = pool
         """For the service's own questions to its own tables."""
@@ -99,8 +98,8 @@ class Log:
         self.personal_keys = personal_keys
         """Where the keys of persons are, for a service that may read personal data. It may be set after opening."""
         self._appender = appender
-        self._connect_to_listen = listen
-        self._connect = connect
+        self._connect_to_listen = connector("listens", {})
+        self._connect = connector("works", _POOL_SETTINGS)
         self._tables: Tables | None = None
 
     @classmethod
@@ -124,9 +123,7 @@ class Log:
         pool = Connections(connector("asks", _POOL_SETTINGS), pool_size)
         appender = GroupCommit(connector("appends", SETTINGS))
         appender.start()
-        return cls(
-            pool, appender, catalogue, personal_keys, connector("listens", {}), connector("works", _POOL_SETTINGS)
-        )
+        return cls(pool, appender, catalogue, personal_keys, connector)
 
     async def close(self) -> None:
         """Finish what is being appended, and let go of the database."""

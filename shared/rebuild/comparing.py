@@ -121,10 +121,12 @@ async def _different(
     rest = [column for column in table.columns if column not in table.key]
     columns = ", ".join(f"""CASE WHEN l."{one}" IS DISTINCT FROM s."{one}" THEN '{one}' END""" for one in rest)
     gone = projection.let_go.get(live, "false")
+    names = ", ".join(f'"{column}"::text' for column in table.key)
     statement = f"""
         SELECT * FROM (
-            SELECT {", ".join(f'"{column}"::text' for column in table.key)},
-                   CASE WHEN l.{first} IS NULL THEN CASE WHEN {gone} THEN '' ELSE 'missing' END WHEN s.{first} IS NULL THEN 'unexpected'
+            SELECT {names},
+                   CASE WHEN l.{first} IS NULL THEN CASE WHEN {gone} THEN '' ELSE 'missing' END
+                        WHEN s.{first} IS NULL THEN 'unexpected'
                         ELSE array_to_string(array_remove(ARRAY[{columns}]::text[], NULL), ' ') END AS "what is wrong"
               FROM "{live}" l FULL JOIN "{shadow}" s USING ({key})) d
          WHERE "what is wrong" <> '' ORDER BY {key} LIMIT {_MOST}"""  # noqa: S608  (names of tables and columns)
