@@ -39,6 +39,17 @@ class RebuildOvertaken(Refusal):
         super().__init__(Kind.CONFLICT, "rebuild_overtaken", "another run has taken the place of this one; begin again")
 
 
+class TablesNeeded(Refusal):
+    """Something else in the database, like a view, is built on the tables, so they cannot be replaced."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Kind.PRECONDITION,
+            "tables_needed",
+            "something in the database is built on the tables (a view?): drop it first",
+        )
+
+
 class EventNotProjected(Refusal):
     """An event cannot be turned into rows by this version, and none is ever skipped."""
 
@@ -168,6 +179,8 @@ def refusing() -> Iterator[None]:
         raise LogUnavailable from failure
     except (asyncpg.ObjectNotInPrerequisiteStateError, asyncpg.UndefinedTableError) as failure:
         raise RebuildOvertaken from failure
+    except asyncpg.DependentObjectsStillExistError as failure:
+        raise TablesNeeded from failure
 
 
 def _position(fact: Recorded) -> int:

@@ -16,7 +16,7 @@ from shared.rebuild import rebuilding
 from shared.rebuild.comparing import differences
 from shared.rebuild.projection import Projection
 from shared.rebuild.rebuilding import Progress, TablesInUse, rebuild, versions
-from shared.rebuild.shadow import EventNotProjected, RebuildOvertaken, Shadow
+from shared.rebuild.shadow import EventNotProjected, RebuildOvertaken, Shadow, TablesNeeded
 from tests.support.postgres import Database
 from tests.support.theatre import KNOWN, TICKETS, project_tickets, sell
 from tests.support.work import Work, eventually
@@ -301,6 +301,15 @@ async def test_a_reader_without_an_end_is_not_waited_for(
     assert len(await rows(office, "tickets")) == 3
     await rebuilt(office, TICKETS)
     assert await differences(office, (TICKETS,)) == []
+
+
+async def test_tables_that_a_view_is_built_on_stay(theatre: Database, office: Log) -> None:
+    await some_sales(office, 2)
+    await corrupt(theatre, "CREATE VIEW public.seats AS SELECT seat FROM office.tickets")
+    with pytest.raises(TablesNeeded):
+        await rebuilt(office, TICKETS)
+    await corrupt(theatre, "DROP VIEW public.seats")
+    await rebuilt(office, TICKETS)
 
 
 async def test_an_event_that_cannot_be_projected_ends_it_and_is_not_skipped(office: Log) -> None:
