@@ -1,6 +1,6 @@
 """The one way a command becomes events: load, fold, decide, append; again if somebody else was faster."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -90,11 +90,7 @@ async def handle(  # noqa: PLR0913  (each is one independent part of the course 
         events = tuple(decider.decide(wanted, state))
         if not events:
             return Handled(state, _position(stream.events[-1]) if stream.events else 0, (), None)
-        rows = [
-            change
-            for number, event in enumerate(events, start=1)
-            for change in project(pending(event, stream_name, stream.version + number, context))
-        ]
+        rows = rows_of(project, events, stream_name, stream.version, context)
         append = Append(
             stream=stream_name,
             expected_version=stream.version,
@@ -120,13 +116,27 @@ async def handle(  # noqa: PLR0913  (each is one independent part of the course 
     raise Unavailable("busy", "too many changes to the same thing at once; try again")
 
 
-def pending(event: Event, stream: str, version: int, context: Context) -> Recorded:
-    """An event on its way into the log, for `project`: what the log will give it stands as `Stamp`s."""
+def rows_of(
+    project: Project, events: Sequence[Event], stream: str, version: int, context: Context
+) -> tuple[RowChange, ...]:
+    """What the service's own tables learn of the events of one command, appended to a stream at `version`."""
+    return tuple(
+        change
+        for number, event in enumerate(events, start=1)
+        for change in project(pending(event, stream, version + number, context, later=len(events) - number))
+    )
+
+
+def pending(event: Event, stream: str, version: int, context: Context, *, later: int = 0) -> Recorded:
+    """An event on its way into the log, for `project`: what the log will give it stands as `Stamp`s.
+
+    `later` is how many events of the same command follow on it.
+    """
     return Recorded(
         event=event,
         stream=stream,
         version=version,
-        position=Stamp.POSITION,
+        position=Stamp.position(later),
         epoch=Stamp.EPOCH,
         recorded_at=Stamp.RECORDED_AT,
         actor=context.actor,

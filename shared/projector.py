@@ -145,7 +145,7 @@ def _found(table: Table, where: Mapping[str, RowValue]) -> tuple[Columns, Column
     return found_by, nulls, _json({column: plain[column] for column in found_by})
 
 
-def _split(table: Table, row: Mapping[str, RowValue]) -> tuple[dict[str, RowValue], tuple[tuple[str, str], ...]]:
+def _split(table: Table, row: Mapping[str, RowValue]) -> tuple[Mapping[str, RowValue], tuple[tuple[str, str], ...]]:
     """What is known, and what the append will know."""
     for column in row:
         if column not in table.columns:

@@ -14,7 +14,7 @@ from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy
 from shared.clock import Clock
 from shared.errors import Refusal, Unavailable
-from shared.handle import ATTEMPTS, pending
+from shared.handle import ATTEMPTS, rows_of
 from shared.http.attempts import USUAL, Attempts
 from shared.http.client_address import LOOPBACK, ClientAddresses
 from shared.ids import new_command_id
@@ -120,11 +120,7 @@ def append_of(
     stream: str, version: int | None, events: Sequence[Event], context: Context, fence: Fence | None = None
 ) -> Append:
     """The append of these events, with the rows that follow from them."""
-    rows = tuple(
-        change
-        for number, event in enumerate(events, start=1)
-        for change in project(pending(event, stream, (version or 0) + number, context))
-    )
+    rows = rows_of(project, events, stream, version or 0, context)
     return Append(stream, version, tuple(events), context, rows=rows, fence=fence)
 
 

@@ -228,12 +228,27 @@ class Catalogue:
         return self._classes[name]
 
 
-class Stamp(StrEnum):
+@dataclass(frozen=True, slots=True)
+class Stamp:
     """Stands in a row change for what only the append will know."""
 
-    POSITION = "position"
-    EPOCH = "epoch"
-    RECORDED_AT = "recorded_at"
+    value: str
+    """As the append is told."""
+
+    POSITION: ClassVar["Stamp"]
+    """Of the last event of the command."""
+    EPOCH: ClassVar["Stamp"]
+    RECORDED_AT: ClassVar["Stamp"]
+
+    @classmethod
+    def position(cls, later: int) -> "Stamp":
+        """The position of an event that is followed by so many of the same command: theirs come one after the other."""
+        return cls(f"position-{later}") if later else cls.POSITION
+
+
+Stamp.POSITION = Stamp("position")
+Stamp.EPOCH = Stamp("epoch")
+Stamp.RECORDED_AT = Stamp("recorded_at")
 
 
 class Recorded(Struct, frozen=True):

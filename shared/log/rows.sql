@@ -5,7 +5,8 @@
 --   put     r has `columns`; `key` is the primary key, `rest` all other columns of the table
 --   patch   w has `key`, r has `columns`; `nulls` are columns that must be null
 --   delete  w has `key`; `nulls` as above
--- `stamps` names, for columns that only the append knows: position, epoch or recorded_at.
+-- `stamps` names, for columns that only the append knows: position (of the command's last event), position-N (of the one
+-- N before it), epoch or recorded_at.
 CREATE OR REPLACE FUNCTION log.write_rows(
     p_batches jsonb, p_won boolean[], p_epochs integer[], p_positions bigint[], p_times timestamptz[]
 ) RETURNS void
@@ -60,6 +61,8 @@ REVOKE ALL ON FUNCTION log.write_rows FROM PUBLIC;
 CREATE OR REPLACE FUNCTION log.stamped(p_stamp text, p_value text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE p_stamp WHEN 'epoch' THEN '$3[b.c]' WHEN 'position' THEN '$4[b.c]' WHEN 'recorded_at' THEN '$5[b.c]'
+                        WHEN 'position-' || substr(p_stamp, 10)
+                            THEN format('($4[b.c] - %s)', substr(p_stamp, 10)::integer)
                         ELSE p_value END
 $$;
 REVOKE ALL ON FUNCTION log.stamped FROM PUBLIC;

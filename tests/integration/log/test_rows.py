@@ -115,6 +115,20 @@ async def test_a_row_that_breaks_a_constraint_fails_its_own_command_only(office:
     assert await positions(theatre) == list(range(1, 20))
 
 
+async def test_each_event_of_a_command_gives_its_own_position(office: Log) -> None:
+    """Whatever stands before the command in its group, and whichever of its events a row is of."""
+
+    async def sell_three(name: str) -> int:
+        tickets = [f"{name}{n}" for n in range(3)]
+        rows = tuple(ticket(one, seat=1, position=Stamp.position(2 - n)) for n, one in enumerate(tickets))
+        events = tuple(Sold(ticket=one) for one in tickets)
+        return (await office.append(Append(f"ticket-{name}", 0, events, context(), rows=rows))).position
+
+    last = await asyncio.gather(*(sell_three(name) for name in "abcdef"))
+    expected = {f"{name}{n}": last["abcdef".index(name)] - 2 + n for name in "abcdef" for n in range(3)}
+    assert {row[0]: row["position"] for row in await office.pool.fetch("SELECT id, position FROM tickets")} == expected
+
+
 async def test_a_refused_command_changes_no_rows(office: Log) -> None:
     with pytest.raises(VersionConflict):
         await office.append(sale("a", 4, rows=(ticket("a", seat=1),)))
