@@ -17,11 +17,16 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 
 from services.identity import events as identity
+from services.identity import projections as of_identity
 from services.registry import events as registry
+from services.registry import projections as of_registry
 from services.resource import events as resource
+from services.resource import projections as of_resource
 from services.token_issuer import events as token_issuer
+from services.token_issuer import projections as of_token_issuer
 from shared.log import migrate as log
 from shared.log.event import Catalogue
+from shared.rebuild.projection import Projection
 from shared.settings import read_secret
 
 EVENTS: Mapping[str, ModuleType] = {
@@ -50,6 +55,14 @@ READS: Mapping[str, tuple[str, ...]] = {
 }
 """Whose facts each service may read besides its own."""
 
+PROJECTIONS: Mapping[str, tuple[Projection, ...]] = {
+    "registry": of_registry.PROJECTIONS,
+    "identity": of_identity.PROJECTIONS,
+    "token_issuer": of_token_issuer.PROJECTIONS,
+    "resource": of_resource.PROJECTIONS,
+}
+"""What of each service's tables is made of facts."""
+
 CARETAKER = "ledger"
 """Looks after the log: its partitions, and what can be pruned."""
 
@@ -69,6 +82,7 @@ def tenants() -> list[log.Tenant]:
             categories=CATEGORIES[service],
             reads=READS[service],
             read_model=_read_model(service),
+            projections=PROJECTIONS.get(service, ()),
             takes_care=service == CARETAKER,
         )
         for service in READS

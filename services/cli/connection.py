@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from protos.stagedoor.identity.v1.identity_pb2_grpc import IdentityStub
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import LedgerStub
+from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import ReadModelsStub
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import TokensStub
 from services.cli import oauth, profile
@@ -83,6 +84,10 @@ class Connection:
     def ledger(self) -> LedgerStub:
         """The log."""
         return LedgerStub(self._channel("ledger"))
+
+    def read_models(self, service: str) -> ReadModelsStub:
+        """The read models of a service."""
+        return ReadModelsStub(self._channel(service))
 
     async def ask(self, method: Callable[..., Any], request: Message, *, as_person: bool = True) -> Any:
         """Call a method; refuses what it refuses. Repeats a call that nobody answered, under one idempotency key."""

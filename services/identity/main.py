@@ -8,6 +8,7 @@ import grpc
 from starlette.applications import Starlette
 
 from protos.stagedoor.identity.v1.identity_pb2_grpc import add_IdentityServicer_to_server
+from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import add_ReadModelsServicer_to_server
 from services.identity import events
 from services.identity.accounts import Accounts
 from services.identity.consents import Consents
@@ -21,6 +22,7 @@ from services.identity.pages.rendering import Pages
 from services.identity.pages.site import Site
 from services.identity.passwords import Passwords
 from services.identity.personal_keys import PersonalKeyRing
+from services.identity.projections import PROJECTIONS
 from services.identity.read_model import DEMO, Questions
 from services.identity.rpc import RULES, SERVICE, IdentityService
 from services.identity.sessions import Lifetimes, Sessions
@@ -40,6 +42,7 @@ from shared.log.log import Log
 from shared.management import Management
 from shared.messaging.access import NatsAccess
 from shared.messaging.follower import Follower
+from shared.rebuild import rpc as rebuilding
 from shared.rpc.client import channel
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
@@ -175,8 +178,10 @@ async def main() -> None:
         parts = assemble(settings, master=master, keys=keys, log=log, issuer=issuer, guard=guard, clock=system_clock)
         await refuse_demo_users(parts.questions, demo=settings.demo)
         follower = Follower(log, PROJECTION, SOURCES, project_registry, nats)
-        rpc = RpcServer(settings.grpc_bind, tls, RULES, management.authenticate)
+        rpc = RpcServer(settings.grpc_bind, tls, {**RULES, **rebuilding.RULES}, management.authenticate)
         rpc.add(add_IdentityServicer_to_server, parts.rpc, SERVICE)
+        read_models = rebuilding.ReadModelsService(log, PROJECTIONS)
+        rpc.add(add_ReadModelsServicer_to_server, read_models, rebuilding.SERVICE)
 
         once_ready = False
 
@@ -188,6 +193,7 @@ async def main() -> None:
                 {
                     "log": await _reachable(log),
                     "follower": follower.readiness(),
+                    "read_models": await rebuilding.up_to_date(log, PROJECTIONS),
                     # Without pushed denials tokens are judged online, and people sign in as ever.
                     "tokens": Check(ok=once_ready, detail=tokens.detail),
                 }

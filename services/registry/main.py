@@ -2,8 +2,10 @@
 
 from starlette.applications import Starlette
 
+from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import add_ReadModelsServicer_to_server
 from protos.stagedoor.registry.v1.registry_pb2_grpc import add_RegistryServicer_to_server
 from services.registry import events
+from services.registry.projections import PROJECTIONS
 from services.registry.rpc import RULES, SERVICE, RegistryService
 from services.registry.system import SystemRegistrations
 from shared.clock import system_clock
@@ -14,6 +16,7 @@ from shared.log.event import Catalogue
 from shared.log.log import Log
 from shared.management import Management
 from shared.messaging.access import NatsAccess
+from shared.rebuild import rpc as rebuilding
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import ServiceSettings, load, read_secret
@@ -32,12 +35,14 @@ async def main() -> None:
     log = await Log.open(settings.database, password, Catalogue.of(events))
     try:
         system = SystemRegistrations(log, master, settings.origin)
-        rpc = RpcServer(settings.grpc_bind, tls, RULES, management.authenticate)
+        rpc = RpcServer(settings.grpc_bind, tls, {**RULES, **rebuilding.RULES}, management.authenticate)
         rpc.add(
             add_RegistryServicer_to_server,
             RegistryService(log, master, settings.issuer, system_clock),
             SERVICE,
         )
+        read_models = rebuilding.ReadModelsService(log, PROJECTIONS)
+        rpc.add(add_ReadModelsServicer_to_server, read_models, rebuilding.SERVICE)
 
         async def ready() -> Readiness:
             return Readiness(
@@ -45,6 +50,7 @@ async def main() -> None:
                     "log": await _reachable(log),
                     "system": Check(ok=system.done, detail="" if system.done else "the system is not registered yet"),
                     "tokens": management.readiness(),
+                    "read_models": await rebuilding.up_to_date(log, PROJECTIONS),
                 }
             )
 

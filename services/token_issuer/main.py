@@ -4,6 +4,7 @@ from envoy.service.auth.v3.external_auth_pb2_grpc import (
     add_AuthorizationServicer_to_server as add_EnvoyServicer_to_server,
 )
 
+from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import add_ReadModelsServicer_to_server
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     add_AuthorizationServicer_to_server,
     add_OwnAccessServicer_to_server,
@@ -18,6 +19,7 @@ from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.keys import KeyRing
 from services.token_issuer.log_clock import LogClock
+from services.token_issuer.projections import PROJECTIONS
 from services.token_issuer.pruning import prune_repeatedly
 from services.token_issuer.read_model import Questions
 from services.token_issuer.references import rpc as own_rpc
@@ -38,6 +40,7 @@ from shared.log_feed import LogFeed
 from shared.management import Management
 from shared.messaging.access import NatsAccess
 from shared.messaging.follower import Follower
+from shared.rebuild import rpc as rebuilding
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import load, read_secret
@@ -86,11 +89,13 @@ async def main() -> None:
         uses = Uses(questions.references, clock)
         references = ReferenceChecks(questions.references, guard, feed, uses, clock)
         management = Management(guard)
-        rules = {**rpc.RULES, **own_rpc.RULES, **validation.RULES, **envoy.RULES}
+        rules = {**rpc.RULES, **own_rpc.RULES, **validation.RULES, **envoy.RULES, **rebuilding.RULES}
         server = RpcServer(settings.grpc_bind, tls, rules, management.authenticate)
         server.add(add_AuthorizationServicer_to_server, rpc.AuthorizationService(issuer), rpc.AUTHORIZATION)
         server.add(add_TokensServicer_to_server, rpc.TokensService(issuer), rpc.TOKENS)
         server.add(add_OwnAccessServicer_to_server, own_rpc.OwnAccessService(issuer), own_rpc.OWN_ACCESS)
+        read_models = rebuilding.ReadModelsService(log, PROJECTIONS)
+        server.add(add_ReadModelsServicer_to_server, read_models, rebuilding.SERVICE)
         callers = AudienceCallers(log.pool, policy.places)
         service = validation.ValidationService(
             guard,
@@ -112,6 +117,7 @@ async def main() -> None:
                     "log": await _reachable(log),
                     "keys": _keys(keys),
                     "view": follower.readiness(),
+                    "read_models": await rebuilding.up_to_date(log, PROJECTIONS),
                     "denials": management.readiness(),
                 }
             )

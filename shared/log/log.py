@@ -1,8 +1,8 @@
 """The log, as a service sees it: load a stream, append to it, read on, and know how far it has come."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -90,7 +90,7 @@ class Log:
         appender: GroupCommit,
         catalogue: Catalogue,
         personal_keys: PersonalKeys | None,
-        listen: Connect,
+        connector: Callable[[str, Mapping[str, str]], Connect],
     ) -> None:
         self.pool = pool
         """For the service's own questions to its own tables."""
@@ -98,7 +98,8 @@ class Log:
         self.personal_keys = personal_keys
         """Where the keys of persons are, for a service that may read personal data. It may be set after opening."""
         self._appender = appender
-        self._connect_to_listen = listen
+        self._connect_to_listen = connector("listens", {})
+        self._connect = connector("works", _POOL_SETTINGS)
         self._tables: Tables | None = None
 
     @classmethod
@@ -122,7 +123,7 @@ class Log:
         pool = Connections(connector("asks", _POOL_SETTINGS), pool_size)
         appender = GroupCommit(connector("appends", SETTINGS))
         appender.start()
-        return cls(pool, appender, catalogue, personal_keys, connector("listens", {}))
+        return cls(pool, appender, catalogue, personal_keys, connector)
 
     async def close(self) -> None:
         """Finish what is being appended, and let go of the database."""
@@ -245,6 +246,18 @@ class Log:
         finally:
             if connection is not None:
                 connection.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of its own, for the little that needs more than one statement at a time."""
+        try:
+            connection = await self._connect()
+        except _LOST as failure:
+            raise LogUnavailable from failure
+        try:
+            yield connection
+        finally:
+            connection.terminate()
 
     # How
 

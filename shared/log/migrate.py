@@ -15,9 +15,10 @@ from pathlib import Path
 import asyncpg
 
 from shared.log.event import Event
+from shared.rebuild.projection import Projection
 
 OWNER = "log_owner"
-_SCRIPTS = ("schema.sql", "care.sql", "append.sql", "rows.sql", "read.sql")
+_SCRIPTS = ("schema.sql", "care.sql", "append.sql", "rows.sql", "read.sql", "read_models.sql")
 _FOR_EVERYBODY = (
     "append",
     "append_with_rows",
@@ -30,6 +31,12 @@ _FOR_EVERYBODY = (
     "active_denials",
     "known_epochs",
     "denials_after",
+    "read_model_versions",
+    "begin_shadow",
+    "analyze_shadow",
+    "drop_shadow",
+    "hold_gate",
+    "flip",
 )
 _FOR_CARETAKERS = ("care", "condition")
 _CHECKPOINTS = """
@@ -67,6 +74,8 @@ class Tenant:
     """The sources that it may read besides its own."""
     read_model: str = ""
     """SQL that creates the tables of its schema."""
+    projections: tuple[Projection, ...] = ()
+    """What of it is made of facts, and can be made again."""
     takes_care: bool = False
     """It may call the functions that look after the log."""
 
@@ -86,6 +95,7 @@ async def migrate(
         await _make_log(connection)
         for tenant in tenants:
             await _make_schema(connection, tenant)
+            await _make_read_models(connection, tenant)
             await _allow(connection, tenant)
 
 
@@ -135,6 +145,38 @@ async def _make_schema(connection: asyncpg.Connection, tenant: Tenant) -> None:
         GRANT USAGE ON SCHEMA {schema} TO {schema};
         REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC;
         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}""")
+
+
+async def _make_read_models(connection: asyncpg.Connection, tenant: Tenant) -> None:
+    """Let the functions of the log make the tables of facts again; all others of the schema are out of their reach."""
+    schema = _identifier(tenant.login)
+    await connection.execute(f"""
+        GRANT USAGE, CREATE ON SCHEMA {schema} TO {OWNER};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.checkpoints TO {OWNER}""")
+    # Only where it is not so yet: nobody can read a table while its owner is changed.
+    theirs = await connection.fetch(
+        "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename = ANY ($2) AND tableowner <> $3",
+        tenant.login,
+        [table for projection in tenant.projections for table in projection.tables],
+        OWNER,
+    )
+    for table in theirs:
+        await connection.execute(f"ALTER TABLE {schema}.{_identifier(table['tablename'])} OWNER TO {OWNER}")
+    await connection.execute(
+        "DELETE FROM log.read_models WHERE login = $1 AND projection <> ALL ($2)",
+        tenant.login,
+        [projection.name for projection in tenant.projections],
+    )
+    # The version stays that of the rows that are there.
+    await connection.executemany(
+        """INSERT INTO log.read_models (login, projection, sources, tables, version, rebuilt_to)
+           VALUES ($1, $2, $3, $4, $5, 0)
+           ON CONFLICT (login, projection) DO UPDATE SET sources = excluded.sources, tables = excluded.tables""",
+        [
+            (tenant.login, projection.name, list(projection.sources), list(projection.tables), projection.version)
+            for projection in tenant.projections
+        ],
+    )
 
 
 async def _allow(connection: asyncpg.Connection, tenant: Tenant) -> None:

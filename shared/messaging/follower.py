@@ -1,20 +1,25 @@
-"""Feeds a service's tables from other services' facts, over NATS and, whatever happens to NATS, from the log."""
+"""Feeds a service's tables from other services' facts, which are read from the log.
+
+Messages on NATS only say when there is something to read; without NATS the log is looked at once a second. So whoever
+publishes on NATS has no say in what the tables hold. The events are also published as plain messages, to whoever
+listens at the moment; that is all a follower needs, and it has no rights over the stream.
+"""
 
 import asyncio
-import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+
+from nats.aio.msg import Msg
 
 from shared.errors import Unavailable
 from shared.handle import Project
 from shared.http.operations import Check
 from shared.log.append import LogUnavailable
 from shared.log.log import Log
-from shared.messaging.access import NatsAccess
-from shared.messaging.message import Incoming
-from shared.messaging.session import obey_cancellation
-from shared.messaging.subscription import FAILURES, listen
+from shared.messaging.access import NatsAccess, events_of
+from shared.messaging.message import claimed_position
+from shared.messaging.session import Session, keep
 from shared.messaging.view import ProjectionStopped, View
 from shared.telemetry import course_of, logger
 
@@ -24,9 +29,10 @@ POLL_SECONDS = 1.0
 """How often the log itself is looked at; so far is a view behind at most while NATS is gone."""
 WAIT_SECONDS = 2.0
 """How long `catch_up` and `reach` try."""
-_RETRY_SECONDS = (0.1, 2.0)
 _LOOK_AGAIN_SECONDS = 0.02
 _TOO_LONG_SECONDS = 10.0
+_MOST_PENDING = 1000
+"""Messages that may wait to be heard; what comes on top is dropped, since those that wait wake the view as well."""
 
 
 class Follower:
@@ -43,14 +49,16 @@ class Follower:
         self._asking = asyncio.Lock()
         self._looked_at: float | None = None
         self._log_reached: bool | None = None
-        self._nats_reached: bool | None = None
+        self._nats_reached = False
 
     async def run(self) -> None:
         """Go on for ever, with NATS and without; ends only by being cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._poll())
             if self._nats is not None:
-                tasks.create_task(self._subscribe(self._nats))
+                tasks.create_task(keep(self._nats, f"following for {self._projection}", self._listen))
+                for view in self._views.values():
+                    tasks.create_task(view.look_when_woken())
 
     async def catch_up(self, source: str, position: int) -> None:
         """Bring the view of a source up to a position that is in the log, by reading the log.
@@ -125,36 +133,29 @@ class Follower:
             self._looked_at = time.monotonic()
             self._log_is(reached=True)
 
-    async def _subscribe(self, nats: NatsAccess) -> None:
-        shortest, longest = _RETRY_SECONDS
-        delay = shortest
-
-        def heard() -> None:
-            nonlocal delay
-            delay = shortest
-            self._nats_is(reached=True)
-
-        while True:
-            starts = {source: view.checkpoint for source, view in self._views.items()}
-            known = {source: start for source, start in starts.items() if start is not None}
-            if len(known) == len(starts):
-                try:
-                    await listen(nats, known, self._take, heard)
-                except* FAILURES:
-                    self._nats_is(reached=False)
-            obey_cancellation()
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (spreads replicas, no secret)
-            delay = min(2 * delay, longest)
-
-    async def _take(self, source: str, message: Incoming) -> bool:
-        return await self._views[source].take(message)
+    async def _listen(self, session: Session) -> None:
+        """Wake each view by what is published of its source, until the connection is gone."""
+        for view in self._views.values():
+            await session.client.subscribe(events_of(view.source), cb=_waking(view), pending_msgs_limit=_MOST_PENDING)
+        await session.client.flush()
+        session.goes_on()
+        self._nats_reached = True
+        try:
+            for view in self._views.values():
+                view.hear(None)  # what was published before anybody listened
+            await session.closed.wait()
+            session.check()
+        finally:
+            self._nats_reached = False
 
     def _log_is(self, *, reached: bool) -> None:
         if reached != self._log_reached and not (reached and self._log_reached is None):
             _log.info("log_reached" if reached else "log_out_of_reach", projection=self._projection)
         self._log_reached = reached
 
-    def _nats_is(self, *, reached: bool) -> None:
-        if reached != self._nats_reached:
-            _log.info("nats_heard" if reached else "nats_out_of_reach", projection=self._projection)
-        self._nats_reached = reached
+
+def _waking(view: View) -> Callable[[Msg], Awaitable[None]]:
+    async def heard(message: Msg) -> None:
+        view.hear(claimed_position(message.headers or {}))
+
+    return heard

@@ -12,7 +12,6 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw, Struct
 
-from shared.log.event import Catalogue, Recorded
 from shared.log.row import EventRow
 from shared.messaging.access import EVENTS, STREAM
 
@@ -116,51 +115,7 @@ def is_message_of(row: EventRow, subject: str, headers: Mapping[str, str], body:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message as it was received; nothing in it has been believed yet."""
-
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def position(self) -> int | None:
-        """Position that it claims; None: it is none of ours."""
-        return self._number(POSITION)
-
-    @property
-    def previous(self) -> int | None:
-        """Position of the event of the same source before it."""
-        return self._number(PREVIOUS)
-
-    @property
-    def epoch(self) -> int | None:
-        """Epoch that it claims."""
-        return self._number(EPOCH)
-
-    def _number(self, header: str) -> int | None:
-        text = self.headers.get(header, "")
-        return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
-
-    def recorded(self, catalogue: Catalogue) -> Recorded:
-        """The event. Raises `ValueError` if it is not one that this process knows, or contradicts its headers."""
-        try:
-            body = msgspec.json.decode(self.body, type=Body)
-        except msgspec.MsgspecError as wrong:
-            raise ValueError(str(wrong)) from wrong
-        if (body.position, body.epoch) != (self.position, self.epoch):
-            raise ValueError("the message and its headers disagree")
-        if body.type not in catalogue:
-            raise ValueError(f"unknown event type {body.type}")
-        return Recorded(
-            event=catalogue[body.type].from_json(bytes(body.data)),
-            stream=body.stream,
-            version=body.version,
-            position=body.position,
-            epoch=body.epoch,
-            recorded_at=body.recorded_at,
-            actor=body.actor,
-            command_id=body.command_id,
-            correlation_id=body.correlation_id,
-            causation_id=body.causation_id,
-        )
+def claimed_position(headers: Mapping[str, str]) -> int | None:
+    """The position that a received message claims to tell of; None: it claims none that could be one."""
+    text = headers.get(POSITION, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None

@@ -1,9 +1,7 @@
-"""How far the view of one source has come, and how it goes on.
+"""How far the view of one source has come, and how it goes on: by reading the log, and in no other way.
 
-There are two ways on: messages, each of which names the position before it, and the log itself, which is read
-wherever messages do not follow on one another. Both end in one statement of the database that changes rows and
-checkpoint together, and only if the checkpoint still is where the step began. So it does not matter how many
-replicas feed the same tables, nor how often or in which order messages arrive.
+A step is one statement of the database that changes rows and checkpoint together, and only if the checkpoint still
+is where the step began. So it does not matter how many replicas feed the same tables, nor who wakes them how often.
 """
 
 import asyncio
@@ -15,19 +13,20 @@ from prometheus_client import Counter, Gauge
 from shared.errors import Unavailable
 from shared.handle import Project
 from shared.log.append import LogUnavailable
-from shared.log.codec import UnreadableEvent, has_personal_fields
+from shared.log.codec import UnreadableEvent
 from shared.log.event import Recorded, RowChange, Stamp
 from shared.log.log import Log
-from shared.messaging.message import Incoming
-from shared.telemetry import logger
+from shared.telemetry import course_of, logger
 
 _log = logger(__name__)
-_APPLIED = Counter("stagedoor_follower_events", "Events applied to a projection.", ["projection", "source", "by"])
-_GAPS = Counter("stagedoor_follower_gaps", "Times that messages did not follow on.", ["projection", "source"])
+_APPLIED = Counter("stagedoor_follower_events", "Events applied to a projection.", ["projection", "source"])
+_LOOKS = Counter("stagedoor_follower_looks", "Reads of the log because of a message.", ["projection", "source"])
 _STOPPED = Gauge("stagedoor_follower_stopped", "1 while an event cannot be applied.", ["projection", "source"])
 
 _BATCH = 500
 """Events of one step."""
+_PAUSE_SECONDS = (0.005, 1.0)
+"""After a message that there was nothing behind, so long nothing is looked for; it doubles each time."""
 
 
 class ProjectionStopped(Unavailable):
@@ -57,7 +56,7 @@ class View:
         self._projection = projection
         self._project = project
         self._lock = asyncio.Lock()
-        self._pending: list[Incoming] = []
+        self._woken = asyncio.Event()
         self._checkpoint: int | None = None
         self._complete_to = 0
         self._epoch = 0
@@ -81,51 +80,61 @@ class View:
             if self._checkpoint is None or self.stopped is not None or self.complete_to < past:
                 await self._advance()
 
-    async def take(self, message: Incoming) -> bool:
-        """Go on by a message, together with those that arrived meanwhile; whether it is done with."""
-        if message.position is None:
-            _log.warning("message_not_ours", source=self.source, projection=self._projection)
-            return True
-        if self.stopped is not None:
-            return False
-        self._pending.append(message)
+    # Messages
+
+    def hear(self, position: int | None) -> None:
+        """Somebody says that there is something at this position (None: somewhere). Nothing else of it is believed."""
+        if position is None or position > self.complete_to:
+            self._woken.set()
+
+    async def look_when_woken(self) -> None:
+        """Read what there is to read whenever something was heard, for ever; all that was heard till then is one read.
+
+        Who hears of what is not there looks less and less often until something is, so that no flood of messages
+        costs more than a few reads. A view that has stopped is left to `advance`.
+        """
+        shortest, longest = _PAUSE_SECONDS
+        pause = shortest
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            if await self._look():
+                pause = shortest
+            else:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
+
+    async def _look(self) -> bool:
+        """Whether the view has come any further, by whomever."""
+        before = self.complete_to
+        _LOOKS.labels(self._projection, self.source).inc()
         try:
             async with self._lock:
-                batch, self._pending = self._pending, []
-                await self._take(batch)
+                if self.stopped is None:
+                    await self._read_on()
         except (LogUnavailable, ProjectionStopped):
             return False
-        return message.position <= (self._checkpoint or 0)
+        except Exception as failure:  # noqa: BLE001  (what is wrong is found again, and told, by whoever polls)
+            _log.error("look_failed", projection=self._projection, course=course_of(failure), why=repr(type(failure)))
+            return False
+        return self.complete_to > before
 
-    async def _take(self, batch: Sequence[Incoming]) -> None:
+    async def _read_on(self) -> None:
+        """As `_advance`, for the usual case: one read and one step."""
         if self._checkpoint is None:
             await self._advance()
-        facts, followed_on = self._following(batch)
-        if facts and not await self._apply(facts, "message"):
-            followed_on = False
-        if not followed_on:
-            _GAPS.labels(self._projection, self.source).inc()
+            return
+        try:
+            facts = await self._log.read(self._checkpoint, sources=(self.source,), limit=_BATCH)
+        except UnreadableEvent:
             await self._advance()
+            return
+        if facts and facts[0].epoch != self._epoch:
+            await self._advance()
+        elif facts and (not await self._apply(facts) or len(facts) == _BATCH):
+            self._woken.set()
 
-    def _following(self, batch: Sequence[Incoming]) -> tuple[list[Recorded], bool]:
-        """The facts that follow on the checkpoint without a gap, and whether that is all there is."""
-        facts: list[Recorded] = []
-        last = self._checkpoint or 0
-        for message in sorted(batch, key=lambda message: message.position or 0):
-            position = message.position or 0
-            if position <= last:
-                continue
-            if message.previous != last or message.epoch != self._epoch:
-                return facts, False
-            try:
-                fact = message.recorded(self._log.catalogue)
-            except ValueError:
-                return facts, False
-            if self._log.personal_keys is not None and has_personal_fields(type(fact.event)):
-                return facts, False  # the log opens it
-            facts.append(fact)
-            last = position
-        return facts, True
+    # Reading
 
     async def _advance(self) -> None:
         head = await self._log.head()
@@ -133,6 +142,8 @@ class View:
             await self._reload()
             self._complete_to = 0
             self._epoch = head.epoch
+        elif self.stopped is not None:
+            await self._reload()  # another replica may know the event
         limit = _BATCH
         while True:
             try:
@@ -147,11 +158,11 @@ class View:
                 continue
             if not facts:
                 break
-            await self._apply(facts, "log")
+            await self._apply(facts)
         self._complete_to = max(self._complete_to, head.position)
         self._go_on()
 
-    async def _apply(self, facts: Sequence[Recorded], by: str) -> bool:
+    async def _apply(self, facts: Sequence[Recorded]) -> bool:
         """Apply facts that follow on the checkpoint; False if somebody else has moved it meanwhile."""
         rows: list[RowChange] = []
         for number, fact in enumerate(facts):
@@ -159,12 +170,12 @@ class View:
                 changes = tuple(self._project(fact))
             except Exception as failure:
                 if number:
-                    await self._write(facts[:number], rows, by)
+                    await self._write(facts[:number], rows)
                 raise self._stop(_position(fact), failure) from failure
             rows.extend(changes)
-        return await self._write(facts, rows, by)
+        return await self._write(facts, rows)
 
-    async def _write(self, facts: Sequence[Recorded], rows: Sequence[RowChange], by: str) -> bool:
+    async def _write(self, facts: Sequence[Recorded], rows: Sequence[RowChange]) -> bool:
         expected, position = self._checkpoint or 0, _position(facts[-1])
         try:
             applied = await self._log.apply(self._projection, self.source, expected, position, rows)
@@ -173,18 +184,18 @@ class View:
         except Exception as failure:
             if len(facts) == 1:
                 raise self._stop(position, failure) from failure
-            return await self._apply_singly(facts, by)
+            return await self._apply_singly(facts)
         if not applied:
             await self._reload()
             return False
         self._checkpoint = position
-        _APPLIED.labels(self._projection, self.source, by).inc(len(facts))
+        _APPLIED.labels(self._projection, self.source).inc(len(facts))
         return True
 
-    async def _apply_singly(self, facts: Sequence[Recorded], by: str) -> bool:
+    async def _apply_singly(self, facts: Sequence[Recorded]) -> bool:
         """One step for each fact, so that those before one that cannot be applied are."""
         for fact in facts:
-            if not await self._apply([fact], by):
+            if not await self._apply([fact]):
                 return False
         return True
 

@@ -14,6 +14,8 @@ from tests.support.postgres import Database
 
 EVERYTHING = Catalogue.of(*EVENTS.values())
 """All facts of all services."""
+PERSONAL_KEY = b"p" * 32
+"""Of everybody."""
 
 
 class Facts:
@@ -39,6 +41,7 @@ class Facts:
                 expected_version=self._versions.get(stream, 0),
                 events=events,
                 context=Context(f"service:{events[0].source}", new_id(), new_command_id()),
+                personal_key=PERSONAL_KEY,
             )
         )
         self._versions[stream] = appended.version

@@ -104,6 +104,10 @@ class Thief:
             await consume(client, source)
         with pytest.raises(RefusedError, match=r"(?i)permissions violation"):
             await settled(client)
+        listener = await self.nats()
+        await listener.subscribe(f"stagedoor.events.{source}.>")
+        with pytest.raises(RefusedError, match=r"(?i)permissions violation"):
+            await settled(listener)
 
     async def changes_nothing_of(self, schema: str) -> None:
         """The tables of another service, and of the log."""

@@ -1,7 +1,7 @@
 """Three small services, to test the log without the real ones: the office, the door, and a watch that only reads."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,12 +9,15 @@ from typing import Any
 import asyncpg
 
 from shared.denials import Denial, DenialKind, DenialRule
+from shared.handle import pending
 from shared.ids import CommandId, new_command_id, new_id
 from shared.log.append import Append, Context
-from shared.log.event import Catalogue, Event, Personal, Retention
+from shared.log.event import Catalogue, Event, Patch, Personal, Put, Recorded, Retention, RowChange
 from shared.log.group import STATEMENT, Pending, arguments, encode
+from shared.log.log import Log
 from shared.log.migrate import Tenant
 from shared.projector import Tables, plan
+from shared.rebuild.projection import Projection
 from tests.support.postgres import Database
 
 
@@ -92,15 +95,46 @@ CREATE TABLE IF NOT EXISTS office.tickets (
     position bigint
 );
 CREATE TABLE IF NOT EXISTS office.stubs (id text, part integer, PRIMARY KEY (part, id));
+CREATE INDEX IF NOT EXISTS tickets_by_seat ON office.tickets (seat) WHERE seat > 1;
 """
+
+
+def project_tickets(recorded: Recorded) -> Iterable[RowChange]:
+    """What the office's tables learn of its own facts: of a sale, and of its repetition with another seat."""
+    event = recorded.event
+    if isinstance(event, Sold):
+        seat = {"seat": event.seat, "position": recorded.position, "epoch": recorded.epoch}
+        if recorded.version == 1:
+            yield Put("office.tickets", {"id": event.ticket, "sold_at": recorded.recorded_at, **seat})
+        else:
+            yield Patch("office.tickets", {"id": event.ticket}, seat)
+        yield Put("office.stubs", {"id": event.ticket, "part": recorded.version})
+
+
+def project_known(recorded: Recorded) -> Iterable[RowChange]:
+    """What the door learns of the office's facts."""
+    event = recorded.event
+    if isinstance(event, Sold):
+        yield Put("door.known", {"ticket": event.ticket, "seat": event.seat, "position": recorded.position})
+
+
+TICKETS = Projection("own", ("office",), project_tickets, ("tickets", "stubs"))
+KNOWN = Projection("known", ("office",), project_known, ("known",))
 TENANTS = (
-    Tenant("office", tuple(OFFICE), ("ticket", "note", "person", "bar"), read_model=READ_MODEL),
+    Tenant(
+        "office",
+        tuple(OFFICE),
+        ("ticket", "note", "person", "bar"),
+        read_model=READ_MODEL,
+        projections=(TICKETS,),
+    ),
     Tenant(
         "door",
         (Opened, Locked),
         ("visit", "lock"),
         reads=("office",),
         read_model="CREATE TABLE IF NOT EXISTS door.known (ticket text PRIMARY KEY, seat integer, position bigint)",
+        projections=(KNOWN,),
     ),
     Tenant("watch", (), (), reads=("office", "door"), takes_care=True),
     Tenant("stranger", (), ("street",)),
@@ -116,6 +150,15 @@ def sale(ticket: str | None = None, version: int | None = 0, *, seat: int = 1, *
     """A ticket is sold."""
     ticket = ticket or new_id()
     return Append(f"ticket-{ticket}", version, (Sold(ticket=ticket, seat=seat),), context(), **more)
+
+
+async def sell(log: Log, ticket: str, version: int = 0, *, seat: int = 1) -> int:
+    """A ticket is sold, and the office's tables know; answers the position."""
+    here = context()
+    event = Sold(ticket=ticket, seat=seat)
+    stream = f"ticket-{ticket}"
+    rows = tuple(project_tickets(pending(event, stream, version + 1, here)))
+    return (await log.append(Append(stream, version, (event,), here, rows=rows))).position
 
 
 def bar(who: str, rule: DenialRule = DenialRule.STANDING, **more: Any) -> Append:

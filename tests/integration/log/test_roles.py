@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from infra.migrate import CARETAKER, READS
+from infra.migrate import CARETAKER, PROJECTIONS, READS
 from services.identity.events import UserEnabled
 from services.registry.events import ApplicationEnabled
 from shared.log.append import Append
@@ -90,6 +90,44 @@ async def test_only_the_caretaker_takes_care(signed_in: asyncpg.Connection, serv
         "SELECT log.check_denial_reader()",
     ):
         assert await refused(signed_in, statement), statement
+
+
+async def test_each_rebuilds_its_own_tables_of_facts_and_no_others(signed_in: asyncpg.Connection, service: str) -> None:
+    run = "r" * 22
+    for owner, projections in PROJECTIONS.items():
+        for projection in projections:
+            shared = projection.name in {one.name for one in PROJECTIONS.get(service, ())}
+            for statement in (
+                f"SELECT log.begin_shadow('{projection.name}', 'next', '{run}')",
+                f"SELECT log.drop_shadow('{projection.name}', 'next', '{run}')",
+            ):
+                assert await refused(signed_in, statement) is not shared, (owner, statement)
+    assert await refused(signed_in, "SELECT log.hold_gate()") is (service not in PROJECTIONS)
+    for statement in (
+        f"SELECT log.begin_shadow('vault', 'next', '{run}')",
+        f"SELECT log.flip('vault', '{run}', 1)",
+        "SELECT log.own_read_model('own')",
+        f"SELECT log.shadow_position('own', 'next', '{run}')",
+        "SELECT log.shape('identity', 'vault')",
+    ):
+        assert await refused(signed_in, statement), statement
+
+
+@pytest.mark.parametrize("service", list(PROJECTIONS), indirect=True)
+async def test_a_shadow_is_the_services_own_and_nothing_else_is_touched(
+    signed_in: asyncpg.Connection, service: str
+) -> None:
+    tables = "SELECT oid, relname FROM pg_class WHERE relnamespace = session_user::regnamespace AND relkind = 'r'"
+    async with signed_in.transaction():
+        before = set(await signed_in.fetch(tables))
+        projection = PROJECTIONS[service][0]
+        await signed_in.execute(f"SELECT log.begin_shadow('{projection.name}', 'next', '{'r' * 22}')")
+        made = set(await signed_in.fetch(tables)) - before
+        assert {row["relname"] for row in made} == {f"{table}__next" for table in projection.tables}
+        assert await signed_in.fetchval(f"SELECT log.flip('{projection.name}', '{'r' * 22}', 1)") is True
+        gone = before - set(await signed_in.fetch(tables))
+        assert {row["relname"] for row in gone} == set(projection.tables)
+        assert await refused(signed_in, f"CREATE INDEX ON {service}.{projection.tables[0]} (position)")
 
 
 async def test_each_reads_its_own_sources(signed_in: asyncpg.Connection, service: str) -> None:

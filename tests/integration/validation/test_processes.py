@@ -20,7 +20,7 @@ from services.token_issuer.signing import SigningKey, generate
 from services.token_issuer.subscriptions import PROJECTION, project
 from services.token_issuer.tokens import Content, Issued, access_token
 from shared.clock import system_clock
-from shared.handle import pending
+from shared.handle import rows_of
 from shared.ids import new_command_id, new_id
 from shared.log.append import Append, Context
 from shared.messaging import Follower
@@ -87,8 +87,7 @@ async def validating(facts: Facts, parties: Parties, tmp_path: Path) -> AsyncIte
         )
         context = Context("service:test", new_id(), new_command_id())
         version = (await log.load("keys-signing")).version
-        recorded = (pending(event, "keys-signing", version + n, context) for n, event in enumerate(events, start=1))
-        rows = tuple(change for one in recorded for change in own(one))
+        rows = rows_of(events, "keys-signing", version, context, own)
         await log.append(Append("keys-signing", version, events, context, rows=rows))
     settings = ResourceSettings(
         display_name="Tours", scopes=(Scope(name="read", description="read"),), callers=("resource/stagehands",)

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from shared.log.row import EventFilter
-from shared.messaging.message import Incoming, encode
 from tests.properties.token_life import model as life
 from tests.properties.token_life.model import Token
 from tests.properties.token_life.playing import PICK, SPANS
@@ -42,20 +41,16 @@ class TokenLife(TakingBack):
 
     @rule(follower=PICK, which=st.lists(st.integers(0, 40), min_size=1, max_size=6))
     def facts_arrive(self, follower: int, which: Sequence[int]) -> None:
-        """Messages of some facts come to a follower, in any order, some of them twice; the newest is 0."""
+        """A follower is woken by messages of some facts, in any order, by some of them twice; the newest is 0."""
 
         async def deliver() -> None:
             wanted = EventFilter(sources=("registry", "identity"))
             rows = await self.world.issuer_log.read_rows(0, limit=1000, matching=wanted)
-            previous: dict[str, int] = {}
-            messages: list[tuple[str, Incoming]] = []
-            for row in rows:
-                source = row.type.partition(".")[0]
-                outgoing = encode(row, previous.get(source, 0))
-                previous[source] = row.position
-                messages.append((source, Incoming(outgoing.headers, outgoing.body)))
             for one in which:
-                await self.world.follower(follower)._take(*self.pick(messages, one))
+                row = self.pick(rows, one)
+                view = self.world.follower(follower)._views[row.type.partition(".")[0]]
+                view.hear(row.position)
+                await view._look()
 
         self.do(deliver())
 

@@ -1,0 +1,6 @@
+"""What this service's tables are made of; what is not named here is not made of facts, and left alone by rebuilds."""
+
+from services.registry.read_model import project
+from shared.rebuild.projection import Projection
+
+PROJECTIONS = (Projection("own", ("registry",), project, ("applications", "secrets", "resources")),)
