@@ -63,12 +63,13 @@ def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports) -> d
     }
 
 
-def process(
+def process(  # noqa: PLR0913  (each is one independent part)
     home: Home,
     ports: Ports,
     service: str,
     dsn: str,
     more: Mapping[str, str],
+    *,
     own: Ports | None = None,
     program: Sequence[str] = (),
 ) -> Process:

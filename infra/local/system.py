@@ -167,7 +167,7 @@ class System:
         ports of one base. The door does not know of it. `program`: see `infra.local.services.process`.
         """
         dsn = self.postgres.dsn(service)
-        replica = services.process(self.home, self.ports, service, dsn, self._settings, own, program)
+        replica = services.process(self.home, self.ports, service, dsn, self._settings, own=own, program=program)
         self._replicas.append(replica.name)
         await self._run(replica)
 

@@ -85,12 +85,14 @@ class Clients:
     async def until_answered(self, dice: random.Random, operation: Operation, send: Send) -> httpx.Response | None:
         """The same again and again, until there is an answer or no patience left."""
         deadline = time.monotonic() + self._patience
-        while (answer := await self.once(operation, send)) is None and time.monotonic() < deadline:
+        while True:
+            answer = await self.once(operation, send)
+            if answer is not None or time.monotonic() > deadline:
+                return answer
             await asyncio.sleep(dice.uniform(0.05, 0.3))
-        return answer
 
     async def manage(
-        self, dice: random.Random, operation: Operation, method: Callable[..., Awaitable[Any]], request: object
+        self, dice: random.Random, operation: Operation, method: Callable[..., Any], request: object
     ) -> Any:
         """A change by Brian over gRPC, under one idempotency key, until it is answered.
 

@@ -16,8 +16,9 @@ from shared.messaging.access import STREAM, NatsAccess
 
 ANSWER_SECONDS = 60.0
 """Within so long after a fault the whole system has to be ready again, by itself."""
-_LOGINS = f"usename IN ({', '.join(repr(name) for name in SERVICES)})"
-_BACKENDS = f"SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND {_LOGINS} ORDER BY pid"
+_BACKENDS = """
+    SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = ANY ($1) ORDER BY pid
+"""
 
 
 class Faults:
@@ -79,16 +80,16 @@ class Faults:
     async def _kill_backend(self) -> None:
         """PostgreSQL ends all its back-ends when one is killed, and recovers."""
         with suppress(asyncpg.PostgresError, OSError):
-            pids = [row["pid"] for row in await self._ask(_BACKENDS)]
+            pids = [row["pid"] for row in await self._ask(_BACKENDS, SERVICES)]
             if pids:
                 with suppress(ProcessLookupError):
                     os.kill(self._dice.choice(pids), signal.SIGKILL)
 
     async def _end_connections(self) -> None:
         with suppress(asyncpg.PostgresError, OSError):
-            for row in await self._ask(_BACKENDS):
+            for row in await self._ask(_BACKENDS, SERVICES):
                 if self._dice.random() < 0.5:
-                    await self._ask(f"SELECT pg_terminate_backend({row['pid']})")
+                    await self._ask("SELECT pg_terminate_backend($1)", row["pid"])
 
     async def _delete_stream(self) -> None:
         # The ledger's password is in a file of the system, as the ledger's own process finds it.
@@ -103,10 +104,10 @@ class Faults:
                 await client.jetstream().delete_stream(STREAM)
             await client.close()
 
-    async def _ask(self, statement: str) -> list[asyncpg.Record]:
+    async def _ask(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         postgres = self._system.postgres
         connection = await asyncpg.connect(postgres.dsn(), password=postgres.password, timeout=5)
         try:
-            return list(await connection.fetch(statement))
+            return list(await connection.fetch(statement, *arguments))
         finally:
             await connection.close(timeout=5)

@@ -71,7 +71,7 @@ class Load:
 
     # A service with a secret
 
-    async def _service(self, dice: random.Random, name: str) -> bool:
+    async def _service(self, dice: random.Random, _: str) -> bool:
         """Get a token, use it, give it back sometimes."""
         secret = self._applications[MERCHSYNC]["client_secret"]
         token = await self._issue(MERCHSYNC, secret)

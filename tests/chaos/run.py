@@ -17,7 +17,7 @@ from tests.chaos.faults import ANSWER_SECONDS, Faults
 from tests.chaos.journal import Journal, Outcome
 from tests.chaos.load import Load
 from tests.chaos.stream import differences
-from tests.chaos.verdict import COLUMNS, Verdict, Written, judge
+from tests.chaos.verdict import WHOLE_LOG, Verdict, Written, judge
 from tests.support.ports import free_ports
 
 SETTINGS = {"STAGEDOOR_REFRESH_GRACE_SECONDS": "60"}
@@ -44,7 +44,7 @@ class Report:
 
     def lines(self) -> list[str]:
         """The report, for a terminal."""
-        kinds = ", ".join(f"{count} × {what}" for what, count in sorted(self.journal.kinds().items()))
+        kinds = ", ".join(f"{count} {what}" for what, count in sorted(self.journal.kinds().items()))
         numbers = {
             "tried": len(self.journal.operations),
             **{outcome.value: self.journal.count(outcome) for outcome in Outcome},
@@ -104,7 +104,7 @@ async def _late(load: Load) -> list[str]:
 
 
 async def _log(system: System) -> list[Written]:
-    return [Written.of(row) for row in await _ask(system, f"SELECT {COLUMNS} FROM log.events ORDER BY position")]
+    return [Written.of(row) for row in await _ask(system, WHOLE_LOG)]
 
 
 async def _ask(system: System, statement: str) -> list[Any]:
@@ -127,12 +127,12 @@ async def _aftermath(system: System, clients: Clients, load: Load) -> list[str]:
 async def _behind(system: System) -> list[str]:
     """Every follower has come to the last event of every source that it follows."""
     views = " UNION ALL ".join(
-        f"SELECT '{service}' AS service, projection, source, position FROM {service}.checkpoints"
+        f"SELECT '{service}' AS service, projection, source, position FROM {service}.checkpoints"  # noqa: S608
         for service in SERVICES
     )
     statement = f"""
         SELECT v.*, (SELECT max(e.position) FROM log.events e WHERE e.source = v.source) AS last FROM ({views}) v
-    """  # noqa: S608  (names of ours)
+    """  # noqa: S608  (names of ours, above and here)
     behind: list[str] = []
 
     async def caught_up() -> bool:

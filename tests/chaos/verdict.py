@@ -32,7 +32,7 @@ class Written:
         )
 
 
-COLUMNS = "position, stream, version, type, data, correlation_id"
+WHOLE_LOG = "SELECT position, stream, version, type, data, correlation_id FROM log.events ORDER BY position"
 
 
 @dataclass
