@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -65,7 +66,7 @@ async def test_a_sign_in_that_changes_replicas_with_each_page(replicas: Replicas
         asked = door.asked  # type: ignore[attr-defined]
     pages = [replica for _, path, replica in asked]
     assert len(pages) >= 4
-    assert all(one != other for one, other in zip(pages, pages[1:], strict=False)), asked
+    assert all(one != other for one, other in pairwise(pages)), asked
     answer = await replicas.redeem(flow, code, first)
     assert answer.status_code == 200, answer.text
     for replica in (0, 1):
@@ -111,6 +112,8 @@ async def test_fifty_redemptions_at_once_at_both_issuers_give_one_success(replic
     async with replicas.visitor(*FREDDIE) as freddie:
         code = flow.code(await freddie.go(flow.address))
     answers = await asyncio.gather(*(replicas.redeem(flow, code, number % 2) for number in range(50)))
+    asked = [replica for _, path, replica in replicas.door.asked if path.endswith("/token")]
+    assert [asked.count(replica) for replica in (0, 1)] == [25, 25]
     won = [answer.json() for answer in answers if answer.is_success]
     assert len(won) == 1
     assert {answer.status_code for answer in answers if not answer.is_success} <= {400, 503}
