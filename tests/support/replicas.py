@@ -1,6 +1,8 @@
 """Two replicas of every service, and a front door that a test opens to the one or to the other."""
 
 import asyncio
+import json
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +17,8 @@ from infra.local.system import System
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub
 from services.cli import profile
 from shared.rpc.client import channel
+from stagedoor.validation.v1 import validation_pb2
+from stagedoor.validation.v1.validation_pb2_grpc import ValidationStub
 from tests.support.ports import free_ports
 
 # As infra/caddy/Caddyfile has it.
@@ -61,8 +65,14 @@ class Door(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
+def claims(token: str) -> dict[str, Any]:
+    """What a JWT says, unverified."""
+    body = token.split(".")[1]
+    return dict(json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4))))
+
+
 class Replicas:
-    """A system with a second replica of each service."""
+    """A system with a second replica of its services, or of some."""
 
     def __init__(self, system: System, replicas: Sequence[Ports]) -> None:
         self.system = system
@@ -91,6 +101,10 @@ class Replicas:
     async def token(self, client_id: str, replica: int, **form: str) -> httpx.Response:
         """A request to the token endpoint of one issuer."""
         return await self._post(client_id, "token", replica, form)
+
+    async def introspect(self, client_id: str, replica: int, token: str) -> httpx.Response:
+        """A request to the introspection endpoint of one issuer."""
+        return await self._post(client_id, "introspect", replica, {"token": token})
 
     async def revoke(self, client_id: str, replica: int, token: str) -> httpx.Response:
         """A request to the revocation endpoint of one issuer."""
@@ -132,6 +146,13 @@ class Replicas:
         )
         async with open_one:
             yield RegistryStub(open_one)
+
+    async def validate(self, replica: int, token: str) -> Any:
+        """What one issuer says of a token for the API."""
+        tls = self._operator.tls()
+        async with channel(self.ports[replica].grpc_address("token_issuer"), tls, "token_issuer") as open_one:
+            request = validation_pb2.ValidateRequest(token=token, audience=f"{self.system.ports.origin}/api")
+            return await ValidationStub(open_one).Validate(request)
 
     async def close(self) -> None:
         """Hang up."""

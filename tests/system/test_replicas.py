@@ -1,8 +1,6 @@
 """Two replicas of every service at once: it does not matter which one is asked."""
 
 import asyncio
-import json
-from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -18,7 +16,7 @@ from infra.local.process import until
 from infra.local.system import System
 from protos.stagedoor.registry.v1 import registry_pb2
 from shared.ids import new_id
-from tests.support.replicas import Replicas, doubled
+from tests.support.replicas import Replicas, claims, doubled
 
 pytestmark = pytest.mark.timeout(240)
 FREDDIE = ("freddie", "a-kind-of-magic-1986")
@@ -39,11 +37,6 @@ async def replicas(system: System, both: list[Ports]) -> AsyncIterator[Replicas]
     made = Replicas(system, both)
     yield made
     await made.close()
-
-
-def claims(token: str) -> dict[str, Any]:
-    body = token.split(".")[1]
-    return dict(json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4))))
 
 
 async def tokens(replicas: Replicas, client_id: str = BACKSTAGEHUB, scope: str = SCOPE) -> dict[str, Any]:
