@@ -31,7 +31,7 @@ def set_ahead(seconds: float) -> None:
     time.time = lambda: real_time() + seconds
     time.time_ns = lambda: int((real_time() + seconds) * 1_000_000_000)
     shared.clock.system_clock = lambda: datetime.now(UTC) + timedelta(seconds=seconds)
-    shared.head.datetime = Ahead  # type: ignore[attr-defined,misc]
+    shared.head.datetime = Ahead  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

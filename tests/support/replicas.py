@@ -139,7 +139,7 @@ class Replicas:
         return dict(answer.json()["checks"])
 
     @asynccontextmanager
-    async def registry(self, replica: int) -> AsyncIterator[RegistryStub]:
+    async def registry(self, replica: int) -> AsyncIterator[Any]:
         """One registry, for Brian."""
         open_one: grpc.aio.Channel = channel(
             self.ports[replica].grpc_address("registry"), self._operator.tls(), "registry"

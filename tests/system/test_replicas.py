@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from infra.local.demo_data import BACKSTAGEHUB
 from infra.local.ports import Ports
@@ -115,7 +117,7 @@ async def test_fifty_redemptions_at_once_at_both_issuers_give_one_success(replic
         return (await replicas.api("GET", "/tours", replica, won[0]["access_token"])).status_code == 401
 
     for replica in (0, 1):
-        assert await until(lambda replica=replica: refused(replica), 30), "used twice, a code ends what it gave"
+        assert await until(partial(refused, replica), 30), "used twice, a code ends what it gave"
     refresh = await replicas.token(BACKSTAGEHUB, 0, grant_type="refresh_token", refresh_token=won[0]["refresh_token"])
     assert refresh.json()["error"] == "invalid_grant"
 
@@ -172,7 +174,7 @@ async def test_an_application_changed_at_one_registry_is_changed_at_the_other(re
         change = registry_pb2.ChangeApplicationRequest(
             client_id=client_id,
             settings=registry_pb2.ApplicationSettings(display_name="After"),
-            mask={"paths": ["display_name"]},
+            mask=FieldMask(paths=["display_name"]),
         )
         done = await call(one.ChangeApplication, change)
         ask = registry_pb2.GetApplicationRequest(client_id=client_id, minimum_position=done.position)
@@ -195,7 +197,7 @@ async def test_an_application_disabled_at_one_registry_gets_nothing_at_either_is
         return (await replicas.token(MERCHSYNC, replica, grant_type="client_credentials")).is_success
 
     for replica in (0, 1):
-        assert await until(lambda replica=replica: served(replica), 30)
+        assert await until(partial(served, replica), 30)
 
 
 async def test_what_is_written_at_one_is_read_at_the_other_and_a_revoked_token_refused_at_both(
@@ -212,7 +214,7 @@ async def test_what_is_written_at_one_is_read_at_the_other_and_a_revoked_token_r
         return (await replicas.api("GET", "/tours", replica, given["access_token"])).status_code == 401
 
     for replica in (0, 1):
-        assert await until(lambda replica=replica: refused(replica), 30)
+        assert await until(partial(refused, replica), 30)
 
 
 async def test_one_ledger_leads_and_the_other_takes_over(replicas: Replicas, system: System) -> None:
