@@ -17,7 +17,7 @@ async def read_shown(issuer: Issuer, token: str) -> AccessToken | None:
     if isinstance(found, Denied) and found.reason in (Reason.UNKNOWN_KEY, Reason.TOO_STALE):
         await issuer.keys.refresh()
         found = _read(issuer, token)
-        if isinstance(found, Denied) and found.reason is Reason.TOO_STALE:
+        if isinstance(found, Denied) and (found.reason is Reason.TOO_STALE or not issuer.keys.current):
             raise Unavailable("no_signing_key", "the keys that tokens are signed with are not there yet")
     return None if isinstance(found, Denied) else found
 
