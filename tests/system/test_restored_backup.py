@@ -81,6 +81,7 @@ async def test_tokens_of_the_lost_branch_are_refused_and_everything_else_goes_on
             )  # fmt: skip
             return made
 
+        kept = await token()
         await copy(system, folder / "back-up")
         application = await registered("com.lost/app")
         lost = await token()
@@ -95,11 +96,13 @@ async def test_tokens_of_the_lost_branch_are_refused_and_everything_else_goes_on
         assert await becomes(living, OK)
         # As long as the log is not where the lost one was, it cannot be known whether that position is yet to come.
         assert await api(lost) in {UNAUTHORIZED, UNAVAILABLE}
+        assert await becomes(kept, OK), "it is of the branch that lives"
         assert (await issue("com.lost/app", application["client_secret"])).status_code == UNAUTHORIZED
 
         while claims(await token())["pos"] <= claims(lost)["pos"] + 5:
             assert await api(lost) in {UNAUTHORIZED, UNAVAILABLE}
         assert await becomes(lost, UNAUTHORIZED)
+        assert await api(kept) == OK
         assert await differences(system) == []
         # The name was never taken on this branch.
         assert (await registered("com.lost/app"))["client_secret"] != application["client_secret"]
