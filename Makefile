@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check story bench protos format clean
+.PHONY: help run test check story chaos bench protos format clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -31,6 +31,9 @@ check: $(READY) ## format, lint, types, architecture, generated code: under a mi
 
 story: $(READY) ## play the whole story against a system of its own, and check every step
 	@$(BIN)/python -m tests.story
+
+chaos: $(READY) ## kill everything in turn under load, seeded: make chaos SEED=n; nothing may be lost or doubled
+	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) $(ARGS)
 
 bench: $(READY) ## measure what it costs, beside what it is compared with: about ten minutes
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

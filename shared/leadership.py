@@ -20,7 +20,8 @@ _IDLE_MILLISECONDS = 3000
 _PING_SECONDS = 1.0
 _ANSWER_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""The client's internal error is what a connection can say that is lost while it is in use."""
 
 
 class Leadership:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra.local.certificates import Authority
@@ -36,16 +36,19 @@ def deploy_secret(home: Home) -> Path:
     return home.secret("deploy")
 
 
-def _settings(home: Home, ports: Ports, service: str, dsn: str) -> dict[str, str]:
-    """What a service is told (`shared.settings.ServiceSettings`); secrets only as files."""
+def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports) -> dict[str, str]:
+    """What a service is told (`shared.settings.ServiceSettings`); secrets only as files.
+
+    It listens on `own` ports and calls its peers there; everything else is where `ports` say.
+    """
     authority = Authority(home.certificates)
     shown = authority.service(service)
     return {
         "STAGEDOOR_ORIGIN": ports.origin,
         "STAGEDOOR_ISSUER": ports.issuer,
         "STAGEDOOR_DEMO": "true",
-        "STAGEDOOR_HTTP_BIND": f"{LOOPBACK}:{ports.http(service)}",
-        "STAGEDOOR_GRPC_BIND": ports.grpc_address(service),
+        "STAGEDOOR_HTTP_BIND": f"{LOOPBACK}:{own.http(service)}",
+        "STAGEDOOR_GRPC_BIND": own.grpc_address(service),
         "STAGEDOOR_DATABASE": dsn,
         "STAGEDOOR_DATABASE_PASSWORD_FILE": str(database_password(home, service)),
         "STAGEDOOR_NATS_URL": f"nats://{LOOPBACK}:{ports.nats}",
@@ -55,15 +58,35 @@ def _settings(home: Home, ports: Ports, service: str, dsn: str) -> dict[str, str
         "STAGEDOOR_TLS_CERTIFICATE_FILE": str(shown.certificate),
         "STAGEDOOR_TLS_KEY_FILE": str(shown.key),
         "STAGEDOOR_MASTER_KEY_FILE": str(home.master_key(service)),
-        **{f"STAGEDOOR_{peer.upper()}_ADDRESS": ports.grpc_address(peer) for peer in SERVICES},
+        **{f"STAGEDOOR_{peer.upper()}_ADDRESS": own.grpc_address(peer) for peer in SERVICES},
         **({"STAGEDOOR_DEPLOY_SECRET_FILE": str(deploy_secret(home))} if service == "identity" else {}),
     }
 
 
-def process(home: Home, ports: Ports, service: str, dsn: str, more: Mapping[str, str]) -> Process:
-    """A service, not yet started; `more` are settings that this system has otherwise than usual."""
-    environment = {**python_environment(), **_settings(home, ports, service, dsn), **more}
-    return Process(service, [sys.executable, "-P", "-m", f"services.{service}.main"], environment, home.log(service))
+def process(  # noqa: PLR0913  (each is one independent part)
+    home: Home,
+    ports: Ports,
+    service: str,
+    dsn: str,
+    more: Mapping[str, str],
+    *,
+    own: Ports | None = None,
+    program: Sequence[str] = (),
+) -> Process:
+    """A service, not yet started; `more` are settings that this system has otherwise than usual.
+
+    `own` ports make it a further replica, named for them. A `program` is a module and arguments that run the service
+    otherwise than by itself; the service's module comes last.
+    """
+    environment = {**python_environment(), **_settings(home, ports, service, dsn, own or ports), **more}
+    name = service if own is None else replica_name(service, own)
+    command = [sys.executable, "-P", "-m", *program, f"services.{service}.main"]
+    return Process(name, command, environment, home.log(name))
+
+
+def replica_name(service: str, own: Ports) -> str:
+    """What a further replica of a service is called."""
+    return f"{service}-{own.base}"
 
 
 def readiness(home: Home, ports: Ports) -> Process:

@@ -8,7 +8,7 @@ async with System(folder, ports=Ports(21000)) as system:
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from infra import migrate
 from infra.local import backstagehub, caddy, demo, nats, services
 from infra.local.failure import SystemFailure
 from infra.local.home import Home
-from infra.local.ports import SERVICES, Ports
+from infra.local.ports import LOOPBACK, SERVICES, Ports
 from infra.local.postgres import Postgres
 from infra.local.process import until
 from infra.local.tending import Part, Tending
@@ -50,11 +50,12 @@ class System:
         """`settings` are given to every service on top of the usual; not `durable` is faster, for tests alone."""
         self.home = Home(folder)
         self.ports = ports or Ports()
+        self.postgres = Postgres(self.home.path / "postgres", fsync=durable)
         self.tending = Tending()
         self._settings = dict(settings or {})
-        self._durable = durable
         self._say = say or (lambda _line: None)
         self._parts: dict[str, Part] = {}
+        self._replicas: list[str] = []
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -90,7 +91,7 @@ class System:
         if not await until(self._ports_are_free, _PORTS_SECONDS) and (taken := self.ports.taken()) is not None:
             raise SystemFailure(f"port {taken[1]} ({taken[0]}) is taken; STAGEDOOR_PORT_BASE moves all ports")
         self.home.remember_origin(self.ports.origin)
-        postgres = Postgres(self.home.path / "postgres", fsync=self._durable)
+        postgres = self.postgres
         await self._run(nats.process(self.home, self.ports))
         await self._run(caddy.process(self.home, self.ports))
         await self._run(services.readiness(self.home, self.ports))
@@ -131,7 +132,7 @@ class System:
 
     async def stop(self) -> None:
         """Stop everything, the door first and the data last, and let go of the folder."""
-        for names in _STOPPED_TOGETHER:
+        for names in ((*self._replicas,), *_STOPPED_TOGETHER):
             parts = [self._parts[name] for name in names if name in self._parts]
             self.tending.leave(parts)
             await asyncio.gather(*(part.stop() for part in parts))
@@ -158,6 +159,24 @@ class System:
     async def start_part(self, name: str) -> None:
         """Start one part that was stopped or killed."""
         await self._run(self._parts[name])
+
+    async def add_replica(self, service: str, own: Ports, program: Sequence[str] = ()) -> str:
+        """Start one more process of a service, and wait until it is ready; answers the name of the part.
+
+        It listens on `own` ports and calls its peers there, so replicas of services that call one another come on
+        ports of one base. The door does not know of it. `program`: see `infra.local.services.process`.
+        """
+        dsn = self.postgres.dsn(service)
+        replica = services.process(self.home, self.ports, service, dsn, self._settings, own=own, program=program)
+        self._replicas.append(replica.name)
+        await self._run(replica)
+
+        async def asked() -> bool:
+            return (await _ask(f"http://{LOOPBACK}:{own.http(service)}/readyz"))[0]
+
+        if not await until(asked, READY_SECONDS, every=_POLL_SECONDS):
+            raise SystemFailure(f"{replica.name} is not ready. Its last words:\n{replica.last_words()}")
+        return replica.name
 
     async def restart(self, name: str) -> None:
         """Stop one part, start it, and wait until the whole is ready."""

@@ -10,13 +10,13 @@ from services.token_issuer.issuer import Issuer
 from services.token_issuer.references.checks import Reference, ReferenceChecks
 from services.token_issuer.references.texts import looks_like_reference
 from services.token_issuer.refreshing import grant_of_refresh_token
+from services.token_issuer.shown import read_shown
 from services.token_issuer.views import Known
 from shared.errors import Unavailable
 from shared.http.forms import Params
 from shared.ids import digest, same
 from stagedoor import Denied, Guard
 from stagedoor.token import AccessToken
-from stagedoor.token import read as read_access_token
 
 INACTIVE = {"active": False}
 
@@ -34,15 +34,15 @@ async def introspect(
         raise invalid_client()
     token = form.require("token")
     gid = grant_of_refresh_token(token)
-    access_token: AccessToken | Reference | Denied | None = None
+    access_token: AccessToken | Reference | None = None
     if looks_like_reference(token):
         access_token = await references.find(token)
     elif gid is None:
-        access_token = read_access_token(token, issuer.keys, issuer.policy.issuer)
-    audiences = access_token.audiences if isinstance(access_token, AccessToken | Reference) else ()
+        access_token = await read_shown(issuer, token)
+    audiences = () if access_token is None else access_token.audiences
     known = await issuer.questions.known(who.client_id, gid=gid, identifiers=tuple(audiences))
     authenticate(known.application, who, issuer.clock())
-    if isinstance(access_token, AccessToken | Reference):
+    if access_token is not None:
         if not _concerns(access_token, who.client_id, known):
             return INACTIVE
         if isinstance(access_token, Reference):

@@ -1,5 +1,7 @@
 """The token issuer, put together: settings, wiring, serve."""
 
+from contextlib import suppress
+
 from envoy.service.auth.v3.external_auth_pb2_grpc import (
     add_AuthorizationServicer_to_server as add_EnvoyServicer_to_server,
 )
@@ -29,7 +31,7 @@ from services.token_issuer.refreshing import RefreshTokens
 from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy, TokenIssuerSettings
 from services.token_issuer.subscriptions import PROJECTION, SOURCES, project
-from shared.errors import Refusal
+from shared.errors import Refusal, Unavailable
 from shared.http.attempts import Attempts
 from shared.http.client_address import ClientAddresses
 from shared.http.serve import Check, Readiness, run, serve
@@ -122,6 +124,9 @@ async def main() -> None:
                 }
             )
 
+        # Time and keys are known before the first request; where they cannot be, `keys.run` goes on trying.
+        with suppress(Unavailable):
+            await keys.look()
         pruning = prune_repeatedly(log.pool, settings.pruning_seconds)
         background = [wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake), pruning]
         await serve(settings, application(issuer, guard, references, gateway), server, ready, background)

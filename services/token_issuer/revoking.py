@@ -20,6 +20,7 @@ from services.token_issuer.references import issuing as references
 from services.token_issuer.references.texts import looks_like_reference
 from services.token_issuer.refreshing import grant_of_refresh_token
 from services.token_issuer.settings import LONGEST_ACCESS_TOKEN
+from services.token_issuer.shown import read_shown
 from services.token_issuer.views import KnownGrant
 from shared.errors import Kind, Refusal
 from shared.handle import handle
@@ -28,8 +29,6 @@ from shared.ids import digest
 from shared.log.append import Append, Context
 from shared.log.event import Event
 from shared.log.row import EventFilter
-from stagedoor.token import AccessToken
-from stagedoor.token import read as read_access_token
 
 LEEWAY = timedelta(seconds=60)
 """More than any check lets a token outlive its `exp`: so long there is something to revoke."""
@@ -65,8 +64,8 @@ async def revoke_token(issuer: Issuer, token: str, client_id: str, context: Cont
 
         ended = GrantEndReason.REFRESH_TOKEN_REVOKED
         return await end_grant(issuer, gid, client_id, ended, context=context, genuine=genuine) or 0
-    verified = read_access_token(token, issuer.keys, issuer.policy.issuer)
-    if not isinstance(verified, AccessToken):
+    verified = await read_shown(issuer, token)
+    if verified is None:
         return 0
     if client_id not in (ANYBODY, verified.client_id):
         raise _not_yours()

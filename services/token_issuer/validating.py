@@ -6,6 +6,8 @@ As many of them as there are processors share one gRPC port (SO_REUSEPORT; each 
 has a guard of its own over the same log. The token issuer itself listens on another port.
 """
 
+from contextlib import suppress
+
 from starlette.applications import Starlette
 
 from services.identity import events as identity_events
@@ -18,6 +20,7 @@ from services.token_issuer.read_model import Questions
 from services.token_issuer.references.checks import ReferenceChecks
 from services.token_issuer.references.uses import Uses
 from services.token_issuer.settings import Policy, TokenIssuerSettings
+from shared.errors import Unavailable
 from shared.http.serve import Check, Readiness, run, serve
 from shared.log.event import Catalogue
 from shared.log.log import Log
@@ -72,6 +75,9 @@ async def main() -> None:
             current = guard.ready()
             return Readiness({"denials": Check(ok=current, detail="" if current else "denials or keys are not known")})
 
+        # Time and keys are known before the first request; where they cannot be, `keys.run` goes on trying.
+        with suppress(Unavailable):
+            await keys.look()
         await serve(settings, Starlette(), server, ready, [wake.run(), keys.run(wake), guard.run(), uses.run()])
     finally:
         await log.close()

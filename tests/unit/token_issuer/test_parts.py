@@ -15,10 +15,20 @@ def policy(**changes: object) -> Policy:
 
 
 def test_a_clock_that_is_an_hour_ahead_is_set_right_by_the_log() -> None:
-    clock = LogClock(lambda: later(hours=1))
+    clock = LogClock(lambda: later(hours=1), elapsed=lambda: 7.0)
     assert clock() == later(hours=1)
     clock.learn(NOW)
     assert clock() == NOW
+
+
+def test_a_clock_that_is_set_while_it_runs_changes_nothing() -> None:
+    wall, since_boot = [NOW], [100.0]
+    clock = LogClock(lambda: wall[0], elapsed=lambda: since_boot[0])
+    clock.learn(NOW)
+    wall[0], since_boot[0] = later(hours=-5), 130.0
+    assert clock() == later(seconds=30)
+    clock.learn(later(seconds=31))
+    assert clock() == later(seconds=31)
 
 
 def test_strangers_can_make_it_look_only_so_often() -> None:
