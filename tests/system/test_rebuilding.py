@@ -56,7 +56,8 @@ async def execute(system: System, statement: str) -> None:
 
 async def of_resource(system: System, *arguments: str) -> tuple[int | None, str]:
     """The command that the resource service's own host has."""
-    told = services._settings(system.home, system.ports, "resource", postgres_of(system).dsn("resource"))
+    dsn = postgres_of(system).dsn("resource")
+    told = services._settings(system.home, system.ports, "resource", dsn, system.ports)
     running = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.resource.rebuild", *arguments),
         env={**services.python_environment(), **told},

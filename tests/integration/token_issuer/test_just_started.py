@@ -23,7 +23,7 @@ def door(issuer: Issuer, stage: Stage) -> httpx.AsyncClient:
     async def ready() -> Readiness:
         return Readiness({})
 
-    transport = httpx.ASGITransport(app=layers(application(issuer, stage.guard), ready, 1000))
+    transport = httpx.ASGITransport(app=layers(application(issuer, stage.guard, stage.references), ready, 1000))
     return httpx.AsyncClient(transport=transport, base_url=ORIGIN, trust_env=False)
 
 
