@@ -92,5 +92,9 @@ class Edge:
             self.view.apply(denial)
         self.deliver_beat(-1, answer=True)
 
+    def prune(self) -> None:
+        """Forget what can match no token that is alive, as a running guard does each minute."""
+        self.view.prune(self._clock.seconds(), skew=10.0)
+
     def allows(self, token: str) -> bool:
         return not hasattr(self.guard.check(token), "reason")

@@ -72,7 +72,7 @@ class TokenLife(TakingBack):
                 case _:
                     self.late.deliver_beat(-1 - back, answer=kind == "answer")
 
-    @rule(what=st.sampled_from(["snapshot", "catch up", "restart", "forget"]))
+    @rule(what=st.sampled_from(["snapshot", "catch up", "restart"]))
     def the_guard_does(self, what: str) -> None:
         if what in ("snapshot", "restart"):
             self.take_snapshot()
@@ -80,9 +80,6 @@ class TokenLife(TakingBack):
             self.late = self.new_edge()
         elif what == "catch up":
             self.late.catch_up()
-        elif what == "forget":
-            for edge in (self.prompt, self.late):
-                edge.view.prune(self.world.clock.seconds(), skew=2 * life.LEEWAY.total_seconds())
 
     @rule()
     def the_log_is_looked_after(self) -> None:

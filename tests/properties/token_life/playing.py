@@ -118,6 +118,8 @@ class Playing(RuleBasedStateMachine):
             self.do(self.world.forward(span))
             self.model.now = self.world.clock.now
             self.observe()  # keys may have been rotated
+            for edge in (self.prompt, self.late):
+                edge.prune()
 
     @staticmethod
     def pick(things: Sequence[T], which: int) -> T:
