@@ -36,11 +36,12 @@ def deploy_secret(home: Home) -> Path:
     return home.secret("deploy")
 
 
-def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports) -> dict[str, str]:
+def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports | None = None) -> dict[str, str]:
     """What a service is told (`shared.settings.ServiceSettings`); secrets only as files.
 
-    It listens on `own` ports and calls its peers there; everything else is where `ports` say.
+    It listens on `own` ports, if it has some, and calls its peers there; everything else is where `ports` say.
     """
+    own = own or ports
     authority = Authority(home.certificates)
     shown = authority.service(service)
     return {
@@ -78,7 +79,7 @@ def process(  # noqa: PLR0913  (each is one independent part)
     `own` ports make it a further replica, named for them. A `program` is a module and arguments that run the service
     otherwise than by itself; the service's module comes last.
     """
-    environment = {**python_environment(), **_settings(home, ports, service, dsn, own or ports), **more}
+    environment = {**python_environment(), **_settings(home, ports, service, dsn, own), **more}
     name = service if own is None else replica_name(service, own)
     command = [sys.executable, "-P", "-m", *program, f"services.{service}.main"]
     return Process(name, command, environment, home.log(name))
