@@ -235,13 +235,17 @@ class Thief:
             )
             answer = call(b"", metadata=metadata, timeout=10)
             told = await refusal(anext(aiter(answer)) if method.server_streaming else answer)
-            assert told.code == "caller_not_allowed", path
+            assert told.code == OPEN_TO_ALL.get(path, "caller_not_allowed"), path
 
     # Files
 
     def master_key(self) -> MasterKey:
         """Its own."""
         return MasterKey.read(self.system.home.master_key(self.name))
+
+
+OPEN_TO_ALL = {"/stagedoor.tokens.v1.Tokens/ReportLeaked": "malformed"}
+"""Whoever has a certificate may call these, and how an empty call is refused. To report a token one has to hold it."""
 
 
 async def refusal(call: Any) -> Refusal:
