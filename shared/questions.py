@@ -55,21 +55,27 @@ class Together(Generic[Q, A]):
         self._ask_all = ask_all
         self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
         self._working: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        """Of those, how many still look for what waits: a task that is over stays in the set for a moment longer."""
 
     async def ask(self, question: Q) -> A:
         """The answer to one."""
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, answer))
-        if len(self._working) < _UNDER_WAY:
+        if self._under_way < _UNDER_WAY:
+            self._under_way += 1
             task = asyncio.create_task(self._work())
             self._working.add(task)
             task.add_done_callback(self._working.discard)
         return await answer
 
     async def _work(self) -> None:
-        while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(_MOST_TOGETHER, len(self._waiting)))]
-            await self._answer([asked for asked in group if not asked[1].done()])
+        try:
+            while self._waiting:
+                group = [self._waiting.popleft() for _ in range(min(_MOST_TOGETHER, len(self._waiting)))]
+                await self._answer([asked for asked in group if not asked[1].done()])
+        finally:
+            self._under_way -= 1
 
     async def _answer(self, group: Sequence[tuple[Q, "asyncio.Future[A]"]]) -> None:
         if not group:
