@@ -28,9 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no Chromium on this machine (set CHROMIUM to its path)"))
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def system() -> AsyncIterator[System]:
-    """A system of these tests' own: what people have allowed so far decides which pages they see."""
+    """A system for each file: what people have allowed so far decides which pages they see."""
     folder = new_folder()
     try:
         async with System(folder, ports=free_ports(), durable=False) as running:
