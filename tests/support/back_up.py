@@ -3,7 +3,12 @@
 import shutil
 from pathlib import Path
 
-from infra.local.postgres import Postgres
+import asyncpg
+
+from infra.local.postgres import SUPERUSER, Postgres
+from infra.local.process import until
+
+_WRITABLE_SECONDS = 30.0
 
 RESTORABLE = ("restore_command=/bin/false",)
 """Settings of a server that is to be restored: there is no archive to read on in."""
@@ -21,6 +26,20 @@ async def restore(server: Postgres, folder: Path) -> None:
     await server.stop()
     _put_in_place(server.data, folder)
     await server.start()
+    await _writable(server)
+
+
+async def _writable(server: Postgres) -> None:
+    """A server that takes connections may still be on its way to the end of what it has, and refuse to write."""
+    connection = await asyncpg.connect(server.dsn(SUPERUSER, "postgres"), password=server.password)
+    try:
+
+        async def recovered() -> bool:
+            return not await connection.fetchval("SELECT pg_is_in_recovery()")
+
+        assert await until(recovered, _WRITABLE_SECONDS)
+    finally:
+        await connection.close()
 
 
 def _put_in_place(data: Path, folder: Path) -> None:

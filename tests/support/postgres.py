@@ -143,11 +143,6 @@ class Databases:
     async def _maintain(self, statement: str) -> None:
         connection = await asyncpg.connect(self.server.dsn(SUPERUSER, "postgres"), password=self.server.password)
         try:
-            # A server that was restored is read-only until it has come to the end of what it has.
-            for _ in range(300):
-                if not await connection.fetchval("SELECT pg_is_in_recovery()"):
-                    break
-                await asyncio.sleep(0.1)
             await connection.execute(statement)
         finally:
             await connection.close()

@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from shared.wake import Wake
 from stagedoor import Reason, StaticKeys
 from stagedoor.denials import DenialView
 from stagedoor.token import AccessToken, read
+from tests.support.back_up import RESTORABLE, restore, take_back_up
 from tests.support.postgres import Database, Databases
 from tests.support.sdk_tokens import SigningKey, claims
 from tests.support.theatre import ALL, OFFICE, TENANTS, bar, sale
@@ -46,32 +46,9 @@ async def test_another_system_is_another_epoch(office: Log, theatre: Database) -
     assert [event.epoch for event in await office.read(0)] == [1, 1, 2, 2]
 
 
-class Restored:
-    """A server that can be taken back to an earlier moment, as by a back-up that lost a tail."""
-
-    def __init__(self, server: Postgres, folder: Path) -> None:
-        self._server = server
-        self._kept = folder / "back-up"
-
-    async def back_up(self) -> None:
-        await self._server.stop()
-        shutil.copytree(self._server.data, self._kept)
-        await self._server.start()
-
-    async def restore(self) -> None:
-        await self._server.stop()
-        owner = self._server.data.stat()
-        shutil.rmtree(self._server.data)
-        self._kept.rename(self._server.data)
-        (self._server.data / "recovery.signal").touch()
-        for path in (self._server.data, *self._server.data.rglob("*")):
-            shutil.chown(path, owner.st_uid, owner.st_gid)
-        await self._server.start()
-
-
 @pytest.fixture
 async def own_server(folder_for_servers: Path) -> AsyncIterator[Postgres]:
-    server = Postgres(folder_for_servers / "postgres", fsync=False, settings=("restore_command=/bin/false",))
+    server = Postgres(folder_for_servers / "postgres", fsync=False, settings=RESTORABLE)
     await server.start()
     yield server
     await server.stop()
@@ -84,12 +61,12 @@ async def test_a_restored_back_up_that_lost_a_tail_is_another_epoch(
         theatre.spoiled = True
         log = await theatre.log("office", OFFICE)
         kept = [await log.append(sale()) for _ in range(3)]
-        server = Restored(own_server, folder_for_servers)
-        await server.back_up()
+        back_up = folder_for_servers / "back-up"
+        await take_back_up(own_server, back_up)
         lost = [await log.append(sale()) for _ in range(2)]
         assert [(one.epoch, one.position) for one in (*kept, *lost)] == [(1, n) for n in range(1, 6)]
 
-        await server.restore()
+        await restore(own_server, back_up)
         assert (await log.head()).position == 3
         again = [await log.append(sale()) for _ in range(2)]
         assert [(one.epoch, one.position) for one in again] == [(2, 4), (2, 5)]
@@ -108,8 +85,8 @@ async def test_what_the_lost_branch_gave_is_refused_and_what_it_denied_is_forgot
         feed = LogFeed(watch, Wake(watch))
         async with Work() as work:
             await office.append(bar("kept"))
-            server = Restored(own_server, folder_for_servers)
-            await server.back_up()
+            back_up = folder_for_servers / "back-up"
+            await take_back_up(own_server, back_up)
             await office.append(bar("lost"))
             issued = (await office.append(sale())).position
             following = work.start(feed.run(view))
@@ -118,7 +95,7 @@ async def test_what_the_lost_branch_gave_is_refused_and_what_it_denied_is_forgot
             assert view.denied(a_token(epoch=1, pos=1, client="lost")) is Reason.DENIED_CLIENT
             assert not view.lost(1, issued)
 
-            await server.restore()
+            await restore(own_server, back_up)
             new = bar("new")
 
             async def back() -> bool:
