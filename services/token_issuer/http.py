@@ -51,6 +51,7 @@ _PREFLIGHT: Final = {
 }
 _PLAIN: Final[Headers] = tuple((name.lower().encode(), value.encode()) for name, value in _NOT_STORED.items())
 _JSON: Final[Headers] = ((b"content-type", b"application/json"), *_PLAIN)
+_TOKENS: Final[Headers] = (*_JSON, *((name.lower().encode(), value.encode()) for name, value in _OPEN.items()))
 
 UNSUPPORTED_MEDIA_TYPE: Final = 415
 
@@ -110,7 +111,7 @@ class _Edge:
             raise Refusal(Kind.INVALID, "unsupported_grant_type", "the grant_type is not supported")
         answer = await self._attempt(call, who, form, lambda: grant(self._issuer, who, form))
         _issued_by(grant_type).inc()
-        return Reply(200, _JSON, msgspec.json.encode(answer))
+        return Reply(200, _TOKENS, msgspec.json.encode(answer))
 
     async def introspect(self, call: Call) -> Reply:
         """RFC 7662 section 2."""
@@ -158,15 +159,14 @@ def _form(call: Call) -> tuple[Params, Presented]:
 
 
 def _refusing(endpoint: Endpoint, more: Mapping[str, str]) -> Endpoint:
-    """The endpoint, its refusals in the shape of RFC 6749 section 5.2; answers of both kinds get `more` headers."""
-    added: Headers = tuple((name.lower().encode(), value.encode()) for name, value in more.items())
+    """The endpoint, its refusals in the shape of RFC 6749 section 5.2, with `more` headers."""
+    headers = {**_NOT_STORED, **more}
 
     async def answer(call: Call) -> Reply:
         try:
-            reply = await endpoint(call)
+            return await endpoint(call)
         except Refusal as refusal:
-            return refused(refusal, {**_NOT_STORED, **more})
-        return Reply(reply.status, reply.headers + added, reply.body) if added else reply
+            return refused(refusal, headers)
 
     return answer
 

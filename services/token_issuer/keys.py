@@ -51,7 +51,9 @@ class KeyRing(PublicKeys):
         self._wrapping = Wrapping(master)
         self._rules = rules
         self._changes = KeyChanges(log, self._wrapping, rules)
-        self._signers: dict[KeyUse, SigningKey] = {}
+        self._known_seconds = rules.known.total_seconds()
+        self._signing: Signers | None = None
+        """None as long as there is not a key to sign with for every use."""
         self._jwks = b'{"keys":[]}'
 
     # What is known
@@ -59,12 +61,12 @@ class KeyRing(PublicKeys):
     @property
     def loaded(self) -> bool:
         """Whether there is a key to sign with for every use."""
-        return len(self._signers) == len(KeyUse)
+        return self._signing is not None
 
     @property
     def current(self) -> bool:
         """Whether that may be acted on."""
-        return self.loaded and since_boot() - self._looked_at <= self._rules.known.total_seconds()
+        return self._signing is not None and since_boot() - self._looked_at <= self._known_seconds
 
     @property
     def jwks(self) -> bytes:
@@ -78,20 +80,24 @@ class KeyRing(PublicKeys):
         return int(self._rules.jwks_cache.total_seconds())
 
     def signer(self, use: KeyUse) -> SigningKey:
-        """The key that signs; `Unavailable` if there is none, or it is not known whether it still is the one."""
-        self._check()
-        return self._signers[use]
+        """The key that signs; `Unavailable` as `signers`."""
+        signers = self._check()
+        return signers.access_token if use is KeyUse.ACCESS_TOKEN else signers.id_token
 
     async def signers(self) -> Signers:
-        """The keys that sign, looked up if that was too long ago; raises as `signer`."""
-        await self.renew()
-        return Signers(self.signer(KeyUse.ACCESS_TOKEN), self.signer(KeyUse.ID_TOKEN))
+        """The keys that sign, looked up if that was too long ago.
 
-    def _check(self) -> None:
-        if not self.loaded:
+        `Unavailable` if there are none, or it is not known whether they still are the ones.
+        """
+        await self.renew()
+        return self._check()
+
+    def _check(self) -> Signers:
+        if self._signing is None:
             raise Unavailable("no_signing_key", "there is no key to sign with yet")
         if not self.current:
             raise Unavailable("keys_too_stale", "the signing keys have not been looked up recently enough")
+        return self._signing
 
     async def renew(self) -> None:
         """Look the keys up if that was too long ago. Raises `LogUnavailable`."""
@@ -99,13 +105,15 @@ class KeyRing(PublicKeys):
             await self.look()
 
     def _take_in(self, kept: Sequence[KeptKey]) -> None:
-        self._signers = {key.use: self._signer_of(key) for key in kept if key.state is KeyState.ACTIVE}
+        signers = {key.use: self._signer_of(key) for key in kept if key.state is KeyState.ACTIVE}
+        access_token, id_token = signers.get(KeyUse.ACCESS_TOKEN), signers.get(KeyUse.ID_TOKEN)
+        self._signing = None if access_token is None or id_token is None else Signers(access_token, id_token)
         super()._take_in(kept)
         self._jwks = msgspec.json.encode({"keys": [key.public_jwk for key in kept if key.state in PUBLISHED]})
 
     def _signer_of(self, kept: KeptKey) -> SigningKey:
-        known = self._signers.get(kept.use)
-        return known if known is not None and known.kid == kept.kid else self._wrapping.unwrap(kept)
+        known = () if self._signing is None else (self._signing.access_token, self._signing.id_token)
+        return next((key for key in known if key.kid == kept.kid), None) or self._wrapping.unwrap(kept)
 
     # What is done to the keys
 

@@ -15,10 +15,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import Refusal, Unavailable
-from shared.http.endpoint import AT_ONCE, ROUTE, Headers, Reply
+from shared.http.body import BODY_BYTES
+from shared.http.endpoint import ROUTE, Endpoint, Headers, Reply, call_of, reply_with
 from shared.http.errors import invalid_request, json_error, server_error
 from shared.http.headers import secured
-from shared.http.protocol import WHOLE
+from shared.http.protocol import WHOLE, Whole
 from shared.telemetry import accept_correlation, correlation, course_of, log_request, logger
 
 _log = logger(__name__)
@@ -39,9 +40,13 @@ GONE: Final = 499
 class Edge:
     """ASGI middleware: correlation, strictness about the target, a bound on work, headers, log, metrics, failures."""
 
-    def __init__(self, app: ASGIApp, limit_concurrency: int) -> None:
+    def __init__(
+        self, app: ASGIApp, limit_concurrency: int, find: Callable[[Scope], Endpoint | None] = lambda _: None
+    ) -> None:
+        """`find` tells the endpoint that is to answer without further ado, if the request is there as a whole."""
         self._app = app
         self._limit = limit_concurrency
+        self._find = find
         self._count = 0
         _under_way.set_function(lambda: self._count)
 
@@ -54,8 +59,7 @@ class Edge:
         given = [value for name, value in scope["headers"] if name == b"correlation-id"]
         current = accept_correlation(given[0].decode("latin-1") if len(given) == 1 else None)
         correlation.set(current)
-        answer = _Answer(send, current.encode(), scope.get("extensions", _NOTHING).get(WHOLE, _NOTHING).get("write"))
-        scope[AT_ONCE] = answer.at_once
+        answer = _Answer(send, current.encode(), scope.get("extensions", _NOTHING).get(WHOLE, _NOTHING).get("whole"))
         self._count += 1
         try:
             await self._within(scope, receive, answer)
@@ -67,7 +71,14 @@ class Edge:
         try:
             self._check_room()
             _check_target(scope)
-            await self._app(scope, receive, answer.send)
+            endpoint = self._find(scope)
+            body = None if endpoint is None or answer.whole is None else answer.whole.body()
+            if endpoint is None or body is None or len(body) > BODY_BYTES:
+                await self._app(scope, receive, answer.send)
+                return
+            reply = await endpoint(call_of(scope, body))
+            if not answer.at_once(reply):
+                await reply_with(reply, scope, answer.send)
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
@@ -93,10 +104,12 @@ class Edge:
 class _Answer:
     """What is sent for one request."""
 
-    def __init__(self, send: Send, current: bytes, whole: Callable[[bytes, bytes], bool] | None) -> None:
+    __slots__ = ("_correlation", "_send", "started", "status", "whole")
+
+    def __init__(self, send: Send, current: bytes, whole: Whole | None) -> None:
         self._send = send
         self._correlation = current
-        self._whole = whole
+        self.whole = whole
         self.started = False
         self.status = GONE
 
@@ -113,10 +126,10 @@ class _Answer:
 
     def at_once(self, reply: Reply) -> bool:
         """Send a whole answer, if the server can do that now; it says the same as if it were sent part by part."""
-        if self._whole is None or (start := _start(reply.status, reply.headers)) is None:
+        if self.whole is None or (start := _start(reply.status, reply.headers)) is None:
             return False
         fields = b"%bcorrelation-id: %b\r\ncontent-length: %d\r\n" % (start, self._correlation, len(reply.body))
-        self.started = self._whole(fields, reply.body)
+        self.started = self.whole.write(fields, reply.body)
         if self.started:
             self.status = reply.status
         return self.started

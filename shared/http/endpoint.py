@@ -23,10 +23,6 @@ ROUTE: Final = "stagedoor.route"
 """Where the scope of a request says which endpoint it came to, for metrics."""
 
 
-AT_ONCE: Final = "stagedoor.at_once"
-"""Where the edge puts the shortest way to answer: takes a reply, and says whether it was sent."""
-
-
 class Call(Struct, frozen=True):
     """A request, with its body."""
 
@@ -40,11 +36,11 @@ class Call(Struct, frozen=True):
 
     def values(self, *names: bytes) -> list[list[str]]:
         """All values of each of these header fields."""
-        found: dict[bytes, list[str]] = {name: [] for name in names}
+        found: list[list[str]] = [[] for _ in names]
         for name, value in self.headers:
-            if name in found:
-                found[name].append(value.decode("latin-1"))
-        return list(found.values())
+            if name in names:
+                found[names.index(name)].append(value.decode("latin-1"))
+        return found
 
 
 class Reply(Struct, frozen=True):
@@ -80,33 +76,44 @@ class Endpoints:
         self._app: ASGIApp = app
         self._endpoints = app.endpoints
 
+    def find(self, scope: Scope) -> Endpoint | None:
+        """The endpoint of a request, if there is one for its path and method."""
+        methods = self._endpoints.get(scope["path"])
+        if methods is None:
+            return None
+        scope[ROUTE] = scope["path"]
+        return methods.get(scope["method"])
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        path = scope.get("path")
-        methods = self._endpoints.get(path) if path is not None and scope["type"] == "http" else None
+        methods = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
         if methods is None:
             await self._app(scope, receive, send)
-            return
-        scope[ROUTE] = path
-        endpoint = methods.get(scope["method"])
-        if endpoint is None:
+        elif (endpoint := self.find(scope)) is None:
             refusal = HttpRefusal(405, "method_not_allowed", "method not allowed")
-            reply = refused(refusal, {"Allow": ", ".join(sorted(methods))})
+            await reply_with(refused(refusal, {"Allow": ", ".join(sorted(methods))}), scope, send)
         else:
             try:
                 body = await _whole(receive)
             except HttpRefusal as refusal:
                 reply = refused(refusal)
             else:
-                client = scope.get("client")
-                peer = client[0] if client else ""
-                reply = await endpoint(Call(scope["method"], scope["query_string"], scope["headers"], body, peer))
-                if scope[AT_ONCE](reply):
-                    return
-        # RFC 9110 section 8.6: an answer of status 204 has no length.
-        length = () if reply.status == 204 else ((b"content-length", b"%d" % len(reply.body)),)
-        await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, *length]})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+                reply = await endpoint(call_of(scope, body))
+            await reply_with(reply, scope, send)
+
+
+def call_of(scope: Scope, body: bytes) -> Call:
+    """A request with its body."""
+    client = scope.get("client")
+    return Call(scope["method"], scope["query_string"], scope["headers"], body, client[0] if client else "")
+
+
+async def reply_with(reply: Reply, scope: Scope, send: Send) -> None:
+    """Send an answer."""
+    # RFC 9110 section 8.6: an answer of status 204 has no length.
+    length = () if reply.status == 204 else ((b"content-length", b"%d" % len(reply.body)),)
+    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, *length]})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -22,6 +22,7 @@ REPEATABLE: Final = frozenset({"resource", "audience"})
 
 _USUAL = "application/x-www-form-urlencoded"
 _FORM = re.compile(r'application/x-www-form-urlencoded(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
+_ENCODED = re.compile(r"[%+\0]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -111,16 +112,17 @@ def parse_pairs(raw: bytes, where: str) -> list[tuple[str, str]]:
         text = raw.decode("ascii")
     except UnicodeDecodeError:
         raise invalid_request(f"the {where} holds bytes that have to be escaped") from None
+    decode = _decode if _ENCODED.search(text) else _as_it_is
     pieces = [piece for piece in text.split("&") if piece]
     if len(pieces) > MOST_PARAMETERS:
         raise invalid_request(f"the {where} has more than {MOST_PARAMETERS} parameters")
     pairs = []
     for piece in pieces:
         name, _, value = piece.partition("=")
-        decoded = _decode(name, where)
+        decoded = decode(name, where)
         if not decoded:
             raise invalid_request(f"the {where} has a parameter without a name")
-        pairs.append((decoded, _decode(value, where)))
+        pairs.append((decoded, decode(value, where)))
     return pairs
 
 
@@ -144,6 +146,10 @@ def _repeated(name: str) -> Refusal:
     # The name is the caller's own text: it is quoted only if it looks like a parameter's name.
     shown = name if re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) else "a parameter"
     return invalid_request(f"{shown} is given more than once")
+
+
+def _as_it_is(text: str, _: str) -> str:
+    return text
 
 
 def _decode(text: str, where: str) -> str:

@@ -1,7 +1,6 @@
 """The HTTP/1.1 connection: uvicorn's on httptools, with bounds on the head of a request and errors in JSON."""
 
 from asyncio import TimerHandle, Transport
-from functools import partial
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -19,23 +18,37 @@ _TOO_LARGE: Final = (
 
 
 WHOLE: Final = "stagedoor.whole"
-"""ASGI extension of this server; its `write(start, body)` writes an answer at once, from status line to end.
-
-`start` has the status line and the header fields, each with its line end, but for those that the server adds. False:
-nothing was written, and the answer has to be sent as usual.
-"""
+"""ASGI extension of this server; its `whole` is the `Whole` of the request."""
 
 
-def _write_whole(cycle: RequestResponseCycle, start: bytes, body: bytes) -> bool:
-    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
-        return False
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    added = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
-    cycle.transport.write(b"%b%b\r\n%b" % (start, added, body))
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
+class Whole:
+    """A request that has come as a whole, and an answer that is written at once."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        """The body, if all of it is there; None: it has to be received as usual."""
+        cycle = self._cycle
+        return None if cycle.more_body or cycle.disconnected else bytes(cycle.body)
+
+    def write(self, start: bytes, body: bytes) -> bool:
+        """Write an answer, from status line to end. False: nothing was written, and it has to be sent as usual.
+
+        `start` has the status line and the header fields, each with its line end, but for those that the server adds.
+        """
+        cycle = self._cycle
+        if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        added = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
+        cycle.transport.write(b"%b%b\r\n%b" % (start, added, body))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 class _HeadTooLarge(Exception):  # noqa: N818  (raised to stop the parser, and seen by nobody else)
@@ -88,7 +101,7 @@ class Http(HttpToolsProtocol):
         self._head_open = False
         self._forget_timer()
         super().on_headers_complete()
-        self.scope["extensions"] = {WHOLE: {"write": partial(_write_whole, self.cycle)}}
+        self.scope["extensions"] = {WHOLE: {"whole": Whole(self.cycle)}}
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be answered by the application, and close."""

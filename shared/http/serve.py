@@ -39,8 +39,10 @@ def layers(app: ASGIApp, ready: Ready, limit_concurrency: int) -> Operations:
     """The application with everything around it that every service has."""
     if isinstance(app, Starlette):
         install(app)
-    inner = Endpoints(app) if isinstance(app, Application) else app
-    return Operations(Edge(BodyLimit(inner), limit_concurrency), ready)
+    if not isinstance(app, Application):
+        return Operations(Edge(BodyLimit(app), limit_concurrency), ready)
+    endpoints = Endpoints(app)
+    return Operations(Edge(BodyLimit(endpoints), limit_concurrency, endpoints.find), ready)
 
 
 async def serve(
