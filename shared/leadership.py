@@ -1,6 +1,6 @@
 """Which of several replicas does a piece of work.
 
-Leadership only saves work: whatever a leader writes has to be right also while there are two of them, because one
+Whoever leads holds a lock of the log, in a transaction that does nothing else. Leadership only saves work: whatever a leader writes has to be right also while there are two of them, because one
 may have been paused in the middle of anything and go on.
 """
 
@@ -16,7 +16,7 @@ from shared.telemetry import logger
 _log = logger(__name__)
 
 _IDLE_MILLISECONDS = 3000
-"""So long may a leader say nothing before PostgreSQL ends its connection: a stopped one does not lead for ever."""
+"""So long may a leader say nothing before PostgreSQL ends its transaction: a stopped one does not lead for ever."""
 _PING_SECONDS = 1.0
 _ANSWER_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
@@ -25,9 +25,10 @@ _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClie
 
 
 class Leadership:
-    """A candidate for leading one kind of work."""
+    """A candidate for leading the caretakers of a log."""
 
     def __init__(self, dsn: str, password: str, work: str) -> None:
+        """`work` is a name for it."""
         self._dsn = dsn
         self._password = password
         self._work = work
@@ -54,13 +55,14 @@ class Leadership:
                 command_timeout=_ANSWER_SECONDS,
                 server_settings={
                     "application_name": f"leader of {self._work}",
-                    "idle_session_timeout": str(_IDLE_MILLISECONDS),
+                    "idle_in_transaction_session_timeout": str(_IDLE_MILLISECONDS),
                 },
             )
         except _FAILURES:
             return None
         try:
-            if await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", self._work):
+            await connection.transaction().start()
+            if await connection.fetchval("SELECT log.lead()"):
                 return connection
         except _FAILURES:
             connection.terminate()

@@ -218,3 +218,15 @@ BEGIN
       INTO STRICT care_seconds_ago, positions_ahead, days_ahead, synchronous FROM log.head h;
 END $$;
 REVOKE ALL ON FUNCTION log.condition FROM PUBLIC;
+
+-- Lead, until the transaction ends; false: another does. A table lock, because anybody could take an advisory one.
+CREATE OR REPLACE FUNCTION log.lead() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM log.check_caretaker();
+    LOCK TABLE log.leader IN EXCLUSIVE MODE NOWAIT;
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END $$;
+REVOKE ALL ON FUNCTION log.lead FROM PUBLIC;

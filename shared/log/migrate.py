@@ -38,7 +38,7 @@ _FOR_EVERYBODY = (
     "hold_gate",
     "flip",
 )
-_FOR_CARETAKERS = ("care", "condition")
+_FOR_CARETAKERS = ("care", "condition", "lead")
 _CHECKPOINTS = """
     CREATE TABLE IF NOT EXISTS {schema}.checkpoints (
         projection text NOT NULL,

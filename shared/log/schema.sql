@@ -4,6 +4,9 @@
 -- Held by whoever appends, from before the head is read until the commit. It has no rows.
 CREATE TABLE IF NOT EXISTS log.gate ();
 
+-- Held by the caretaker that leads, for as long as it does. It has no rows.
+CREATE TABLE IF NOT EXISTS log.leader ();
+
 -- How far the log has come: one row, changed by each append.
 CREATE TABLE IF NOT EXISTS log.head (
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),

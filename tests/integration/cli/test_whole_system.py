@@ -4,6 +4,7 @@ import asyncio
 import json
 import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,8 @@ async def test_the_log_is_followed_live(brian: Command) -> None:
                 await asyncio.wait([seen], timeout=0.2)
         assert json.loads(await seen)["data"]["client_id"] == "com.merchsync/service"
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            process.terminate()
         await process.communicate()
 
 

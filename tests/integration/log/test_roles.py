@@ -50,6 +50,7 @@ async def test_nobody_writes_or_reads_the_tables_of_the_log(database: Database, 
         "UPDATE log.head SET position = 0",
         "SELECT position FROM log.head FOR UPDATE",
         "LOCK TABLE log.gate IN ACCESS SHARE MODE",
+        "LOCK TABLE log.leader IN ACCESS SHARE MODE",
         "UPDATE log.events SET data = ''",
     ):
         assert await refused(signed_in, statement), statement
@@ -76,7 +77,7 @@ async def test_a_login_has_its_own_schema_and_makes_nothing_in_it(signed_in: asy
 
 
 async def test_only_the_caretaker_takes_care(signed_in: asyncpg.Connection, service: str) -> None:
-    for statement in ("SELECT log.care()", "SELECT log.condition()"):
+    for statement in ("SELECT log.care()", "SELECT log.condition()", "SELECT log.lead()"):
         assert await refused(signed_in, statement) is (service != CARETAKER)
     for statement in (
         "SELECT log.make_room()",

@@ -59,10 +59,12 @@ async def test_a_leader_whose_session_was_ended_stops_its_work(facts: Facts, wor
 
 async def test_a_leader_that_says_nothing_does_not_lead_for_ever(facts: Facts, work: Work) -> None:
     silent = await asyncpg.connect(
-        facts.database.dsn("ledger"), password=password("ledger"), server_settings={"idle_session_timeout": "3000"}
+        facts.database.dsn("ledger"),
+        password=password("ledger"),
+        server_settings={"idle_in_transaction_session_timeout": "3000"},
     )
-    taken = await silent.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", "the work of a test")
-    assert taken
+    await silent.transaction().start()
+    assert await silent.fetchval("SELECT log.lead()")
     other = candidate(facts)
     work.start(other.run(idle))
     await eventually(lambda: other.leading, 10)
