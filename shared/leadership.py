@@ -1,7 +1,8 @@
 """Which of several replicas does a piece of work.
 
-Whoever leads holds a lock of the log, in a transaction that does nothing else. Leadership only saves work: whatever a leader writes has to be right also while there are two of them, because one
-may have been paused in the middle of anything and go on.
+Whoever leads holds a lock of the log, in a transaction that does nothing else. Leadership only saves work: whatever a
+leader writes has to be right also while there are two of them, because one may have been paused in the middle of
+anything and go on.
 """
 
 import asyncio

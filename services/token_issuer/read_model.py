@@ -31,6 +31,7 @@ from services.token_issuer.views import Application, Known, KnownGrant, Resource
 from shared.log.connections import Connections
 from shared.log.event import Patch, Put, Recorded, RowChange, RowValue
 from shared.questions import Together, ask
+from stagedoor.clock import since_boot
 
 GRANTS = "token_issuer.grants"
 KEYS = "token_issuer.signing_keys"
@@ -178,6 +179,8 @@ SELECT t.now, k.kid, k.algorithm, k.use, k.public_jwk::text AS public_jwk, k.sta
 
 _MOST_REMEMBERED = 4096
 """Answers; each is a few hundred bytes, since applications and resources are shared."""
+LATELY_SECONDS = 0.05
+"""An answer that is no older is one that came late: the view itself is as far behind the log now and then."""
 
 
 class _Place(msgspec.Struct):
@@ -230,6 +233,16 @@ class Asked(msgspec.Struct, frozen=True):
         return self.gid is None and self.sub is None and self.sid is None
 
 
+class _Remembered(msgspec.Struct):
+    """An answer that may be given again."""
+
+    as_of: str
+    """The checkpoints that it holds for."""
+    answer: Known
+    asked_at: float
+    """When it was last given, or confirmed; seconds since boot, before the database was asked."""
+
+
 class Questions:
     """What the issuer asks of its tables. Each is one statement; `LogUnavailable` where they are out of reach."""
 
@@ -238,7 +251,7 @@ class Questions:
         self._pool = pool
         self._learn = learn
         self._together = Together(self._known)
-        self._remembered: dict[Asked, tuple[str, Known]] = {}
+        self._remembered: dict[Asked, _Remembered] = {}
         self.references = references.ReferenceQuestions(pool)
 
     async def known(
@@ -255,8 +268,18 @@ class Questions:
         With `gid`, the grant and what was denied of its parties; else what was denied of `sub` at the application. The
         user is that of `sub`, else of the grant, else the application's service account.
         """
-        named = msgspec.json.encode(identifiers).decode() if identifiers else "[]"
-        return await self._together.ask(Asked(client_id, gid, sub, sid, named))
+        return await self._together.ask(Asked(client_id, gid, sub, sid, _named(identifiers)))
+
+    def lately(self, client_id: str, identifiers: Sequence[str] = ()) -> Known | None:
+        """What `known` answered about an application a moment ago, if it did.
+
+        It may be acted on only where a fence is around what is given: that refuses what has been denied since its
+        `as_of`. It is no reason to refuse anything.
+        """
+        last = self._remembered.get(Asked(client_id, None, None, None, _named(identifiers)))
+        if last is None or since_boot() - last.asked_at > LATELY_SECONDS:
+            return None
+        return last.answer
 
     async def _known(self, questions: Sequence[Asked]) -> list[Known]:
         """Answers of one moment.
@@ -272,8 +295,9 @@ class Questions:
             [one.sub for one in questions],
             [one.sid for one in questions],
             [one.identifiers for one in questions],
-            [None if last is None else last[0] for last in remembered],
+            [None if last is None else last.as_of for last in remembered],
         )
+        asked_at = since_boot()
         rows = await ask(self._pool.fetch(_KNOWN, *columns))
         moment = rows[0]
         head = moment["head"]
@@ -282,20 +306,21 @@ class Questions:
         answers = []
         for place, (one, last) in enumerate(zip(questions, remembered, strict=True), start=1):
             if (row := fresh.get(place)) is not None:
-                answers.append(self._remember(one, _known(row), row["as_of"]))
+                answers.append(self._remember(one, _known(row), row["as_of"], asked_at))
             elif last is not None:
-                answers.append(_at(last[1], head))
+                last.answer, last.asked_at = _at(last.answer, head), asked_at
+                answers.append(last.answer)
             else:
                 raise TypeError("a question that is not remembered has a row")
         return answers
 
-    def _remember(self, question: Asked, answer: Known, as_of: str) -> Known:
+    def _remember(self, question: Asked, answer: Known, as_of: str, asked_at: float) -> Known:
         """Keep the answer for the next time; of clients that do not exist there would be no end."""
         if question.lasting and answer.application is not None:
             self._remembered.pop(question, None)
             while len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[question] = (as_of, answer)
+            self._remembered[question] = _Remembered(as_of, answer, asked_at)
         return answer
 
     async def grants(
@@ -310,6 +335,10 @@ class Questions:
         rows = await ask(self._pool.fetch(_KEYS, private))
         self._learn(rows[0]["now"])
         return rows[0]["now"], [_kept(row) for row in rows if row["kid"] is not None]
+
+
+def _named(identifiers: Sequence[str]) -> str:
+    return msgspec.json.encode(identifiers).decode() if identifiers else "[]"
 
 
 def _kept(row: Mapping[str, Any]) -> KeptKey:

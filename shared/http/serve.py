@@ -32,7 +32,7 @@ __all__ = ["Check", "Readiness", "layers", "run", "serve"]
 _log = logger(__name__)
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _COLLECTED_AFTER: Final = (10_000, 20, 20)
-"""So many more objects that might be parts of a ring (hundreds for a request) before a young generation is gone through.
+"""So many more objects that might be parts of a ring (a request makes a hundred) before the young are gone through.
 The usual 700 have a service do that every few requests, for a seventh of its time, to find next to nothing."""
 _CONNECTIONS_EACH: Final = 4
 """Open connections for each request that may be under way; keeping one open costs little."""

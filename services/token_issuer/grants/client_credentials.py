@@ -1,5 +1,7 @@
 """`grant_type=client_credentials` (RFC 6749 section 4.4): an application acts for itself, or as its service account."""
 
+from contextlib import suppress
+
 from services.identity.events import UserKind
 from services.registry.events import GrantType
 from services.token_issuer.clients import Presented, authenticate
@@ -23,10 +25,18 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
     """Issue an access token to the client itself. There is no refresh token (section 4.4.3)."""
     jti, context = new_id(), on_behalf_of(who.client_id)
     targets = form.all("resource")
+    lately = issuer.questions.lately(who.client_id, targets)
 
     async def decide() -> tuple[tuple[Content, SigningKey], Append]:
+        nonlocal lately
         key = (await issuer.keys.signers()).access_token
-        known = await issuer.questions.known(who.client_id, identifiers=targets)
+        known, lately = lately, None
+        if known is not None:
+            with suppress(Refusal):  # what has changed since may allow it
+                return decided(key, known)
+        return decided(key, await issuer.questions.known(who.client_id, identifiers=targets))
+
+    def decided(key: SigningKey, known: Known) -> tuple[tuple[Content, SigningKey], Append]:
         application = authenticate(known.application, who, issuer.clock())
         terms = _terms(issuer, application, known, form.get("scope"), targets)
         client_id, sub, scopes, audiences = (
