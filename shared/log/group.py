@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -57,35 +57,34 @@ class Pending:
     """Monotonic seconds at which it came."""
 
 
-@dataclass(slots=True)
-class _Columns:
-    """The arguments of `log.append`, in its order: lists that run in parallel."""
+class _Columns(Struct):
+    """The arguments of `log.append`: lists that run in parallel."""
 
-    streams: list[str] = field(default_factory=list)
-    expected: list[int | None] = field(default_factory=list)
-    commands: list[Any] = field(default_factory=list)
-    actors: list[str] = field(default_factory=list)
-    correlations: list[str] = field(default_factory=list)
-    causations: list[int | None] = field(default_factory=list)
-    as_of: list[str | None] = field(default_factory=list)
-    event_of: list[int] = field(default_factory=list)
-    types: list[str] = field(default_factory=list)
-    data: list[str] = field(default_factory=list)
-    salts: list[bytes] = field(default_factory=list)
-    denial_of: list[int] = field(default_factory=list)
-    denial_kinds: list[str] = field(default_factory=list)
-    denial_ids: list[str] = field(default_factory=list)
-    denial_rules: list[str] = field(default_factory=list)
-    denial_excepts: list[str | None] = field(default_factory=list)
-    denial_untils: list[Any] = field(default_factory=list)
-    name_of: list[int] = field(default_factory=list)
-    names: list[bytes] = field(default_factory=list)
-    once_of: list[int] = field(default_factory=list)
-    once: list[bytes] = field(default_factory=list)
-    once_expire: list[Any] = field(default_factory=list)
-    party_of: list[int] = field(default_factory=list)
-    party_kinds: list[str] = field(default_factory=list)
-    party_ids: list[str] = field(default_factory=list)
+    streams: list[str] = []
+    expected: list[int | None] = []
+    commands: list[Any] = []
+    actors: list[str] = []
+    correlations: list[str] = []
+    causations: list[int | None] = []
+    as_of: list[str | None] = []
+    event_of: list[int] = []
+    types: list[str] = []
+    data: list[str] = []
+    salts: list[str] = []
+    denial_of: list[int] = []
+    denial_kinds: list[str] = []
+    denial_ids: list[str] = []
+    denial_rules: list[str] = []
+    denial_excepts: list[str | None] = []
+    denial_untils: list[Any] = []
+    name_of: list[int] = []
+    names: list[str] = []
+    once_of: list[int] = []
+    once: list[str] = []
+    once_expire: list[Any] = []
+    party_of: list[int] = []
+    party_kinds: list[str] = []
+    party_ids: list[str] = []
 
     def add(self, number: int, encoded: Encoded) -> None:
         """One more command."""
@@ -102,7 +101,7 @@ class _Columns:
             self.event_of.append(number)
             self.types.append(event.stored_as)
             self.data.append(text)
-            self.salts.append(salt)
+            self.salts.append(_bytea(salt))
             for denial in event.denies():
                 self.denial_of.append(len(self.types))
                 self.denial_kinds.append(denial.kind.value)
@@ -112,10 +111,10 @@ class _Columns:
                 self.denial_untils.append(denial.until)
         for name in append.names:
             self.name_of.append(number)
-            self.names.append(name.digest)
+            self.names.append(_bytea(name.digest))
         for key in append.once:
             self.once_of.append(number)
-            self.once.append(key.digest)
+            self.once.append(_bytea(key.digest))
             self.once_expire.append(key.expires_at)
         if append.fence is not None:
             for kind, party in append.fence.parties:
@@ -124,15 +123,18 @@ class _Columns:
                 self.party_ids.append(party)
 
 
-_ORDER = tuple(_Columns.__dataclass_fields__)
-_PLACES = ", ".join(f"${number}" for number in range(1, len(_ORDER) + 3))
-STATEMENT = f"SELECT * FROM log.append_with_rows({_PLACES})"  # noqa: S608  (numbered places only)
+def _bytea(raw: bytes) -> str:
+    """Bytes as PostgreSQL reads them."""
+    return f"\\x{raw.hex()}"
 
 
-def arguments(group: Sequence[Pending], *, resend: bool) -> list[Any]:
+STATEMENT = "SELECT * FROM log.append_with_rows($1, $2, $3)"
+
+
+def arguments(group: Sequence[Pending], *, resend: bool) -> tuple[str, bool, str | None]:
     """The arguments of `STATEMENT` for a group; `resend` if it was sent before and its outcome is not known."""
     columns = _Columns()
     for number, pending in enumerate(group, start=1):
         columns.add(number, pending.encoded)
     rows = batches([pending.encoded.changes for pending in group])
-    return [*(getattr(columns, name) for name in _ORDER), resend, rows]
+    return msgspec.json.encode(columns).decode(), resend, rows

@@ -68,16 +68,9 @@ $$;
 REVOKE ALL ON FUNCTION log.stamped FROM PUBLIC;
 
 -- log.append, and in the same statement what the login's own tables learn of the commands that were appended.
+-- p_commands has the arrays as members: one text is sent and taken apart in less time than so many arrays.
 CREATE OR REPLACE FUNCTION log.append_with_rows(
-    p_streams text[], p_expected integer[], p_commands uuid[], p_actors text[], p_correlations text[],
-    p_causations bigint[], p_as_of text[],
-    p_event_of integer[], p_types text[], p_data text[], p_salts bytea[],
-    p_denial_of integer[], p_denial_kinds text[], p_denial_ids text[], p_denial_rules text[], p_denial_excepts text[],
-    p_denial_untils timestamptz[],
-    p_name_of integer[], p_names bytea[],
-    p_once_of integer[], p_once bytea[], p_once_expire timestamptz[],
-    p_party_of integer[], p_party_kinds text[], p_party_ids text[],
-    p_resend boolean, p_batches jsonb,
+    p_commands json, p_resend boolean, p_batches jsonb,
     OUT v_outcomes text[], OUT v_epochs integer[], OUT v_positions bigint[], OUT v_versions integer[],
     OUT v_times timestamptz[], OUT v_sources text[]
 )
@@ -87,11 +80,19 @@ DECLARE
 BEGIN
     SELECT a.v_outcomes, a.v_epochs, a.v_positions, a.v_versions, a.v_times, a.v_sources
       INTO STRICT v_outcomes, v_epochs, v_positions, v_versions, v_times, v_sources
-      FROM log.append(
-        p_streams, p_expected, p_commands, p_actors, p_correlations, p_causations, p_as_of,
-        p_event_of, p_types, p_data, p_salts,
-        p_denial_of, p_denial_kinds, p_denial_ids, p_denial_rules, p_denial_excepts, p_denial_untils,
-        p_name_of, p_names, p_once_of, p_once, p_once_expire, p_party_of, p_party_kinds, p_party_ids, p_resend) a;
+      FROM json_to_record(p_commands) c(
+        streams text[], expected integer[], commands uuid[], actors text[], correlations text[],
+        causations bigint[], as_of text[],
+        event_of integer[], types text[], data text[], salts bytea[],
+        denial_of integer[], denial_kinds text[], denial_ids text[], denial_rules text[], denial_excepts text[],
+        denial_untils timestamptz[],
+        name_of integer[], names bytea[], once_of integer[], once bytea[], once_expire timestamptz[],
+        party_of integer[], party_kinds text[], party_ids text[])
+     CROSS JOIN LATERAL log.append(
+        c.streams, c.expected, c.commands, c.actors, c.correlations, c.causations, c.as_of,
+        c.event_of, c.types, c.data, c.salts,
+        c.denial_of, c.denial_kinds, c.denial_ids, c.denial_rules, c.denial_excepts, c.denial_untils,
+        c.name_of, c.names, c.once_of, c.once, c.once_expire, c.party_of, c.party_kinds, c.party_ids, p_resend) a;
     IF p_batches IS NOT NULL THEN
         SELECT array_agg(o.outcome = 'appended' ORDER BY o.ord) INTO v_won
           FROM unnest(v_outcomes) WITH ORDINALITY o(outcome, ord);
