@@ -22,6 +22,16 @@ LogoUri = Annotated[str | None, typer.Option(help="Address of its logo.")]
 Contact = Annotated[str | None, typer.Option(help="How to reach the people who run it.")]
 RedirectUris = Annotated[list[str] | None, typer.Option("--redirect-uri", help="May be repeated.")]
 LogoutUris = Annotated[list[str] | None, typer.Option("--post-logout-redirect-uri", help="May be repeated.")]
+BackchannelLogoutUri = Annotated[
+    str | None, typer.Option(help="Where it is told, by a POST of the issuer, that a session has ended.")
+]
+BackchannelLogoutSession = Annotated[
+    bool | None,
+    typer.Option(
+        "--backchannel-logout-session-required/--no-backchannel-logout-session-required",
+        help="It needs to be told which session.",
+    ),
+]
 UserKinds = Annotated[list[str] | None, typer.Option("--user-kind", help="internal, community, service; repeated.")]
 ServiceAccount = Annotated[str | None, typer.Option(help="sub of the user that client credentials act as.")]
 Scopes = Annotated[list[str] | None, typer.Option("--scope", help="May be repeated.")]
@@ -51,6 +61,8 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
     contact: Contact = None,
     redirect_uri: RedirectUris = None,
     post_logout_redirect_uri: LogoutUris = None,
+    backchannel_logout_uri: BackchannelLogoutUri = None,
+    backchannel_logout_session_required: BackchannelLogoutSession = None,
     user_kind: UserKinds = None,
     service_account: ServiceAccount = None,
     scope: Scopes = None,
@@ -71,6 +83,8 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
         contact=contact,
         redirect_uris=redirect_uri,
         post_logout_redirect_uris=post_logout_redirect_uri,
+        backchannel_logout_uri=backchannel_logout_uri,
+        backchannel_logout_session_required=backchannel_logout_session_required,
         user_kinds=user_kind,
         service_account=service_account,
         scopes=_words(scope),
@@ -142,6 +156,8 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
     contact: Contact = None,
     redirect_uri: RedirectUris = None,
     post_logout_redirect_uri: LogoutUris = None,
+    backchannel_logout_uri: BackchannelLogoutUri = None,
+    backchannel_logout_session_required: BackchannelLogoutSession = None,
     user_kind: UserKinds = None,
     service_account: ServiceAccount = None,
     scope: Scopes = None,
@@ -164,6 +180,8 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
         contact=contact,
         redirect_uris=redirect_uri,
         post_logout_redirect_uris=post_logout_redirect_uri,
+        backchannel_logout_uri=backchannel_logout_uri,
+        backchannel_logout_session_required=backchannel_logout_session_required,
         user_kinds=user_kind,
         service_account=service_account,
         scopes=_words(scope),

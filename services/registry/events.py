@@ -54,6 +54,10 @@ class ApplicationSettings(BaseModel):
     type: ApplicationType
     redirect_uris: tuple[str, ...] = ()
     post_logout_redirect_uris: tuple[str, ...] = ()
+    backchannel_logout_uri: str | None = None
+    """Where it is told that a session has ended (OpenID Connect Back-Channel Logout 1.0 section 2.2)."""
+    backchannel_logout_session_required: bool = False
+    """It needs the `sid` to know which session that was. It is told in any case."""
     user_kinds: tuple[UserKind, ...] = (UserKind.INTERNAL,)
     service_account: str | None = None
     """`sub` of the user of kind `service` that client credentials act as."""

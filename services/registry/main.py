@@ -38,7 +38,7 @@ async def main() -> None:
         rpc = RpcServer(settings.grpc_bind, tls, {**RULES, **rebuilding.RULES}, management.authenticate)
         rpc.add(
             add_RegistryServicer_to_server,
-            RegistryService(log, master, settings.issuer, system_clock),
+            RegistryService(log, master, settings.issuer, system_clock, demo=settings.demo),
             SERVICE,
         )
         read_models = rebuilding.ReadModelsService(log, PROJECTIONS)

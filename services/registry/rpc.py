@@ -58,12 +58,14 @@ S = TypeVar("S")
 class RegistryService(RegistryServicer):
     """`stagedoor.registry.v1.Registry`."""
 
-    def __init__(self, log: Log, master: MasterKey, issuer: str, clock: Clock) -> None:
+    def __init__(self, log: Log, master: MasterKey, issuer: str, clock: Clock, *, demo: bool = False) -> None:
+        """`demo`: the instance is in demo mode."""
         self._log = log
         self._secrets = ClientSecrets(master)
         self._names = master.derive("names")
         self._issuer = issuer
         self._clock = clock
+        self._demo = demo
 
     # Applications
 
@@ -76,7 +78,7 @@ class RegistryService(RegistryServicer):
         secret = self._secrets.of(origin.command_id, client_id)
 
         async def command() -> application.Command:
-            return application.Register(client_id, settings, await self._known_scopes(), secret.new())
+            return application.Register(client_id, settings, await self._known_scopes(), secret.new(), demo=self._demo)
 
         def is_it(event: Event) -> bool:
             return isinstance(event, ApplicationRegistered) and event.settings == settings
@@ -117,7 +119,7 @@ class RegistryService(RegistryServicer):
         changes = messages.application_changes(request.settings, request.mask)
 
         async def command() -> application.Command:
-            return application.Change(client_id, changes, await self._known_scopes())
+            return application.Change(client_id, changes, await self._known_scopes(), demo=self._demo)
 
         def is_it(event: Event) -> bool:
             return isinstance(event, ApplicationChanged) and _has(event.settings, changes)

@@ -66,6 +66,8 @@ class Register:
     secret: NewSecret
     """Its first one; left aside where the application has none."""
     by_system: bool = False
+    demo: bool = False
+    """The instance is in demo mode, which allows an application more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Change:
     changes: Mapping[str, Any]
     """Settings by the names of `ApplicationSettings`."""
     known_scopes: frozenset[str]
+    demo: bool = False
+    """As when it is registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ def _register(command: Register, state: State) -> Sequence[Event]:
         raise Refusal(Kind.ALREADY_EXISTS, "name_taken", "the client_id is taken, and names are never reused")
     if command.client_id.startswith(SYSTEM) and not command.by_system:
         raise invalid(f"the names below {SYSTEM} are the system's own")
-    check_settings(command.settings)
+    check_settings(command.settings, demo=command.demo)
     check_known(command.settings.scopes, command.known_scopes)
     registered = ApplicationRegistered(client_id=command.client_id, settings=command.settings)
     if command.settings.type is not ApplicationType.CONFIDENTIAL:
@@ -216,7 +220,7 @@ def _change(command: Change, state: Trusted) -> Sequence[Event]:
     settings = ApplicationSettings.model_validate({**dict(state.settings), **changes})
     if settings == state.settings:
         return ()
-    check_settings(settings)
+    check_settings(settings, demo=command.demo)
     check_known(set(settings.scopes) - set(state.settings.scopes), command.known_scopes)
     return (
         ApplicationChanged(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from services.registry.domain.refusals import invalid
 from services.registry.domain.text import check_distinct, check_scope, check_text
-from services.registry.domain.uris import redirect_fault, web_fault
+from services.registry.domain.uris import logout_fault, redirect_fault, web_fault
 from services.registry.events import ApplicationSettings, ApplicationType, AuthMethod, GrantType, ReferenceTokens
 
 ACCESS_TOKEN_SECONDS = range(60, 24 * 3600 + 1)
@@ -30,8 +30,8 @@ def default_auth_method(kind: ApplicationType) -> AuthMethod:
     return AuthMethod.CLIENT_SECRET_BASIC if kind is ApplicationType.CONFIDENTIAL else AuthMethod.NONE
 
 
-def check_settings(settings: ApplicationSettings) -> None:
-    """Refuse settings that break a rule, whatever they were before."""
+def check_settings(settings: ApplicationSettings, *, demo: bool = False) -> None:
+    """Refuse settings that break a rule, whatever they were before. `demo`: what demo mode alone allows is allowed."""
     check_text(settings.display_name, "the display name")
     if settings.contact is not None:
         check_text(settings.contact, "the contact", longest=200)
@@ -43,6 +43,9 @@ def check_settings(settings: ApplicationSettings) -> None:
     _check_grants(settings)
     _check_authentication(settings)
     _check_redirects(settings)
+    logout_uri = settings.backchannel_logout_uri
+    if logout_uri is not None and (fault := logout_fault(logout_uri, demo=demo)):
+        raise invalid(f"the back-channel logout URI {fault}")
     _check_scopes(settings)
     _check_lifetimes(settings)
 

@@ -28,6 +28,11 @@ def web_fault(uri: str) -> str | None:
     return _fault(uri, _web)
 
 
+def logout_fault(uri: str, *, demo: bool) -> str | None:
+    """The fault of an address that logouts are sent to: https or, in demo mode, on this machine."""
+    return _fault(uri, _web if demo else _https_elsewhere)
+
+
 def redirect_fault(uri: str, *, native: bool) -> str | None:
     """The fault of a redirect URI: a web address or, for native applications, also a scheme of their own.
 
@@ -79,6 +84,13 @@ def _web(parts: SplitResult) -> str | None:
     if parts.scheme == "http" and host not in LOOPBACK:
         return "is plain http, which only loopback addresses may be"
     return None
+
+
+def _https_elsewhere(parts: SplitResult) -> str | None:
+    if parts.scheme != "https":
+        return "is not https"
+    host, wrong = _host(parts.netloc)
+    return wrong or ("is on this machine, which only demo mode allows" if host in LOOPBACK else None)
 
 
 def _web_or_own_scheme(parts: SplitResult) -> str | None:

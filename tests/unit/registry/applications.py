@@ -51,9 +51,11 @@ def public(**changes: Any) -> ApplicationSettings:
     return native(**{"type": ApplicationType.PUBLIC, "redirect_uris": ("https://roadie.example/callback",), **changes})
 
 
-def register(settings: ApplicationSettings, client_id: str = HUB, known: frozenset[str] = KNOWN) -> Register:
+def register(
+    settings: ApplicationSettings, client_id: str = HUB, known: frozenset[str] = KNOWN, *, demo: bool = False
+) -> Register:
     """The command that registers it."""
-    return Register(client_id, settings, known, FIRST)
+    return Register(client_id, settings, known, FIRST, demo=demo)
 
 
 def registered(settings: ApplicationSettings | None = None) -> tuple[ApplicationRegistered, SecretAdded]:

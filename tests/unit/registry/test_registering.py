@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from services.identity.events import UserKind
-from services.registry.domain.application import Register, Uninstall, decider
+from services.registry.domain.application import Change, Register, Uninstall, decider
 from services.registry.events import (
+    ApplicationChanged,
     ApplicationRegistered,
     ApplicationSettings,
     ApplicationType,
@@ -171,3 +172,18 @@ def test_every_type_has_a_rule_about_secrets() -> None:
     for kind, make in made.items():
         events = given(decider).when(register(make())).events
         assert len(events) == (2 if kind is ApplicationType.CONFIDENTIAL else 1)
+
+
+def test_where_an_application_is_told_of_logouts() -> None:
+    settings = confidential(backchannel_logout_uri="https://hub.example/logout")
+    given(decider).when(register(settings)).then(*registered(settings))
+    here = confidential(backchannel_logout_uri="http://localhost:8480/logout")
+    given(decider).when(register(here, demo=True)).then(*registered(here))
+    given(decider).when(register(here)).refused(METADATA, "back-channel logout URI")
+    fragment = confidential(backchannel_logout_uri="https://hub.example/logout#x")
+    given(decider).when(register(fragment, demo=True)).refused(METADATA, "fragment")
+    change = {"backchannel_logout_uri": here.backchannel_logout_uri}
+    given(decider, *registered()).when(Change(HUB, change, KNOWN)).refused(METADATA, "is not https")
+    given(decider, *registered()).when(Change(HUB, change, KNOWN, demo=True)).then(
+        ApplicationChanged(client_id=HUB, settings=here, narrowed=False)
+    )

@@ -45,6 +45,8 @@ class ApplicationSettings(_message.Message):
     ACCESS_TOKEN_SECONDS_FIELD_NUMBER: _builtins.int
     REFRESH_TOKEN_SECONDS_FIELD_NUMBER: _builtins.int
     FIRST_PARTY_FIELD_NUMBER: _builtins.int
+    BACKCHANNEL_LOGOUT_URI_FIELD_NUMBER: _builtins.int
+    BACKCHANNEL_LOGOUT_SESSION_REQUIRED_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     logo_uri: _builtins.str
     contact: _builtins.str
@@ -63,6 +65,11 @@ class ApplicationSettings(_message.Message):
     refresh_token_seconds: _builtins.int
     """0: the issuer's default for the type"""
     first_party: _builtins.bool
+    backchannel_logout_uri: _builtins.str
+    """Where the application is told that a session has ended (OpenID Connect Back-Channel Logout 1.0): https, in demo mode
+    also on this machine
+    """
+    backchannel_logout_session_required: _builtins.bool
     @_builtins.property
     def redirect_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -96,10 +103,12 @@ class ApplicationSettings(_message.Message):
         access_token_seconds: _builtins.int = ...,
         refresh_token_seconds: _builtins.int = ...,
         first_party: _builtins.bool = ...,
+        backchannel_logout_uri: _builtins.str = ...,
+        backchannel_logout_session_required: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "require_pkce", b"require_pkce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "access_token_seconds", b"access_token_seconds", "auth_method", b"auth_method", "contact", b"contact", "display_name", b"display_name", "first_party", b"first_party", "grants", b"grants", "logo_uri", b"logo_uri", "post_logout_redirect_uris", b"post_logout_redirect_uris", "redirect_uris", b"redirect_uris", "reference_tokens", b"reference_tokens", "refresh_token_seconds", b"refresh_token_seconds", "require_pkce", b"require_pkce", "scopes", b"scopes", "service_account", b"service_account", "type", b"type", "user_kinds", b"user_kinds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "access_token_seconds", b"access_token_seconds", "auth_method", b"auth_method", "backchannel_logout_session_required", b"backchannel_logout_session_required", "backchannel_logout_uri", b"backchannel_logout_uri", "contact", b"contact", "display_name", b"display_name", "first_party", b"first_party", "grants", b"grants", "logo_uri", b"logo_uri", "post_logout_redirect_uris", b"post_logout_redirect_uris", "redirect_uris", b"redirect_uris", "reference_tokens", b"reference_tokens", "refresh_token_seconds", b"refresh_token_seconds", "require_pkce", b"require_pkce", "scopes", b"scopes", "service_account", b"service_account", "type", b"type", "user_kinds", b"user_kinds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__require_pkce: _TypeAlias = _typing.Literal["require_pkce"]  # noqa: Y015
     _WhichOneofArgType__require_pkce: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce"]  # noqa: Y015
