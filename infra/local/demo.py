@@ -191,6 +191,7 @@ class _Operator:
             type=wanted.type,
             redirect_uris=wanted.redirect_uris,
             post_logout_redirect_uris=wanted.post_logout_redirect_uris,
+            backchannel_logout_uri=wanted.backchannel_logout_uri,
             scopes=wanted.scopes,
             grants=wanted.grants,
             auth_method=wanted.auth_method,

@@ -28,6 +28,7 @@ class DemoApplication:
     scopes: tuple[str, ...]
     redirect_uris: tuple[str, ...] = ()
     post_logout_redirect_uris: tuple[str, ...] = ()
+    backchannel_logout_uri: str = ""
     reference_tokens: str = "none"
 
     @property
@@ -65,6 +66,7 @@ def applications(ports: Ports) -> tuple[DemoApplication, ...]:
             scopes=("read", "update"),
             redirect_uris=(f"http://localhost:{ports.backstagehub}/callback",),
             post_logout_redirect_uris=(f"http://localhost:{ports.backstagehub}/signed-out",),
+            backchannel_logout_uri=f"http://localhost:{ports.backstagehub}/backchannel-logout",
             reference_tokens="authenticated_users",
         ),
         DemoApplication(

@@ -19,7 +19,7 @@ from protos.stagedoor.identity.v1.identity_pb2_grpc import IdentityStub
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import LedgerStub
 from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import ReadModelsStub
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub
-from protos.stagedoor.tokens.v1.tokens_pb2_grpc import TokensStub
+from protos.stagedoor.tokens.v1.tokens_pb2_grpc import LogoutsStub, TokensStub
 from services.cli import oauth, profile
 from services.cli.profile import Profile
 from shared.errors import Kind, Refusal, Unavailable
@@ -74,6 +74,11 @@ class Connection:
     def tokens(self) -> TokensStub:
         """Grants and revocation."""
         return TokensStub(self._channel("token_issuer"))
+
+    @property
+    def logouts(self) -> LogoutsStub:
+        """Logouts that are not delivered yet."""
+        return LogoutsStub(self._channel("token_issuer"))
 
     @property
     def validation(self) -> ValidationStub:

@@ -10,7 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from protos.stagedoor.identity.v1 import identity_pb2 as identity
-from services.cli import apps, audit, keys, oauth, output, passwords, profile, rebuild, resources, tokens, users
+from services.cli import (
+    apps,
+    audit,
+    keys,
+    logouts,
+    oauth,
+    output,
+    passwords,
+    profile,
+    rebuild,
+    resources,
+    tokens,
+    users,
+)
 from services.cli.connection import Connection
 from services.cli.output import Json
 from services.cli.passwords import PasswordFile
@@ -29,6 +42,7 @@ app.add_typer(resources.app, name="resources")
 app.add_typer(users.app, name="users")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(keys.app, name="keys")
+app.add_typer(logouts.app, name="logouts")
 app.add_typer(audit.app, name="audit")
 app.command("rebuild")(rebuild.rebuild)
 

@@ -46,6 +46,8 @@ def document(issuer: str) -> dict[str, Any]:
         "introspection_endpoint": f"{connect}/introspect",
         "revocation_endpoint": f"{connect}/revocation",
         "end_session_endpoint": f"{connect}/endsession",
+        "backchannel_logout_supported": True,
+        "backchannel_logout_session_supported": True,
         "scopes_supported": list(SCOPES),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],

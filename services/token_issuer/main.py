@@ -9,6 +9,7 @@ from envoy.service.auth.v3.external_auth_pb2_grpc import (
 from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import add_ReadModelsServicer_to_server
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     add_AuthorizationServicer_to_server,
+    add_LogoutsServicer_to_server,
     add_OwnAccessServicer_to_server,
     add_TokensServicer_to_server,
 )
@@ -16,6 +17,10 @@ from services.identity import events as identity_events
 from services.registry import events as registry_events
 from services.token_issuer import envoy, events, rpc, validation
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.backchannel import causes
+from services.token_issuer.backchannel import rpc as logouts_rpc
+from services.token_issuer.backchannel.deliveries import AT_ONCE, Deliveries
+from services.token_issuer.backchannel.tables import LogoutQuestions
 from services.token_issuer.gateway import Gateway, judge_by
 from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
@@ -34,6 +39,7 @@ from services.token_issuer.subscriptions import PROJECTION, SOURCES, project
 from shared.errors import Refusal, Unavailable
 from shared.http.attempts import Attempts
 from shared.http.client_address import ClientAddresses
+from shared.http.outgoing import Outgoing, Reach
 from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
@@ -91,11 +97,23 @@ async def main() -> None:
         uses = Uses(questions.references, clock)
         references = ReferenceChecks(questions.references, guard, feed, uses, clock)
         management = Management(guard)
-        rules = {**rpc.RULES, **own_rpc.RULES, **validation.RULES, **envoy.RULES, **rebuilding.RULES}
+        reach = Reach(loopback=settings.demo, networks=settings.logout_networks)
+        ended = Follower(log, causes.PROJECTION, causes.SOURCES, causes.project, nats)
+        deliveries = Deliveries(issuer, Outgoing(reach, at_once=AT_ONCE))
+        rules = {
+            **rpc.RULES,
+            **own_rpc.RULES,
+            **logouts_rpc.RULES,
+            **validation.RULES,
+            **envoy.RULES,
+            **rebuilding.RULES,
+        }
         server = RpcServer(settings.grpc_bind, tls, rules, management.authenticate)
         server.add(add_AuthorizationServicer_to_server, rpc.AuthorizationService(issuer), rpc.AUTHORIZATION)
         server.add(add_TokensServicer_to_server, rpc.TokensService(issuer), rpc.TOKENS)
         server.add(add_OwnAccessServicer_to_server, own_rpc.OwnAccessService(issuer), own_rpc.OWN_ACCESS)
+        logouts = logouts_rpc.LogoutsService(LogoutQuestions(log.pool))
+        server.add(add_LogoutsServicer_to_server, logouts, logouts_rpc.LOGOUTS)
         read_models = rebuilding.ReadModelsService(log, PROJECTIONS)
         server.add(add_ReadModelsServicer_to_server, read_models, rebuilding.SERVICE)
         callers = AudienceCallers(log.pool, policy.places)
@@ -119,6 +137,7 @@ async def main() -> None:
                     "log": await _reachable(log),
                     "keys": _keys(keys),
                     "view": follower.readiness(),
+                    "logouts": ended.readiness(),
                     "read_models": await rebuilding.up_to_date(log, PROJECTIONS),
                     "denials": management.readiness(),
                 }
@@ -129,6 +148,7 @@ async def main() -> None:
             await keys.look()
         pruning = prune_repeatedly(log.pool, settings.pruning_seconds)
         background = [wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake), pruning]
+        background += [ended.run(), deliveries.run()]
         await serve(settings, application(issuer, guard, references, gateway), server, ready, background)
     finally:
         await log.close()

@@ -1,9 +1,12 @@
 """Lets go of rows that no request can need any more, so that the tables do not grow with what was.
 
-    grants      a week after the last thing that they gave has expired, or could have been asked for
+    grants      a week after the last thing that they gave has expired, or could have been asked for; not while their
+                session goes on, since it is known by them who has to be told of its end
     sessions    a week after their absolute end
     denials     of a session, when neither it nor a grant of it is left; cut-offs for the sessions of a user, when no
                 grant that is left was born before
+    logouts     that an application could not be told of, a month after they were given up; and those of which it is not
+                to be told any more
 
 All of these can be found in the log; what stands here is for decisions, and an expired code, refresh token or session
 is refused whether it is known or not. Denials of clients and subjects stay: there is one row for each at most, and what
@@ -30,6 +33,7 @@ _PRUNED_AT = Gauge("stagedoor_issuer_pruning_last_success_seconds", "When this r
 
 KEPT: Final = timedelta(days=7)
 """How long something is kept after its end: for people who look at what they had allowed, and for late clocks."""
+GIVEN_UP_KEPT: Final = timedelta(days=30)
 _PAGE: Final = 1000
 _PAUSE_SECONDS: Final = 0.05
 _FIRST_SECONDS: Final = 60.0
@@ -40,7 +44,9 @@ WITH page AS (
     SELECT g.gid,
            greatest(g.code_expires_at, g.tokens_end_at,
                     CASE WHEN g.ended IS NULL AND g.refresh_digest IS NOT NULL THEN g.refresh_expires_at END)
-               < clock_timestamp() - $3::interval AS dead
+               < clock_timestamp() - $3::interval
+           AND NOT EXISTS (SELECT FROM token_issuer.sessions s
+                            WHERE s.sid = g.sid AND NOT s.ended AND s.expires_at > clock_timestamp()) AS dead
       FROM token_issuer.grants g WHERE g.gid > $1 ORDER BY g.gid LIMIT $2
 ), free AS (
     SELECT g.gid FROM token_issuer.grants g WHERE g.gid IN (SELECT p.gid FROM page p WHERE p.dead)
@@ -96,11 +102,26 @@ WITH page AS (
 SELECT (SELECT max(p.id) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
 """
 
+_LOGOUTS = """
+WITH gone AS (
+    DELETE FROM token_issuer.logout_deliveries WHERE delivery_id IN (
+        SELECT d.delivery_id FROM token_issuer.logout_deliveries d
+         WHERE $1::text IS NOT NULL AND (
+               (d.due_at IS NULL AND d.failed_at < clock_timestamp() - $3::interval)
+               OR NOT EXISTS (SELECT FROM token_issuer.applications a WHERE a.client_id = d.client_id
+                                 AND NOT a.uninstalled AND a.settings ->> 'backchannel_logout_uri' IS NOT NULL))
+         LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING delivery_id
+)
+SELECT CASE WHEN count(*) = $2 THEN '' END AS last, count(*) AS gone FROM gone
+"""
+
 _STEPS: Final = (
     ("grants", _GRANTS, (KEPT,)),
     ("sessions", _SESSIONS, (KEPT,)),
     ("denials", _DENIED_SESSIONS, ()),
     ("denials", _CUT_OFFS, ()),
+    ("logout_deliveries", _LOGOUTS, (GIVEN_UP_KEPT,)),
 )
 """In this order: a denial goes after what it stood against."""
 

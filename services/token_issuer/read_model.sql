@@ -164,3 +164,30 @@ CREATE TABLE IF NOT EXISTS token_issuer.checkpoints (
     position bigint NOT NULL,
     PRIMARY KEY (projection, source)
 );
+
+-- Of which ends of sessions applications have still to be told (services/token_issuer/backchannel/). No rebuild makes
+-- these: a logout that was delivered, or given up, is nothing that the log knows of.
+CREATE TABLE IF NOT EXISTS token_issuer.logouts (
+    position bigint PRIMARY KEY,                -- of the fact
+    sub text NOT NULL,
+    sid text,                                   -- null: all sessions of the user ...
+    kept_sid text                               -- ... but for this one
+);
+CREATE TABLE IF NOT EXISTS token_issuer.logout_deliveries (
+    delivery_id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    client_id text NOT NULL,
+    sub text NOT NULL,
+    sid text NOT NULL,
+    position bigint NOT NULL,                   -- of the fact that ended the session
+    attempts integer NOT NULL DEFAULT 0,        -- that failed
+    failure text,                               -- code of the last one ...
+    failed_at timestamptz,                      -- ... and when that was
+    due_at timestamptz,                         -- when it is tried next; null: it was given up
+    taken_by text                               -- the attempt that is under way, until it is due again
+);
+CREATE INDEX IF NOT EXISTS logout_deliveries_due ON token_issuer.logout_deliveries (client_id, due_at);
+
+-- Of sessions that ended before there was any of this nobody is told now.
+INSERT INTO token_issuer.checkpoints (projection, source, position)
+SELECT 'logout', 'identity', h.position FROM log.head h
+    ON CONFLICT (projection, source) DO NOTHING;

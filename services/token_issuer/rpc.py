@@ -1,8 +1,6 @@
 """The issuer's gRPC edge: sign-in for the identity service, tokens and grants for administrators. No rules in here."""
 # ruff: noqa: N802, ARG002  (gRPC names its methods so, and gives each a context)
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +16,7 @@ from services.token_issuer.authorization.issue import SignedIn, issue_code, refu
 from services.token_issuer.authorization.logout import Logout, begin_logout
 from services.token_issuer.events import GrantEndReason, KeyUse, ReferenceEndReason
 from services.token_issuer.issuer import Issuer
+from services.token_issuer.paging import page_size, page_start, page_token
 from services.token_issuer.read_model import KeptKey
 from services.token_issuer.references import messages
 from services.token_issuer.references.issuing import Maker, issue, revoke, revoke_presented
@@ -48,8 +47,6 @@ RULES: Mapping[str, Rule] = {
     f"/{TOKENS}/ReportLeaked": Rule(frozenset({"*"})),
 }
 
-_PAGE = 100
-_LARGEST_PAGE = 1000
 _LONGEST_ID = 128
 
 
@@ -140,17 +137,17 @@ class TokensService(TokensServicer):
 
     async def ListGrants(self, request: pb.ListGrantsRequest, context: _Call) -> pb.ListGrantsResponse:
         """Grants, newest first."""
-        size = _page_size(request.page_size)
+        size = page_size(request.page_size)
         found = await self._issuer.questions.grants(
             sub=_filter(request.sub),
             client_id=_filter(request.client_id),
-            before=_position(request.page_token),
+            before=page_start(request.page_token),
             limit=size + 1,
         )
         page = found[:size]
         return pb.ListGrantsResponse(
             grants=[_grant(known, self._issuer.clock()) for known in page],
-            next_page_token=_page_token(page[-1].born) if len(found) > size else "",
+            next_page_token=page_token(page[-1].born) if len(found) > size else "",
         )
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: _Call) -> pb.ListKeysResponse:
@@ -180,18 +177,18 @@ class TokensService(TokensServicer):
 
     async def ListReferences(self, request: pb.ListReferencesRequest, context: _Call) -> pb.ListReferencesResponse:
         """Reference tokens, newest first, those that have ended among them."""
-        size = _page_size(request.page_size)
+        size = page_size(request.page_size)
         found = await self._issuer.questions.references.page(
             _filter(request.sub),
             _filter(request.client_id),
             self._issuer.clock(),
-            before=_position(request.page_token),
+            before=page_start(request.page_token),
             limit=size + 1,
         )
         page = found[:size]
         return pb.ListReferencesResponse(
             references=[messages.listed(one) for one in page],
-            next_page_token=_page_token(page[-1].reference.position) if len(found) > size else "",
+            next_page_token=page_token(page[-1].reference.position) if len(found) > size else "",
         )
 
     async def RevokeReference(self, request: pb.RevokeReferenceRequest, context: _Call) -> pb.RevokeReferenceResponse:
@@ -280,28 +277,6 @@ def _filter(value: str) -> str | None:
     if value:
         _check_ids(value)
     return value or None
-
-
-def _page_size(asked: int) -> int:
-    if not 0 <= asked <= _LARGEST_PAGE:
-        raise _invalid(f"a page has at most {_LARGEST_PAGE} entries")
-    return asked or _PAGE
-
-
-def _page_token(position: int) -> str:
-    return urlsafe_b64encode(str(position).encode()).decode()
-
-
-def _position(token: str) -> int | None:
-    if not token:
-        return None
-    try:
-        text = urlsafe_b64decode(token).decode("ascii")
-    except (Base64Error, ValueError):
-        text = ""
-    if not (text.isdigit() and len(text) <= 18):
-        raise _invalid("the page token is not one of this server")
-    return int(text)
 
 
 def _invalid(message: str) -> Refusal:

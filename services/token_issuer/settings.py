@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 
 from pydantic import Field
 
@@ -40,6 +41,8 @@ class TokenIssuerSettings(AttemptSettings):
     """Tokens that a process judges side by side; what is asked beyond that is RESOURCE_EXHAUSTED."""
     pruning_seconds: float = Field(default=3600, gt=0)
     """How often rows are let go of that no request can need any more."""
+    logout_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that are not public, and that logouts are sent to all the same; a JSON list, like `["10.8.0.0/16"]`."""
     issue_for_identity: bool = True
     """Switch that refuses all that the identity service asks for, should it be stolen."""
 

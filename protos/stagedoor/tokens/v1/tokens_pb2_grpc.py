@@ -868,3 +868,126 @@ class Tokens:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class LogoutsStub:
+    """Back-channel logout, for administrators: whom it has not been possible to tell of a session that ended. Called with a
+    person's token; role administrator.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListLogouts = channel.unary_unary(
+                '/stagedoor.tokens.v1.Logouts/ListLogouts',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListLogoutsRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListLogoutsResponse.FromString,
+                _registered_method=True)
+        self.RetryLogouts = channel.unary_unary(
+                '/stagedoor.tokens.v1.Logouts/RetryLogouts',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RetryLogoutsRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RetryLogoutsResponse.FromString,
+                _registered_method=True)
+
+
+class LogoutsServicer:
+    """Back-channel logout, for administrators: whom it has not been possible to tell of a session that ended. Called with a
+    person's token; role administrator.
+    """
+
+    def ListLogouts(self, request, context):
+        """What is still to be delivered, newest first, and what was given up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryLogouts(self, request, context):
+        """Lets some be tried at once, and from the beginning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_LogoutsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListLogouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogouts,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListLogoutsRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListLogoutsResponse.SerializeToString,
+            ),
+            'RetryLogouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryLogouts,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RetryLogoutsRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RetryLogoutsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'stagedoor.tokens.v1.Logouts', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('stagedoor.tokens.v1.Logouts', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Logouts:
+    """Back-channel logout, for administrators: whom it has not been possible to tell of a session that ended. Called with a
+    person's token; role administrator.
+    """
+
+    @staticmethod
+    def ListLogouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Logouts/ListLogouts',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListLogoutsRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.ListLogoutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryLogouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Logouts/RetryLogouts',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RetryLogoutsRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RetryLogoutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
