@@ -140,7 +140,7 @@ class LogoutQuestions:
         return planned
 
     async def take(self, busy: Mapping[str, int], *, limit: int, each: int, lease: timedelta) -> Sequence[Due]:
-        """Some that are due, for `lease` nobody else's; with those it is `busy` with, `each` of one application at most.
+        """Some that are due, nobody else's for `lease`; with what it is `busy` with, `each` of one application at most.
 
         An application that is disabled is told when it is enabled.
         """
