@@ -17,11 +17,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backstagehub.logout import LogoutTokens
 from backstagehub.refusals import AccessRefused, NotPossibleNow, WrongInput
 from backstagehub.sessions import Sessions, SignedIn
 from backstagehub.settings import Settings
@@ -54,6 +55,7 @@ def application(settings: Settings) -> Starlette:
             Route("/sync", hub.sync, methods=["POST"]),
             Route("/logout", hub.logout, methods=["POST"]),
             Route("/signed-out", hub.signed_out),
+            Route("/backchannel-logout", hub.told_of_logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
         middleware=[
@@ -85,6 +87,7 @@ class Hub:
         self._http = http
         self._sign_in = SignIn(settings, http)
         self._sessions = Sessions()
+        self._logout_tokens = LogoutTokens(settings.issuer, settings.client_id, self._sign_in.keys)
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
         )
@@ -150,6 +153,16 @@ class Hub:
         """Goodbye."""
         return self._page("signed_out.html")
 
+    async def told_of_logout(self, request: Request) -> Response:
+        """Stagedoor says that a session has ended, wherever that was: then it has ended here."""
+        typed = await self._typed(request)
+        try:
+            ended = await self._logout_tokens.verify(typed.get("logout_token", ""))
+        except AccessRefused as invalid:
+            return JSONResponse({"error": invalid.code, "error_description": invalid.description}, 400)
+        self._sessions.end_those_of(ended.sub, ended.sid)
+        return Response()
+
     async def refused(self, request: Request, refusal: Exception) -> Response:
         """Stagedoor says no: say so, and why, in its own word for it."""
         signed_in = self._signed_in(request)
@@ -175,17 +188,19 @@ class Hub:
 
     async def _form(self, request: Request) -> tuple[SignedIn, dict[str, str]]:
         """Who sent a form, and what is in it; a form that is not from one of these pages is refused."""
-        signed_in = self._signed_in(request)
+        signed_in, typed = self._signed_in(request), await self._typed(request)
+        given = typed.pop("csrf_token", "")
+        if signed_in is None or not compare_digest(given.encode(), signed_in.csrf_token.encode()):
+            raise HTTPException(403)
+        return signed_in, typed
+
+    async def _typed(self, request: Request) -> dict[str, str]:
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > _LONGEST_FORM:
                 raise HTTPException(413)
-        typed = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-        given = typed.pop("csrf_token", "")
-        if signed_in is None or not compare_digest(given.encode(), signed_in.csrf_token.encode()):
-            raise HTTPException(403)
-        return signed_in, typed
+        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
     def _page(self, template: str, status: int = 200, /, **values: Any) -> Response:
         return HTMLResponse(self._templates.get_template(template).render({"signed_in": None, **values}), status)

@@ -19,6 +19,8 @@ class SignedIn:
     """One browser that somebody signed in with."""
 
     sub: str
+    sid: str
+    """Of the session at Stagedoor that this one came from."""
     name: str
     tokens: dict[str, Any] = field(repr=False)
     csrf_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
@@ -64,6 +66,17 @@ class Sessions:
         """Forget it, tokens and all."""
         if isinstance(session_id, str):
             self._signed_in.pop(session_id, None)
+
+    def end_those_of(self, sub: str | None, sid: str | None) -> int:
+        """Forget those that came from one session at Stagedoor, or from all of a user; answers how many."""
+        ended = [
+            session_id
+            for session_id, one in self._signed_in.items()
+            if sub in (None, one.sub) and sid in (None, one.sid)
+        ]
+        for session_id in ended:
+            del self._signed_in[session_id]
+        return len(ended)
 
 
 class PendingSignIns:

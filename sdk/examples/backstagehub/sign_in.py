@@ -14,6 +14,7 @@ import httpx
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.starlette_client import OAuth
 from joserfc.errors import JoseError
+from joserfc.jwk import KeySetSerialization
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -75,7 +76,8 @@ class SignIn:
         if person.get("sub") != verified["sub"]:  # OpenID Connect Core section 5.3.2
             raise AccessRefused("invalid_id_token", "the ID token is about somebody else")
         name = person.get("given_name") or person.get("name") or "friend"
-        return SignedIn(sub=str(verified["sub"]), name=str(name), tokens=tokens)
+        sub, sid = str(verified["sub"]), str(verified["sid"])
+        return SignedIn(sub=sub, sid=sid, name=str(name), tokens=tokens)
 
     async def access_token(self, signed_in: SignedIn) -> str:
         """A token for the API that is good for a while yet."""
@@ -99,6 +101,14 @@ class SignIn:
         if signed_in is not None and "id_token" in signed_in.tokens:
             parameters["id_token_hint"] = signed_in.tokens["id_token"]
         return f"{metadata['end_session_endpoint']}?{urlencode(parameters)}"
+
+    async def keys(self) -> KeySetSerialization:
+        """Stagedoor's JWK set, as it is now."""
+        try:
+            found: KeySetSerialization = await self._stagedoor.fetch_jwk_set(force=True)
+        except (httpx.HTTPError, ValueError) as failure:
+            raise NotPossibleNow("Stagedoor cannot be reached") from failure
+        return found
 
     async def _refreshed(self, refresh_token: str) -> dict[str, Any]:
         try:
