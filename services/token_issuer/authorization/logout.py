@@ -1,4 +1,8 @@
-"""BeginLogout: the rules of RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0 sections 2 and 3)."""
+"""BeginLogout: the rules of RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0 sections 2 and 3).
+
+`logout_hint` and `ui_locales` change nothing: whoever is signed in is shown whom it is about to sign out, in the one
+language that the pages have. An error is shown here, and leads nowhere.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +10,7 @@ from dataclasses import dataclass
 from services.token_issuer.authorization.begin import Refused
 from services.token_issuer.authorization.hints import Hints
 from services.token_issuer.authorization.parameters import Parameters
-from services.token_issuer.authorization.redirects import with_parameters
+from services.token_issuer.authorization.redirects import registered_for_logout, with_parameters
 from services.token_issuer.authorization.rules import invalid_request, state_to_return
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.views import Application
@@ -71,7 +75,7 @@ def _who(issuer: Issuer, parameters: Parameters) -> tuple[str, str, str]:
 
 
 def _after(application: Application, uri: str, state: str | None) -> str:
-    """The address to go to, if it is registered to the letter; a disabled application gets nobody back."""
-    if not application.enabled or uri not in application.settings.post_logout_redirect_uris:
+    """The address to go to, if it is registered; a disabled application gets nobody back."""
+    if not application.enabled or not registered_for_logout(application, uri):
         raise Refusal(Kind.INVALID, "invalid_redirect_uri", "post_logout_redirect_uri is not registered here")
     return with_parameters(uri, {"state": state})

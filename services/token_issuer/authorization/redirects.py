@@ -1,7 +1,7 @@
 """Where a browser may be sent, and what it takes along (RFC 6749 sections 3.1.2 and 4.1.2, RFC 8252, RFC 9207)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode, urlsplit
 
 from services.registry.events import ApplicationType
@@ -16,12 +16,12 @@ def registered(application: Application, uri: str) -> bool:
 
     Only a native application's loopback address may differ, and in nothing but the port (RFC 8252 section 7.3).
     """
-    if uri in application.settings.redirect_uris:
-        return True
-    if application.settings.type is not ApplicationType.NATIVE:
-        return False
-    asked = _without_port(uri)
-    return asked is not None and any(_without_port(known) == asked for known in application.settings.redirect_uris)
+    return _among(application.settings.redirect_uris, application, uri)
+
+
+def registered_for_logout(application: Application, uri: str) -> bool:
+    """Whether this is one of its post-logout redirect URIs, by the same rules (RP-Initiated Logout 1.0 section 3)."""
+    return _among(application.settings.post_logout_redirect_uris, application, uri)
 
 
 def with_parameters(uri: str, parameters: Mapping[str, str | None]) -> str:
@@ -34,6 +34,15 @@ def origin(uri: str) -> str:
     """`scheme://host[:port]` of a redirect URI, for a page's `form-action`; the scheme alone where there is no host."""
     parts = urlsplit(uri)
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
+
+
+def _among(known: Sequence[str], application: Application, uri: str) -> bool:
+    if uri in known:
+        return True
+    if application.settings.type is not ApplicationType.NATIVE:
+        return False
+    asked = _without_port(uri)
+    return asked is not None and any(_without_port(one) == asked for one in known)
 
 
 def _without_port(uri: str) -> tuple[str, str] | None:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -13,7 +12,6 @@ from services.registry import events as registry
 from services.registry.events import ApplicationType
 from services.token_issuer.authorization.begin import Proceed, Redirect, Refused
 from services.token_issuer.authorization.issue import refuse
-from services.token_issuer.authorization.logout import Logout, begin_logout
 from services.token_issuer.events import GrantOpened
 from shared.errors import Refusal, Unavailable
 from tests.support.issuing import (
@@ -23,7 +21,6 @@ from tests.support.issuing import (
     ISSUER,
     MANAGEMENT,
     PUBLIC,
-    SPA,
     USERINFO,
     Client,
     Stage,
@@ -307,51 +304,3 @@ async def test_the_switch_that_refuses_identity(stage: Stage) -> None:
     with pytest.raises(Refusal) as refused:
         await stage.issue(outcome, person, position)
     assert refused.value.code == "identity_refused"
-
-
-# Logout
-
-
-async def test_logging_out_with_a_hint(stage: Stage) -> None:
-    hub = await stage.register(resources=True)
-    sub = await stage.user()
-    hint = (await stage.tokens(hub, sub))["id_token"]
-    after = "http://localhost:8480/signed-out"
-    outcome = await begin_logout(
-        stage.issuer, [("id_token_hint", hint), ("post_logout_redirect_uri", after), ("state", "a b")]
-    )
-    assert isinstance(outcome, Logout)
-    assert (outcome.client_id, outcome.sub, outcome.display_name) == (HUB, sub, "BackstageHub")
-    assert outcome.sid == jwt.decode(hint, options={"verify_signature": False})["sid"]
-    assert urlsplit(outcome.redirect).path == "/signed-out"
-    assert query(outcome.redirect) == {"state": "a b"}
-
-
-async def test_logging_out_without_anything(stage: Stage) -> None:
-    assert await begin_logout(stage.issuer, []) == Logout()
-
-
-@pytest.mark.parametrize(
-    "pairs",
-    [
-        [("client_id", HUB), ("post_logout_redirect_uri", "https://mallory.example")],
-        [("client_id", HUB), ("post_logout_redirect_uri", CALLBACK)],
-        [("client_id", "com.mallory/app")],
-        [("post_logout_redirect_uri", "http://localhost:8480/signed-out")],
-        [("id_token_hint", "a.b.c")],
-        [("client_id", HUB), ("client_id", HUB)],
-        [("state", "x" * 5000)],
-    ],
-)
-async def test_logouts_that_lead_nowhere(stage: Stage, pairs: list[tuple[str, str]]) -> None:
-    await stage.register(resources=True)
-    outcome = await begin_logout(stage.issuer, pairs)
-    assert isinstance(outcome, Refused)
-    assert "mallory" not in outcome.description
-
-
-async def test_a_hint_of_another_application(stage: Stage) -> None:
-    hub = await stage.register(resources=True)
-    await stage.register(PUBLIC, SPA)
-    hint = (await stage.tokens(hub, await stage.user()))["id_token"]
-    assert isinstance(await begin_logout(stage.issuer, [("id_token_hint", hint), ("client_id", SPA)]), Refused)
