@@ -186,7 +186,7 @@ async def test_oidcc_rp_initiated_logout_modified_and_bad_id_token_hint(suite: S
         head, body, signature = hint.split(".")
         claims = unverified(hint)
         with_secret = jwt.encode(claims, suite.client_secret, algorithm="HS256")
-        unsigned = jwt.encode(claims, None, algorithm="none")
+        unsigned = jwt.encode(claims, "", algorithm="none")
         for bad in (f"{head}.{body}.{signature[::-1]}", f"{head}.{body[:-2]}.{signature}", with_secret, unsigned, "x"):
             page = await suite.leave(freddie, id_token_hint=bad, post_logout_redirect_uri=AFTERWARDS, state="x")
             assert (page.status, stays(suite, page)) == (400, True), bad

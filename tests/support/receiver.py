@@ -27,6 +27,8 @@ class Receiver:
     heads: list[str] = field(default_factory=list)
     """Request line and headers of each request."""
     forms: list[dict[str, list[str]]] = field(default_factory=list)
+    drips: float | None = None
+    """Seconds between bytes that it goes on sending after its answer; None: it is done then."""
     under_way: int = 0
     most_at_once: int = 0
     path: str = "/backchannel-logout"
@@ -60,12 +62,18 @@ class Receiver:
             return
         writer.write(self.answer)
         await writer.drain()
+        while self.drips is not None:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(self.drips)
 
 
 @asynccontextmanager
-async def receiving(context: ssl.SSLContext | None = None, **how: bytes | None) -> AsyncIterator[Receiver]:
-    """A receiver that runs; `how` is what it is otherwise than usual."""
-    receiver = Receiver(**how)  # type: ignore[arg-type]
+async def receiving(
+    context: ssl.SSLContext | None = None, *, answer: bytes | None = OK, drips: float | None = None
+) -> AsyncIterator[Receiver]:
+    """A receiver that runs, over TLS if it is given a `context`."""
+    receiver = Receiver(answer=answer, drips=drips)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=context)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
