@@ -19,13 +19,14 @@ import time
 from base64 import urlsafe_b64decode
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs, quote_plus, urlsplit
+from urllib.parse import parse_qs, quote_plus, urljoin, urlsplit
 
 import httpx
 
 from infra.local.failure import SystemFailure
 from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
+from tests.support.browsing import Page
 from tests.support.command import CommandRefused, stagedoor
 from tests.support.ports import free_ports
 from tests.support.system import new_folder
@@ -33,6 +34,7 @@ from tests.support.system import new_folder
 CLIENT_ID = "com.backstagehub/story"
 REDIRECT_URI = "http://localhost:8499/callback"
 REFUSED_WITHIN_SECONDS = 5.0
+TOLD_WITHIN_SECONDS = 20.0
 FREDDIE = ("freddie", "a-kind-of-magic-1986")
 BRIAN = ("brian", "red-special-1963")
 FAN = ("fan", "radio-ga-ga-1984")
@@ -279,9 +281,32 @@ class Story:
         self.tokens |= resumed.json()
         self.given |= _tokens(self.tokens)
 
+    async def freddie_signs_out(self) -> None:
+        """One button ends it everywhere."""
+        step("7. Freddie signs out at the identity server: BackstageHub, which the system runs, is told.")
+        hub = f"http://localhost:{self.system.ports.backstagehub}"
+        async with httpx.AsyncClient(base_url=hub, trust_env=False, timeout=30) as app, Visitor(*FREDDIE) as visitor:
+            login = (await app.get("/login")).headers["location"]
+            await app.get(await visitor.go(login))
+            holds("Freddie" in (await app.get("/")).text, "he is signed in to BackstageHub")
+            page = Page(await visitor.browser.get(f"{self.issuer}/connect/endsession"))
+            await visitor.browser.post(
+                urljoin(page.url, page.form.action),
+                data={**page.form.fields, "action": "sign_out"},
+                headers={"Origin": self.origin},
+            )
+            began = time.monotonic()
+            while "Sign in with Stagedoor" not in (await app.get("/")).text:
+                if time.monotonic() - began > TOLD_WITHIN_SECONDS:
+                    raise Broken(f"BackstageHub was not told within {TOLD_WITHIN_SECONDS:.0f} s")
+                await asyncio.sleep(0.05)
+            elapsed = (time.monotonic() - began) * 1000
+            page = Page(await visitor.browser.get(f"{self.issuer}/account"))
+            holds(page.path != "/id/account", f"BackstageHub shows him as a stranger ({elapsed:.0f} ms)")
+
     async def the_log_tells(self) -> None:
         """Promise 5."""
-        step("7. The log is replayed: every step is there, with who did it.")
+        step("8. The log is replayed: every step is there, with who did it.")
         events = await self.stagedoor("audit", "replay")
         holds([event["position"] for event in events] == list(range(1, len(events) + 1)),
               f"{len(events)} events, in order and without a gap")  # fmt: skip
@@ -298,9 +323,10 @@ class Story:
             ("resource.TourAdded", f"user:{users['freddie']}"),
             ("resource.DataRead", f"user:{users['freddie']}"),
             ("registry.ApplicationDisabled", f"user:{users['brian']}"),
+            ("identity.SessionEnded", f"user:{users['freddie']}"),
         }
         missing = told - {(event["type"], event["actor"]) for event in events}
-        holds(not missing, f"registered, signed in, allowed, issued, added, read, disabled{missing or ''}")
+        holds(not missing, f"registered, signed in, allowed, issued, added, read, disabled, signed out{missing or ''}")
         line = events[claims(self.tokens["access_token"])["pos"] - 1]
         holds(
             line["type"] == "token_issuer.RefreshTokenRotated"
@@ -328,6 +354,7 @@ class Story:
         await self.freddie_signs_in()
         await self.the_api_allows_what_is_permitted()
         await self.brian_stops_it()
+        await self.freddie_signs_out()
         await self.the_log_tells()
 
 

@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from infra.local.system import System
 from tests.support.command import stagedoor
+from tests.support.work import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -103,6 +104,39 @@ async def test_signing_in_again_asks_nothing_and_signing_out_ends_the_session(
     await page.goto(hub)
     await page.get_by_role("link", name="Sign in").first.click()
     await expect(page.get_by_label("Password")).to_be_visible()
+    await context.close()
+
+
+async def test_signing_out_at_stagedoor_signs_out_of_the_application(
+    system: System, chromium: Browser, screenshots: Path
+) -> None:
+    """BackstageHub does not take part: the issuer tells its server that the session has ended."""
+    hub = f"http://localhost:{system.ports.backstagehub}"
+    context = await chromium.new_context()
+    app = await context.new_page()
+    await app.goto(hub)
+    await app.get_by_role("link", name="Sign in").first.click()
+    await _sign_in(app)
+    allow = app.get_by_role("button", name="Allow")
+    await expect(allow.or_(app.get_by_role("button", name="Sign out")).first).to_be_visible()
+    if await allow.is_visible():
+        await allow.click()
+    await expect(app.get_by_text("Freddie").first).to_be_visible()
+
+    own = await context.new_page()
+    await own.goto(f"{system.ports.issuer}/account")
+    await own.get_by_role("link", name="Sign out").click()
+    await expect(own.get_by_role("heading", name="Sign out?")).to_be_visible()
+    await own.screenshot(path=screenshots / "10-sign-out.png", full_page=True)
+    await own.get_by_role("button", name="Sign out").click()
+    await expect(own.get_by_role("heading", name="You are signed out")).to_be_visible()
+
+    async def is_a_stranger() -> bool:
+        await app.goto(hub)
+        return await app.get_by_role("link", name="Sign in with Stagedoor").is_visible()
+
+    await eventually(is_a_stranger, 30)
+    await app.screenshot(path=screenshots / "11-signed-out-by-stagedoor.png", full_page=True)
     await context.close()
 
 

@@ -7,7 +7,7 @@ from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ from backstagehub.settings import Settings
 from infra.local.demo import backstagehub_secret
 from infra.local.sign_in import Visitor
 from infra.local.system import System
+from tests.support.browsing import Page
 from tests.support.command import stagedoor
 
 CLIENT_ID = "com.backstagehub/app"
@@ -99,6 +100,30 @@ async def test_freddie_signs_in_syncs_and_leaves(system: System) -> None:
         assert asked["post_logout_redirect_uri"] == [f"{hub}/signed-out"]
         assert asked["id_token_hint"][0].count(".") == 2
         assert "Sign in with Stagedoor" in (await client.get("/")).text
+
+
+async def test_signing_out_elsewhere_ends_the_session_here(system: System) -> None:
+    """At Stagedoor itself; BackstageHub, the one that the system runs, is told (back-channel logout)."""
+    hub = f"http://localhost:{system.ports.backstagehub}"
+    async with (
+        httpx.AsyncClient(base_url=hub, trust_env=False, timeout=30) as client,
+        httpx.AsyncClient(base_url=hub, trust_env=False, timeout=30) as elsewhere,
+        Visitor("freddie", "a-kind-of-magic-1986") as freddie,
+    ):
+        await Browser(elsewhere).sign_in()
+        await client.get(await freddie.go((await client.get("/login")).headers["location"]))
+        assert "Freddie" in (await client.get("/")).text
+        page = Page(await freddie.browser.get(f"{system.ports.issuer}/connect/endsession"))
+        gone = await freddie.browser.post(
+            urljoin(page.url, page.form.action),
+            data={**page.form.fields, "action": "sign_out"},
+            headers={"Origin": system.ports.origin},
+        )
+        assert gone.status_code == 303
+        deadline = asyncio.get_running_loop().time() + 30
+        while "Sign in with Stagedoor" not in (await client.get("/")).text:
+            assert asyncio.get_running_loop().time() < deadline, "it was not told"
+        assert "Freddie" in (await elsewhere.get("/")).text, "another session"
 
 
 async def test_the_request_has_all_that_protects_it(browser: Browser, system: System) -> None:
