@@ -11,15 +11,14 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, Final
 
-import asyncpg
 from prometheus_client import Counter
 
 from services.token_issuer.backchannel.logout_token import logout_token
 from services.token_issuer.backchannel.tables import Due, LogoutQuestions
 from services.token_issuer.issuer import Issuer
-from shared.errors import Unavailable
+from shared.errors import Refusal
 from shared.http.outgoing import NotSent, Outgoing
-from shared.telemetry import logger
+from shared.telemetry import course_of, logger
 
 _log = logger(__name__)
 _DELIVERED = Counter("stagedoor_logouts_delivered", "Logouts that an application was told of.")
@@ -36,7 +35,6 @@ _LEASE: Final = timedelta(seconds=60)
 _PLANNED_AT_ONCE: Final = 100
 _TOLD: Final = frozenset({200, 204})
 """Section 2.8: some frameworks turn the one into the other."""
-_FAILED: Final = (Unavailable, asyncpg.PostgresError)
 
 
 def wait_after(attempts: int) -> timedelta | None:
@@ -62,8 +60,8 @@ class Deliveries:
             while True:
                 try:
                     await self._look()
-                except _FAILED as failure:
-                    self._is(reached=False, why=type(failure).__name__)
+                except Exception as failure:  # noqa: BLE001  (telling of logouts ends no process, and goes on after it)
+                    self._is(reached=False, failure=failure)
                 else:
                     self._is(reached=True)
                 await self._pause()
@@ -109,8 +107,8 @@ class Deliveries:
                 await self._questions.delivered(due)
             else:
                 await self._failed(due, failure)
-        except _FAILED as out_of_reach:  # the lease ends, and it is due again
-            _log.warning("logout_outcome_not_kept", delivery=due.delivery_id, why=type(out_of_reach).__name__)
+        except Exception as failure:  # noqa: BLE001  (the lease ends, and it is due again)
+            _log.warning("logout_outcome_not_kept", delivery=due.delivery_id, **_told_of(failure))
 
     async def _tell(self, due: Due) -> str | None:
         """Send it; answers the code of the failure."""
@@ -135,7 +133,14 @@ class Deliveries:
             _log.info("logout_not_delivered", **told, seconds_until_next=round(wait.total_seconds()))
         await self._questions.failed(due, failure, wait)
 
-    def _is(self, *, reached: bool, why: str = "") -> None:
+    def _is(self, *, reached: bool, failure: Exception | None = None) -> None:
         if reached != self._reached:
-            _log.info("logouts_go_on") if reached else _log.warning("logouts_held_up", why=why)
+            _log.info("logouts_go_on") if failure is None else _log.warning("logouts_held_up", **_told_of(failure))
         self._reached = reached
+
+
+def _told_of(failure: Exception) -> dict[str, object]:
+    """Its code; of a mistake of ours, where it happened. Texts of others may quote what is nobody's business."""
+    if isinstance(failure, Refusal):
+        return {"why": failure.code}
+    return {"why": type(failure).__name__, "course": course_of(failure)}
