@@ -156,3 +156,22 @@ async def test_signing_keys_of_before_rotation_are_kept(database: Database) -> N
     _, (key,) = await Questions(log.pool).keys(private=True)
     assert (key.kid, key.state, key.retire_from) == ("k", "active", None)
     assert key.announced_at == key.activated_at == (await log.load("keys-signing")).events[0].recorded_at
+
+
+async def test_an_upgrade_tells_nobody_of_logouts_of_before(database: Database) -> None:
+    """The follower of ends of sessions begins at the head of a log that is there; later it stays where it is."""
+    database.spoiled = True
+    secrets = passwords(stagedoor.tenants())
+    log = await database.log("token_issuer", Catalogue.of(token_issuer))
+    key = token_issuer.SigningKeyRetired(kid="kid-1")
+    await log.append(Append("keys-signing", 0, (key,), Context("service:test", new_id(), new_command_id())))
+    reached = "SELECT position FROM token_issuer.checkpoints WHERE (projection, source) = ('logout', 'identity')"
+    async with database.connection() as connection:
+        await connection.execute("DROP TABLE token_issuer.logouts, token_issuer.logout_deliveries")
+        await connection.execute("DELETE FROM token_issuer.checkpoints")
+        await stagedoor.migrate(database.dsn("postgres"), database.server.password, secrets)
+        assert await connection.fetchval(reached) == 1
+        again = Append("keys-signing", 1, (key,), Context("service:test", new_id(), new_command_id()))
+        assert (await log.append(again)).position == 2
+        await stagedoor.migrate(database.dsn("postgres"), database.server.password, secrets)
+        assert await connection.fetchval(reached) == 1
