@@ -100,7 +100,8 @@ class Outgoing:
             raise NotSent("address_refused") from None
         except (TimeoutError, httpcore.TimeoutException):
             raise NotSent("timeout") from None
-        except (httpcore.ConnectError, httpcore.UnsupportedProtocol, ssl.SSLError, OSError):
+        except (httpcore.ConnectError, httpcore.UnsupportedProtocol, OSError, ValueError, TypeError):
+            # The last two are about an address that is none.
             raise NotSent("unreachable") from None
         except (httpcore.NetworkError, httpcore.ProtocolError):
             raise NotSent("no_answer") from None

@@ -103,7 +103,8 @@ async def test_what_is_no_answer(outgoing: Outgoing, receiver: Receiver, answer:
 async def test_where_nobody_listens(outgoing: Outgoing) -> None:
     assert await refusal(outgoing, f"http://127.0.0.1:{free_port()}/") == "unreachable"
     assert await refusal(outgoing, "http://nowhere.invalid/") == "unreachable"
-    assert await refusal(outgoing, "ftp://localhost/") == "unreachable"
+    for uri in ("ftp://localhost/", "http://localhost:99999/", "http://bücher.example/", "http://[::1/", "", "x"):
+        assert await refusal(outgoing, uri) == "unreachable", uri
 
 
 @pytest.mark.parametrize(
