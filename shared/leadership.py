@@ -62,7 +62,7 @@ class Leadership:
         except _FAILURES:
             return None
         try:
-            await connection.transaction().start()
+            await connection.execute("BEGIN")
             if await connection.fetchval("SELECT log.lead()"):
                 return connection
         except _FAILURES:

@@ -41,7 +41,7 @@ async def test_a_mistake_is_told_as_it_is() -> None:
 
 
 class Connection:
-    """Leads, and is lost at the third word."""
+    """Leads, and is lost at the fourth word."""
 
     def __init__(self, failure: Exception) -> None:
         self._failure = failure
@@ -52,7 +52,7 @@ class Connection:
 
     async def execute(self, *_: object) -> None:
         self._said += 1
-        if self._said == 2:
+        if self._said == 3:
             raise self._failure
 
     def terminate(self) -> None:
