@@ -71,7 +71,7 @@ class Guard:
         `online`: whom to ask about tokens that the view of denials cannot judge; None: they are refused.
         `max_staleness`: seconds after which the view is too old. `on_stale`: past that, ask online or refuse.
         `leeway`: seconds by which clocks may differ. `wait`: seconds that `validate` waits for a position.
-        `remember`: how many verified tokens are kept, at about half a kilobyte each.
+        `remember`: how many verified tokens are kept until they expire, at about two kilobytes each.
         `most_denials`: how many of one kind are kept one by one; see `stagedoor.marks`.
         `dangerously_accept_stale`: past `max_staleness`, accept what may have been revoked meanwhile.
         """
@@ -331,6 +331,7 @@ class Guard:
         while True:
             await asyncio.sleep(_PRUNE_EVERY)
             self.view.prune(self._now(), skew=2.0 * self._leeway)
+            self._memory.prune(self._now() - self._leeway)
 
 
 def _reason(code: str) -> Reason:

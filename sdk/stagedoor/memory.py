@@ -47,6 +47,12 @@ class Memory:
         """Forget all of them."""
         self._known.clear()
 
+    def prune(self, now: float) -> None:
+        """Forget those that have expired by `now`, in seconds since 1970."""
+        for digest, token in tuple(self._known.items()):
+            if token.said.exp <= now:
+                self.forget(digest)
+
 
 class Refused:
     """Reference tokens that the issuer has refused just now, so that asking again and again costs nobody anything.

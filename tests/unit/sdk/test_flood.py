@@ -1,12 +1,17 @@
 """Memory of a guard under a flood of sign-ins and sign-outs, which leaves a denial each time."""
 
 import gc
+import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+import stagedoor.guard
 from stagedoor.clock import since_boot
 from stagedoor.denials import Denial, DenialKind, DenialRule
 from tests.support.sdk_tokens import SigningKey, claims, guard
+from tests.support.work import eventually
 
 
 def test_it_is_flat_while_denials_end_and_bounded_while_they_do_not() -> None:
@@ -42,3 +47,16 @@ def test_it_is_flat_while_denials_end_and_bounded_while_they_do_not() -> None:
     assert checked.view.fresh(since_boot())
     assert len(checked._memory) == 250
     assert max(kept[3:]) < 1.3 * max(kept[:3])
+
+
+async def test_what_has_expired_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stagedoor.guard, "_PRUNE_EVERY", 0.01)
+    key, now, later = SigningKey(), time.time(), 0.0
+    checked = guard(key, now=lambda: now + later, leeway=5)
+    for life in (60, 65, 3600):
+        checked.check(key.sign(claims(jti=f"for {life}", exp=int(now) + life)))
+    async with checked:
+        later = 66.0
+        await eventually(lambda: len(checked._memory) == 2)
+        later = 71.0
+        await eventually(lambda: len(checked._memory) == 1)
