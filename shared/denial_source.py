@@ -24,7 +24,9 @@ class DenialSource:
         self._heads = heads
         self._every = heartbeat_seconds
 
-    async def follow(self, number: int, epoch: int, *, snapshots: bool) -> AsyncGenerator[Told]:
+    async def follow(  # noqa: C901  (the course of one telling)
+        self, number: int, epoch: int, *, snapshots: bool
+    ) -> AsyncGenerator[Told]:
         """Everything after the denial of this number, of this epoch; for ever. Raises `LogUnavailable`.
 
         Numbers are dense. Where they cannot be gone on with (0, another epoch, a gap) a snapshot is told, and goes on
@@ -35,6 +37,10 @@ class DenialSource:
         next_beat = time.monotonic()
         known = number > 0
         while True:
+            if known and not snapshots:
+                async for denials in self._at_once(number, epoch, next_beat):
+                    yield denials
+                    number = denials[-1].number
             mark = self._wake.mark
             reading = await self._heads.read()
             head = reading.head
@@ -57,3 +63,20 @@ class DenialSource:
                 yield reading
                 next_beat = time.monotonic() + self._every
             await self._wake.after(mark, next_beat - time.monotonic())
+
+    async def _at_once(self, number: int, epoch: int, until: float) -> AsyncGenerator[list[NumberedDenial]]:
+        """What comes after a number until a moment (`time.monotonic`), read without asking for the head beforehand.
+
+        A follower that is alone shares the readings of the head with nobody, so it saves one for each denial. It ends
+        early where another epoch has begun. What else may be wrong shows when the head is read.
+        """
+        while time.monotonic() < until:
+            mark = self._wake.mark
+            denials = await self._log.denials_after(number, _READ)
+            if any(denial.epoch != epoch for denial in denials):
+                return
+            if denials:
+                yield denials
+                number = denials[-1].number
+            else:
+                await self._wake.after(mark, until - time.monotonic())

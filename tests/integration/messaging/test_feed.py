@@ -90,6 +90,20 @@ async def test_denials_come_in_order_and_heartbeats_vouch_only_for_what_was_said
     await client.close()
 
 
+async def test_denials_wait_for_no_heartbeat(facts: Facts, nats_server: NatsServer, work: Work) -> None:
+    client, heard = await listen(nats_server)
+    await deny(facts, "a")
+    await feed(facts, nats_server, work, every=3600)
+    await eventually(lambda: len(heard.vouchers) == 1)
+    for number in range(20):
+        await permit(facts, f"b{number}")
+        await deny(facts, f"c{number}")
+    await eventually(lambda: len(heard.numbers) == 21)
+    assert heard.numbers == list(range(1, 22))
+    assert len(heard.vouchers) == 1
+    await client.close()
+
+
 async def test_a_heartbeat_says_when_its_head_was_read(facts: Facts, nats_server: NatsServer, work: Work) -> None:
     client, heard = await listen(nats_server)
     position = await deny(facts, "a")
