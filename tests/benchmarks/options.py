@@ -12,3 +12,5 @@ class Options:
     """Of one round of load."""
     verbose: bool = False
     """Tell the particulars too, such as each statement."""
+    soak_seconds: float = 0.0
+    """Of the long load of P11; 0: four minutes a round."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.rounds import Spread
+
+_STEPS = 200
+"""Of a distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Result:
     met: bool | None = None
     errors: int = 0
     """Answers that were not what they should have been. A figure with any is void: its target is not met."""
+    distribution: tuple[float, ...] | None = None
+    """Of what is measured once for each of many: the values at equal steps from the least to the greatest."""
 
     @classmethod
     def of(
@@ -84,6 +89,11 @@ class Result:
             met=None if target is None or measured is None else target.met(measured) and not errors,
             errors=errors,
         )
+
+    def with_distribution(self, ordered: Sequence[float]) -> "Result":
+        """The same, with all of what it is about, in order, thinned out."""
+        last = len(ordered) - 1
+        return replace(self, distribution=tuple(round(ordered[last * step // _STEPS], 3) for step in range(_STEPS + 1)))
 
 
 def show(results: Sequence[Result], console: Console) -> None:
