@@ -35,7 +35,7 @@ story: $(READY) ## play the whole story against a system of its own, and check e
 chaos: $(READY) ## kill everything in turn under load, seeded: make chaos SEED=n; nothing may be lost or doubled
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) $(ARGS)
 
-bench: $(READY) ## measure what it costs, beside what it is compared with: about ten minutes
+bench: $(READY) ## measure what it costs, beside what it is compared with: about fifteen minutes
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 protos: $(READY) ## generate the code of the protos again, and what the docs say of events
