@@ -91,8 +91,12 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="show instead where the time of a token goes")
     given = parser.parse_args()
     unknown = set(given.rows) - set(ROWS)
-    if unknown or given.rounds < 1 or given.seconds <= 0 or (given.minutes is not None and given.minutes <= 0):
-        parser.error(f"there is no {', '.join(sorted(unknown))}" if unknown else "at least one round of some length")
+    if unknown or given.rounds < 1 or given.seconds <= 0 or (given.minutes is not None and given.minutes < 0.5):
+        parser.error(
+            f"there is no {', '.join(sorted(unknown))}"
+            if unknown
+            else "at least one round of some length, and half a minute"
+        )
     options = Options(given.rounds, given.seconds, given.verbose, (given.minutes or 0.0) * 60)
     console = Console(highlight=False)
     if not console.is_terminal:
