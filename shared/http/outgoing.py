@@ -2,25 +2,31 @@
 
 The name is looked up here, each address that it leads to is judged, and the connection is made to one that was: so a
 name that leads elsewhere a moment later leads nowhere (DNS rebinding). No redirect is followed, no proxy of the
-environment is asked, and of the answer nothing but the status is read.
+environment is asked, and of an answer no more is read than was asked for.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlencode
 
 import httpcore
 
 Network = IPv4Network | IPv6Network
+T = TypeVar("T")
 
 _HEADERS: Final = [
     ("Content-Type", "application/x-www-form-urlencoded"),
+    ("User-Agent", "Stagedoor"),
+    ("Connection", "close"),
+]
+_JSON_HEADERS: Final = [
+    ("Accept", "application/jwk-set+json, application/json"),
     ("User-Agent", "Stagedoor"),
     ("Connection", "close"),
 ]
@@ -33,7 +39,10 @@ _TRANSLATED: Final = ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48")
 
 
 class NotSent(Exception):  # noqa: N818  (it is what came of it)
-    """There was no answer; the code is `address_refused`, `unreachable`, `timeout` or `no_answer`."""
+    """There was no answer; the code is `address_refused`, `unreachable`, `timeout` or `no_answer`.
+
+    Where a document was asked for also `status` (another one than 200) and `too_long`.
+    """
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -91,11 +100,34 @@ class Outgoing:
 
     async def post(self, uri: str, form: Mapping[str, str]) -> int:
         """Send a form (`application/x-www-form-urlencoded`); answers the status. Raises `NotSent`."""
+
+        async def send() -> int:
+            body = urlencode(form).encode()
+            async with self._pool.stream("POST", uri, headers=_HEADERS, content=body) as answer:
+                return answer.status
+
+        return await self._in_time(send)
+
+    async def get(self, uri: str, longest: int) -> bytes:
+        """The document at an address, of at most `longest` bytes. Raises `NotSent`."""
+
+        async def fetch() -> bytes:
+            async with self._pool.stream("GET", uri, headers=_JSON_HEADERS) as answer:
+                if answer.status != 200:
+                    raise NotSent("status")
+                body = b""
+                async for part in answer.aiter_stream():
+                    body += part
+                    if len(body) > longest:
+                        raise NotSent("too_long")
+                return body
+
+        return await self._in_time(fetch)
+
+    async def _in_time(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self._seconds):
-                body = urlencode(form).encode()
-                async with self._pool.stream("POST", uri, headers=_HEADERS, content=body) as answer:
-                    return answer.status
+                return await work()
         except _Refused:
             raise NotSent("address_refused") from None
         except (TimeoutError, httpcore.TimeoutException):
