@@ -1,6 +1,7 @@
 """`stagedoor apps`: trusted applications."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,8 +40,22 @@ Grants = Annotated[
     list[str] | None,
     typer.Option("--grant", help="authorization_code, refresh_token, client_credentials; repeated."),
 ]
-AuthMethod = Annotated[str | None, typer.Option(help="client_secret_basic, client_secret_post or none.")]
+AuthMethod = Annotated[
+    str | None, typer.Option(help="client_secret_basic, client_secret_post, private_key_jwt or none.")
+]
+Jwks = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="File with the public keys that it signs with, as a JWK Set."),
+]
+JwksUri = Annotated[str | None, typer.Option(help="Address of that set, instead.")]
 RequirePkce = Annotated[bool | None, typer.Option("--require-pkce/--no-require-pkce", help="On unless turned off.")]
+RequirePar = Annotated[
+    bool | None,
+    typer.Option(
+        "--require-pushed-authorization-requests/--no-require-pushed-authorization-requests",
+        help="It begins a sign-in in no other way (RFC 9126).",
+    ),
+]
 ReferenceTokens = Annotated[str | None, typer.Option(help="none, authenticated_users or administrators_only.")]
 AccessSeconds = Annotated[int | None, typer.Option("--access-token-seconds", help="0: the issuer's default.")]
 RefreshSeconds = Annotated[int | None, typer.Option("--refresh-token-seconds", help="0: the issuer's default.")]
@@ -68,7 +83,10 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
     scope: Scopes = None,
     grant: Grants = None,
     auth_method: AuthMethod = None,
+    jwks: Jwks = None,
+    jwks_uri: JwksUri = None,
     require_pkce: RequirePkce = None,
+    require_pushed_authorization_requests: RequirePar = None,
     reference_tokens: ReferenceTokens = None,
     access_token_seconds: AccessSeconds = None,
     refresh_token_seconds: RefreshSeconds = None,
@@ -90,7 +108,10 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
         scopes=_words(scope),
         grants=_words(grant),
         auth_method=auth_method,
+        jwks=None if jwks is None else _text(jwks),
+        jwks_uri=jwks_uri,
         require_pkce=require_pkce,
+        require_pushed_authorization_requests=require_pushed_authorization_requests,
         reference_tokens=reference_tokens,
         access_token_seconds=access_token_seconds,
         refresh_token_seconds=refresh_token_seconds,
@@ -163,7 +184,10 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
     scope: Scopes = None,
     grant: Grants = None,
     auth_method: AuthMethod = None,
+    jwks: Jwks = None,
+    jwks_uri: JwksUri = None,
     require_pkce: RequirePkce = None,
+    require_pushed_authorization_requests: RequirePar = None,
     reference_tokens: ReferenceTokens = None,
     access_token_seconds: AccessSeconds = None,
     refresh_token_seconds: RefreshSeconds = None,
@@ -187,7 +211,10 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
         scopes=_words(scope),
         grants=_words(grant),
         auth_method=auth_method,
+        jwks=None if jwks is None else _text(jwks),
+        jwks_uri=jwks_uri,
         require_pkce=require_pkce,
+        require_pushed_authorization_requests=require_pushed_authorization_requests,
         reference_tokens=reference_tokens,
         access_token_seconds=access_token_seconds,
         refresh_token_seconds=refresh_token_seconds,
@@ -320,6 +347,13 @@ def _given(**values: Any) -> dict[str, Any]:
 def _words(values: list[str] | None) -> list[str] | None:
     """Several may come in one value, as in `--scope "read update"`."""
     return None if values is None else [word for value in values for word in value.split()]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise typer.BadParameter(f"{file} cannot be read") from None
 
 
 def _timestamp(at: datetime) -> Timestamp:

@@ -31,6 +31,8 @@ class AuthMethod(StrEnum):
 
     CLIENT_SECRET_BASIC = "client_secret_basic"
     CLIENT_SECRET_POST = "client_secret_post"
+    PRIVATE_KEY_JWT = "private_key_jwt"
+    """It signs an assertion with a key of its own (RFC 7523, OpenID Connect Core section 9)."""
     NONE = "none"
 
 
@@ -40,6 +42,22 @@ class ReferenceTokens(StrEnum):
     NONE = "none"
     AUTHENTICATED_USERS = "authenticated_users"
     ADMINISTRATORS_ONLY = "administrators_only"
+
+
+class PublicJwk(BaseModel):
+    """A public key that an application signs with (RFC 7517, RFC 7518 section 6, RFC 8037); public members only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kty: str
+    kid: str | None = None
+    alg: str | None = None
+    """The one algorithm that it is used with. None: those of its kind."""
+    crv: str | None = None
+    x: str | None = None
+    y: str | None = None
+    n: str | None = None
+    e: str | None = None
 
 
 class ApplicationSettings(BaseModel):
@@ -65,7 +83,12 @@ class ApplicationSettings(BaseModel):
     """API scopes; protocol scopes (`openid` …) are not listed."""
     grants: tuple[GrantType, ...] = ()
     auth_method: AuthMethod
+    jwks: tuple[PublicJwk, ...] = ()
+    """The keys that it signs with; else they are at `jwks_uri`."""
+    jwks_uri: str | None = None
     require_pkce: bool = True
+    require_pushed_authorization_requests: bool = False
+    """It begins a sign-in in no other way (RFC 9126 section 6)."""
     reference_tokens: ReferenceTokens = ReferenceTokens.NONE
     access_token_seconds: int | None = None
     """None: the issuer's default."""

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.stagedoor.registry.v1 import registry_pb2 as pb
 from services.identity.events import UserKind
+from services.registry.domain.public_keys import jwks_text, public_keys
 from services.registry.domain.refusals import invalid
 from services.registry.domain.trust import default_auth_method
 from services.registry.events import (
@@ -56,7 +57,10 @@ _APPLICATION: Mapping[str, Callable[[pb.ApplicationSettings], Any]] = {
     "scopes": lambda asked: tuple(asked.scopes),
     "grants": lambda asked: _words(GrantType, asked.grants, "a grant"),
     "auth_method": lambda asked: _word(AuthMethod, asked.auth_method, "auth_method") if asked.auth_method else None,
+    "jwks": lambda asked: public_keys(asked.jwks) if asked.jwks else (),
+    "jwks_uri": lambda asked: asked.jwks_uri or None,
     "require_pkce": lambda asked: asked.require_pkce if asked.HasField("require_pkce") else True,
+    "require_pushed_authorization_requests": lambda asked: asked.require_pushed_authorization_requests,
     "reference_tokens": lambda asked: _word(ReferenceTokens, asked.reference_tokens or "none", "reference_tokens"),
     "access_token_seconds": lambda asked: asked.access_token_seconds or None,
     "refresh_token_seconds": lambda asked: asked.refresh_token_seconds or None,
@@ -75,7 +79,9 @@ _RESOURCE: Mapping[str, Callable[[pb.ResourceSettings], Any]] = {
 def application_settings(asked: pb.ApplicationSettings) -> ApplicationSettings:
     """All settings of a new application."""
     values = {name: read(asked) for name, read in _APPLICATION.items()}
-    values["auth_method"] = values["auth_method"] or default_auth_method(values["type"])
+    values["auth_method"] = values["auth_method"] or default_auth_method(
+        values["type"], signs=bool(values["jwks"] or values["jwks_uri"])
+    )
     return ApplicationSettings(**values)
 
 
@@ -160,7 +166,10 @@ def application_message(row: ApplicationRow) -> pb.Application:
             scopes=settings.scopes,
             grants=settings.grants,
             auth_method=settings.auth_method,
+            jwks=jwks_text(settings.jwks),
+            jwks_uri=settings.jwks_uri or "",
             require_pkce=settings.require_pkce,
+            require_pushed_authorization_requests=settings.require_pushed_authorization_requests,
             reference_tokens=settings.reference_tokens,
             access_token_seconds=settings.access_token_seconds or 0,
             refresh_token_seconds=settings.refresh_token_seconds or 0,

@@ -17,6 +17,7 @@ from services.registry.domain.trust import (
     check_known,
     check_settings,
     default_auth_method,
+    has_secrets,
     narrowed,
     references_narrowed,
 )
@@ -206,7 +207,7 @@ def _register(command: Register, state: State) -> Sequence[Event]:
     check_settings(command.settings, demo=command.demo)
     check_known(command.settings.scopes, command.known_scopes)
     registered = ApplicationRegistered(client_id=command.client_id, settings=command.settings)
-    if command.settings.type is not ApplicationType.CONFIDENTIAL:
+    if not has_secrets(command.settings):
         return (registered,)
     return registered, _added(command.client_id, command.secret)
 
@@ -216,7 +217,9 @@ def _change(command: Change, state: Trusted) -> Sequence[Event]:
     if changes.get("type", state.settings.type) is not state.settings.type:
         raise invalid("the type of an application cannot change, since its secrets depend on it; register another")
     if "auth_method" in changes and changes["auth_method"] is None:
-        changes["auth_method"] = default_auth_method(state.settings.type)
+        after = {**dict(state.settings), **changes}
+        signs = bool(after["jwks"] or after["jwks_uri"])
+        changes["auth_method"] = default_auth_method(state.settings.type, signs=signs)
     settings = ApplicationSettings.model_validate({**dict(state.settings), **changes})
     if settings == state.settings:
         return ()
@@ -247,10 +250,10 @@ def _uninstall(command: Uninstall, state: State) -> Sequence[Event]:
 
 
 def _add_secret(command: AddSecret, state: Trusted) -> Sequence[Event]:
-    if state.settings.type is not ApplicationType.CONFIDENTIAL:
-        raise Refusal(
-            Kind.PRECONDITION, "no_secrets", f"a {state.settings.type} application can keep no secret, so it has none"
-        )
+    confidential = state.settings.type is ApplicationType.CONFIDENTIAL
+    if not has_secrets(state.settings):
+        why = "signs with its key" if confidential else f"is {state.settings.type} and can keep no secret"
+        raise Refusal(Kind.PRECONDITION, "no_secrets", f"the application {why}, so it has none")
     expires_at = command.secret.expires_at
     if expires_at is not None and expires_at <= command.now:
         raise invalid("the secret would have expired already")

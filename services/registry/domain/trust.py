@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 
+from services.registry.domain.public_keys import check_keys
 from services.registry.domain.refusals import invalid
 from services.registry.domain.text import check_distinct, check_scope, check_text
-from services.registry.domain.uris import logout_fault, redirect_fault, web_fault
+from services.registry.domain.uris import called_fault, redirect_fault, web_fault
 from services.registry.events import ApplicationSettings, ApplicationType, AuthMethod, GrantType, ReferenceTokens
 
 ACCESS_TOKEN_SECONDS = range(60, 24 * 3600 + 1)
@@ -25,9 +26,16 @@ def check_client_id(client_id: str) -> None:
         raise invalid("a client_id has no segments of dots alone")
 
 
-def default_auth_method(kind: ApplicationType) -> AuthMethod:
-    """What an application authenticates with if nothing is said (RFC 7591 section 2)."""
-    return AuthMethod.CLIENT_SECRET_BASIC if kind is ApplicationType.CONFIDENTIAL else AuthMethod.NONE
+def default_auth_method(kind: ApplicationType, *, signs: bool) -> AuthMethod:
+    """What an application authenticates with if nothing is said (RFC 7591 section 2), by whether it has keys."""
+    if kind is not ApplicationType.CONFIDENTIAL:
+        return AuthMethod.NONE
+    return AuthMethod.PRIVATE_KEY_JWT if signs else AuthMethod.CLIENT_SECRET_BASIC
+
+
+def has_secrets(settings: ApplicationSettings) -> bool:
+    """Whether it authenticates with a secret."""
+    return settings.auth_method in (AuthMethod.CLIENT_SECRET_BASIC, AuthMethod.CLIENT_SECRET_POST)
 
 
 def check_settings(settings: ApplicationSettings, *, demo: bool = False) -> None:
@@ -42,9 +50,10 @@ def check_settings(settings: ApplicationSettings, *, demo: bool = False) -> None
         raise invalid("an application admits one kind of users at least")
     _check_grants(settings)
     _check_authentication(settings)
+    _check_keys(settings, demo=demo)
     _check_redirects(settings)
     logout_uri = settings.backchannel_logout_uri
-    if logout_uri is not None and (fault := logout_fault(logout_uri, demo=demo)):
+    if logout_uri is not None and (fault := called_fault(logout_uri, demo=demo)):
         raise invalid(f"the back-channel logout URI {fault}")
     _check_scopes(settings)
     _check_lifetimes(settings)
@@ -98,7 +107,7 @@ def _check_authentication(settings: ApplicationSettings) -> None:
     """What cannot keep a secret has none, and uses PKCE (RFC 6749 section 2.1, RFC 9700 section 2.1.1)."""
     if settings.type is ApplicationType.CONFIDENTIAL:
         if settings.auth_method is AuthMethod.NONE:
-            raise invalid("a confidential application authenticates with its secret")
+            raise invalid("a confidential application authenticates with its secret or its key")
         return
     if settings.auth_method is not AuthMethod.NONE:
         raise invalid(f"a {settings.type} application can keep no secret; its authentication method is none")
@@ -106,6 +115,20 @@ def _check_authentication(settings: ApplicationSettings) -> None:
         raise invalid(f"a {settings.type} application has to use PKCE")
     if GrantType.CLIENT_CREDENTIALS in settings.grants:
         raise invalid(f"a {settings.type} application cannot prove that it is itself, so it has no client_credentials")
+
+
+def _check_keys(settings: ApplicationSettings, *, demo: bool) -> None:
+    """Whoever signs has keys, in one place; for everybody else they would be a second way in."""
+    given = bool(settings.jwks) + (settings.jwks_uri is not None)
+    if settings.auth_method is not AuthMethod.PRIVATE_KEY_JWT:
+        if given:
+            raise invalid("keys are for applications whose authentication method is private_key_jwt")
+        return
+    if given != 1:
+        raise invalid("private_key_jwt needs keys: either a JWKS or a JWKS URI")
+    check_keys(settings.jwks)
+    if settings.jwks_uri is not None and (fault := called_fault(settings.jwks_uri, demo=demo)):
+        raise invalid(f"the JWKS URI {fault}")
 
 
 def _check_redirects(settings: ApplicationSettings) -> None:

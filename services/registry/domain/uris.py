@@ -28,8 +28,8 @@ def web_fault(uri: str) -> str | None:
     return _fault(uri, _web)
 
 
-def logout_fault(uri: str, *, demo: bool) -> str | None:
-    """The fault of an address that logouts are sent to: https or, in demo mode, on this machine."""
+def called_fault(uri: str, *, demo: bool) -> str | None:
+    """The fault of an address of an application that the issuer calls: https or, in demo mode, on this machine."""
     return _fault(uri, _web if demo else _https_elsewhere)
 
 
