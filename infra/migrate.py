@@ -40,7 +40,7 @@ EVENTS: Mapping[str, ModuleType] = {
 CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "registry": ("application", "resource"),
     "identity": ("user", "session", "consent"),
-    "token_issuer": ("grant", "token", "revocation", "reference", "keys"),
+    "token_issuer": ("grant", "token", "revocation", "reference", "keys", "assertion", "pushed"),
     "resource": ("tour", "merchandise", "access"),
     "ledger": (),
 }

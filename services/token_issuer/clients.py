@@ -6,7 +6,7 @@ Every failure is the same `invalid_client`, so that nobody learns which applicat
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import unquote_plus
@@ -14,6 +14,9 @@ from urllib.parse import unquote_plus
 from msgspec import Struct
 
 from services.registry.events import AuthMethod
+from services.token_issuer.assertions import assertion as assertions
+from services.token_issuer.assertions.assertion import Assertion
+from services.token_issuer.assertions.keys import ClientKeys, VerificationKey, verified
 from services.token_issuer.views import Application, Secret
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
@@ -32,6 +35,7 @@ class Presented(Struct, frozen=True):
     client_id: str
     method: AuthMethod
     secret: str = ""
+    assertion: Assertion | None = None
 
     def __repr__(self) -> str:
         return f"Presented({self.client_id!r}, {self.method.value})"
@@ -44,7 +48,9 @@ def presented(authorization: Sequence[str], form: Params) -> Presented:
     """
     client_id, secret = form.get("client_id"), form.get("client_secret")
     if "client_assertion" in form or "client_assertion_type" in form:
-        raise invalid_client()
+        if authorization or secret is not None:
+            raise Refusal(Kind.INVALID, "invalid_request", "the client authenticates in more than one way")
+        return _asserted(form, client_id)
     if authorization:
         if len(authorization) > 1 or secret is not None:
             raise Refusal(Kind.INVALID, "invalid_request", "the client authenticates in more than one way")
@@ -59,8 +65,20 @@ def presented(authorization: Sequence[str], form: Params) -> Presented:
     return _bounded(Presented(client_id, AuthMethod.NONE))
 
 
+def _asserted(form: Params, client_id: str | None) -> Presented:
+    """A client assertion (RFC 7521 section 4.2); the client need not be named beside it, and not otherwise."""
+    if form.get("client_assertion_type") != assertions.TYPE:
+        raise invalid_client()
+    assertion = assertions.read(form.get("client_assertion") or "")
+    if assertion is None:
+        raise invalid_client()
+    if client_id not in (None, assertion.client_id):
+        raise Refusal(Kind.INVALID, "invalid_request", "the client is named twice, and not alike")
+    return _bounded(Presented(assertion.client_id, AuthMethod.PRIVATE_KEY_JWT, assertion=assertion))
+
+
 def authenticate(application: Application | None, who: Presented, now: datetime) -> Application:
-    """The application, if it proved to be itself and is not disabled; else `invalid_client`.
+    """The application, if it proved to be itself and is not disabled; else `invalid_client`. Not for assertions.
 
     Every secret is compared, known client or not, so that the time tells nothing.
     """
@@ -74,6 +92,23 @@ def authenticate(application: Application | None, who: Presented, now: datetime)
     # A client that authenticates with nothing is one that can keep no secret, whatever its settings say.
     if application.confidential if who.method is AuthMethod.NONE else not valid:
         raise invalid_client()
+    return application
+
+
+async def authenticate_by_assertion(
+    application: Application | None, assertion: Assertion, keys: ClientKeys, audiences: Collection[str], now: datetime
+) -> Application:
+    """The same for an application that signs; `audiences` are what it may call this issuer.
+
+    That the assertion was not used before is for the log to say, when something is appended because of it.
+    """
+    candidates: Sequence[VerificationKey] = ()
+    if application is not None and application.enabled and assertion.timely(audiences, now):
+        signs = application.settings.auth_method is AuthMethod.PRIVATE_KEY_JWT and application.confidential
+        candidates = await keys.of(application.settings, assertion) if signs else ()
+    if not verified(assertion, candidates) or application is None:
+        raise invalid_client()
+    assertion.proved = True
     return application
 
 

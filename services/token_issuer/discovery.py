@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from services.registry.events import AuthMethod, GrantType
+from services.token_issuer.assertions.assertion import ALGORITHMS as ALGORITHMS_OF_ASSERTIONS
 from services.token_issuer.authorization.rules import PROMPTS
 from services.token_issuer.events import KeyUse
 from services.token_issuer.signing import ALGORITHMS
@@ -37,6 +38,7 @@ def document(issuer: str) -> dict[str, Any]:
     """The metadata; the same document serves both."""
     connect = f"{issuer}/connect"
     methods = [method.value for method in AuthMethod]
+    algorithms = list(ALGORITHMS_OF_ASSERTIONS)
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{connect}/authorize",
@@ -45,6 +47,8 @@ def document(issuer: str) -> dict[str, Any]:
         "jwks_uri": f"{connect}/jwks",
         "introspection_endpoint": f"{connect}/introspect",
         "revocation_endpoint": f"{connect}/revocation",
+        "pushed_authorization_request_endpoint": f"{connect}/par",
+        "require_pushed_authorization_requests": False,
         "end_session_endpoint": f"{connect}/endsession",
         "backchannel_logout_supported": True,
         "backchannel_logout_session_supported": True,
@@ -55,8 +59,11 @@ def document(issuer: str) -> dict[str, Any]:
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHMS[KeyUse.ID_TOKEN].value],
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": [m for m in methods if m != AuthMethod.NONE],
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": list(PROMPTS),
         "claims_supported": [*_ID_TOKEN_CLAIMS, *_USERINFO_CLAIMS],

@@ -172,6 +172,30 @@ class AccessTokenRevoked(Event, stored_as="token_issuer.AccessTokenRevoked"):
         return (Denial(DenialKind.TOKEN, self.jti, DenialRule.STANDING, until=self.token_ends_at),)
 
 
+class AssertionUsed(Event, stored_as="token_issuer.AssertionUsed"):
+    """An application proved with an assertion who it is, and nothing else was written because of that request."""
+
+    retention = Retention.EXPIRING
+
+    client_id: str
+    assertion_digest: str
+    """SHA-256 over the client_id and the `jti`, hexadecimal."""
+    expires_at: datetime
+    """Of the assertion."""
+
+
+class AuthorizationRequestPushed(Event, stored_as="token_issuer.AuthorizationRequestPushed"):
+    """An application left an authorization request (RFC 9126). What it asks may be personal, so it is not in here."""
+
+    retention = Retention.EXPIRING
+
+    client_id: str
+    request_digest: str
+    """SHA-256 of the reference that the `request_uri` ends with, hexadecimal."""
+    expires_at: datetime
+    """By then a sign-in has to have begun with it."""
+
+
 class ReferenceKind(StrEnum):
     """Whom a reference token acts as. The value stands in the token's prefix."""
 

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.registry.events import GrantType
+from services.registry.events import AuthMethod, GrantType
 from services.token_issuer import forward_auth
+from services.token_issuer.authorization.pushing import push
 from services.token_issuer.clients import Presented, presented
 from services.token_issuer.discovery import document, oauth_path, openid_path
 from services.token_issuer.gateway import Gateway
@@ -22,7 +23,7 @@ from services.token_issuer.introspection import introspect
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.references.checks import ReferenceChecks
 from services.token_issuer.revoking import revoke
-from shared.errors import Kind, Refusal
+from shared.errors import Kind, Refusal, Unavailable
 from shared.http.endpoint import Application, Call, Endpoint, Headers, Reply, refused
 from shared.http.errors import HttpRefusal, invalid_request, json_error
 from shared.http.forms import Params, form_of, single
@@ -58,6 +59,8 @@ UNSUPPORTED_MEDIA_TYPE: Final = 415
 _CLIENT: Final = "client"
 _CODE: Final = "code"
 """What can fail too often: an application's proof, and the redemption of codes in its name."""
+_PUSH: Final = "push"
+"""What can be done too often in the name of an application that proves nothing."""
 
 T = TypeVar("T")
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -89,6 +92,7 @@ def application(
             f"{base}/token": {"POST": _refusing(edge.token, _OPEN), "OPTIONS": _preflight},
             f"{base}/introspect": {"POST": _refusing(edge.introspect, {})},
             f"{base}/revocation": {"POST": _refusing(edge.revoke, {})},
+            f"{base}/par": {"POST": _refusing(edge.push, {})},
             **({} if gateway is None else forward_auth.endpoints(gateway)),
         },
     )
@@ -128,6 +132,17 @@ class _Edge:
         at: Headers = ((b"stagedoor-position", b"%d" % position),) if position else ()
         return Reply(200, (*_PLAIN, *at), b"")
 
+    async def push(self, call: Call) -> Reply:
+        """RFC 9126 section 2."""
+        form, who = _form(call)
+        if who.method is AuthMethod.NONE:
+            # Whoever proves nothing may still push, so each of these counts, as if it had failed.
+            self._issuer.attempts.check(call, (_PUSH, who.client_id))
+            self._issuer.attempts.failed(call, (_PUSH, who.client_id))
+        pushed = await self._attempt(call, who, form, lambda: push(self._issuer, who, form))
+        answer = {"request_uri": pushed.request_uri, "expires_in": pushed.expires_in}
+        return Reply(201, _JSON, msgspec.json.encode(answer))
+
     async def _attempt(self, call: Call, who: Presented, form: Params, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work, unless this client has failed too often from where the call comes; remember if it fails."""
         attempts, client_id = self._issuer.attempts, who.client_id
@@ -136,12 +151,22 @@ class _Edge:
             attempts.check(call, *(tried if "code" in form else tried[:1]))
         try:
             return await self._issuer.patiently(work)
-        except Refusal as refusal:
+        except Refusal as failure:
+            refusal = await self._used_up(who, failure)
             if refusal.code == "invalid_client":
                 attempts.failed(call, (_CLIENT, client_id))
             elif refusal.code == "invalid_grant":
                 attempts.failed(call, *([(_CODE, client_id)] if "code" in form else []))
-            raise
+            raise refusal from None
+
+    async def _used_up(self, who: Presented, refusal: Refusal) -> Refusal:
+        """What to answer: a proved assertion is used up, whatever became of the request, unless nothing was decided."""
+        if who.assertion is not None and who.assertion.proved and not isinstance(refusal, Unavailable):
+            try:
+                await self._issuer.spend(who.assertion)
+            except Refusal as worse:
+                return worse
+        return refusal
 
 
 def _form(call: Call) -> tuple[Params, Presented]:

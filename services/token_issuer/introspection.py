@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.registry.events import AuthMethod
-from services.token_issuer.clients import Presented, authenticate, invalid_client
+from services.token_issuer.clients import Presented, invalid_client
 from services.token_issuer.grants.parts import allowed_now
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.references.checks import Reference, ReferenceChecks
@@ -41,7 +41,8 @@ async def introspect(
         access_token = await read_shown(issuer, token)
     audiences = () if access_token is None else access_token.audiences
     known = await issuer.questions.known(who.client_id, gid=gid, identifiers=tuple(audiences))
-    authenticate(known.application, who, issuer.clock())
+    await issuer.authenticate(known.application, who)
+    await issuer.spend(who.assertion)
     if access_token is not None:
         if not _concerns(access_token, who.client_id, known):
             return INACTIVE

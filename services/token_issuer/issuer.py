@@ -5,6 +5,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from msgspec.structs import replace
+
+from services.token_issuer.assertions.assertion import Assertion
+from services.token_issuer.assertions.keys import ClientKeys
+from services.token_issuer.clients import Presented, authenticate, authenticate_by_assertion, invalid_client
+from services.token_issuer.domain import assertion as used
 from services.token_issuer.keys import KeyRing
 from services.token_issuer.read_model import Questions, project
 from services.token_issuer.refreshing import RefreshTokens
@@ -12,13 +18,23 @@ from services.token_issuer.same_as_before import SameAsBefore
 from services.token_issuer.scopes import Terms
 from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy
+from services.token_issuer.views import Application
 from shared.clock import Clock
 from shared.errors import Kind, Refusal, Unavailable
 from shared.handle import ATTEMPTS, rows_of
 from shared.http.attempts import USUAL, Attempts
 from shared.http.client_address import LOOPBACK, ClientAddresses
-from shared.ids import new_command_id
-from shared.log.append import Append, Appended, Context, Fence, Fenced, LogUnavailable, VersionConflict
+from shared.ids import new_command_id, new_id
+from shared.log.append import (
+    AlreadyUsed,
+    Append,
+    Appended,
+    Context,
+    Fence,
+    Fenced,
+    LogUnavailable,
+    VersionConflict,
+)
 from shared.log.event import Event
 from shared.log.log import Log
 from shared.telemetry import correlation, new_correlation
@@ -78,6 +94,7 @@ class Issuer:
     allowance: Allowance = field(default_factory=Allowance)
     own_terms: SameAsBefore[Terms] = field(default_factory=SameAsBefore)
     """Of client credentials."""
+    client_keys: ClientKeys = field(default_factory=ClientKeys)
     attempts: Attempts = field(default_factory=lambda: Attempts(ClientAddresses(LOOPBACK), USUAL))
 
     def check_switch(self) -> None:
@@ -100,11 +117,23 @@ class Issuer:
                 raise refusal from None
         return await attempt()
 
-    async def write(self, decide: Callable[[], Awaitable[tuple[T, Append | None]]]) -> tuple[T, Appended | None]:
+    async def authenticate(self, application: Application | None, who: Presented) -> Application:
+        """The application, if it proved to be itself, in the way registered; else `invalid_client`."""
+        if who.assertion is None:
+            return authenticate(application, who, self.clock())
+        audiences = self.policy.assertion_audiences
+        return await authenticate_by_assertion(application, who.assertion, self.client_keys, audiences, self.clock())
+
+    async def write(
+        self, decide: Callable[[], Awaitable[tuple[T, Append | None]]], who: Presented | None = None
+    ) -> tuple[T, Appended | None]:
         """Decide and append; again if somebody was faster, or a party was denied that the decision had not heard of.
 
-        `decide` reads what is known now, and answers what it decided and what to append, None for nothing.
+        `decide` reads what is known now, and answers what it decided and what to append, None for nothing. An
+        assertion of `who` is used up in the same append; where it was before, the answer is `invalid_client`.
         """
+        if who is not None and who.assertion is not None:
+            return await self._write_once(decide, who.assertion)
         for _attempt in range(ATTEMPTS):
             decided, append = await decide()
             if append is None:
@@ -119,6 +148,47 @@ class Issuer:
                 else:
                     await self.following.catch_up(fenced.source, fenced.position)
         raise Unavailable("busy", "too many changes to the same thing at once; try again")
+
+    async def spend(self, assertion: Assertion | None) -> None:
+        """Use up an assertion that was proved, where nothing else is appended; else `invalid_client`."""
+        if assertion is None or assertion.spent:
+            return
+
+        async def decide() -> tuple[None, None]:
+            return None, None
+
+        await self._write_once(decide, assertion)
+
+    async def _write_once(
+        self, decide: Callable[[], Awaitable[tuple[T, Append | None]]], assertion: Assertion
+    ) -> tuple[T, Appended | None]:
+        """`write`, with the assertion used up; where there is nothing else to append, by an event of its own."""
+        alone = _use_of(assertion)
+        nothing = False
+
+        async def with_it() -> tuple[T, Append | None]:
+            nonlocal nothing
+            decided, append = await decide()
+            if not assertion.proved:
+                raise TypeError("an assertion is used once it was proved")
+            nothing = append is None
+            return decided, replace(alone if append is None else append, once=(assertion.once,))
+
+        try:
+            decided, appended = await self.write(with_it)
+        except AlreadyUsed:
+            assertion.spent = True
+            raise invalid_client() from None
+        assertion.spent = True
+        return decided, None if nothing else appended
+
+
+def _use_of(assertion: Assertion) -> Append:
+    command = used.Use(assertion.client_id, assertion.digest.hex(), assertion.expires_at)
+    # The id is fresh: there is no stream to look at.
+    return append_of(
+        used.decider.stream(new_id()), None, used.decider.decide(command, None), on_behalf_of(assertion.client_id)
+    )
 
 
 def append_of(

@@ -17,6 +17,7 @@ from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
 from services.identity import events as identity_events
 from services.registry import events as registry_events
 from services.token_issuer import envoy, events, rpc, validation
+from services.token_issuer.assertions.keys import ClientKeys
 from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.backchannel import causes
 from services.token_issuer.backchannel import rpc as logouts_rpc
@@ -58,6 +59,10 @@ from shared.wake import Wake
 from stagedoor import Guard
 from stagedoor.validation.v1.validation_pb2_grpc import add_ValidationServicer_to_server
 
+_FETCHED_AT_ONCE = 8
+_FETCH_SECONDS = 5.0
+"""Of sets of keys of applications."""
+
 
 async def main() -> None:
     """Serve until told to stop."""
@@ -84,6 +89,8 @@ async def main() -> None:
             max_staleness=settings.max_staleness_seconds,
             now=lambda: clock().timestamp(),
         )
+        reach = Reach(loopback=settings.demo, networks=settings.jwks_networks)
+        fetching = Outgoing(reach, at_once=_FETCHED_AT_ONCE, seconds=_FETCH_SECONDS)
         issuer = Issuer(
             log=log,
             questions=questions,
@@ -93,6 +100,7 @@ async def main() -> None:
             refresh_tokens=RefreshTokens(master),
             policy=policy,
             clock=clock,
+            client_keys=ClientKeys(fetching, demo=settings.demo),
             attempts=Attempts(ClientAddresses(settings.proxies), settings.attempts),
         )
         uses = Uses(questions.references, clock)

@@ -7,6 +7,7 @@
                 grant that is left was born before
     logouts     that an application could not be told of, a month after they were given up; and those of which it is not
                 to be told any more
+    pushed      authorization requests, when no sign-in can begin with them any more
 
 All of these can be found in the log; what stands here is for decisions, and an expired code, refresh token or session
 is refused whether it is known or not. Denials of clients and subjects stay: there is one row for each at most, and what
@@ -34,6 +35,8 @@ _PRUNED_AT = Gauge("stagedoor_issuer_pruning_last_success_seconds", "When this r
 KEPT: Final = timedelta(days=7)
 """How long something is kept after its end: for people who look at what they had allowed, and for late clocks."""
 GIVEN_UP_KEPT: Final = timedelta(days=30)
+_LATE: Final = timedelta(minutes=10)
+"""By how much the clocks of replicas differ at most."""
 _PAGE: Final = 1000
 _PAUSE_SECONDS: Final = 0.05
 _FIRST_SECONDS: Final = 60.0
@@ -116,12 +119,26 @@ WITH gone AS (
 SELECT CASE WHEN count(*) = $2 THEN '' END AS last, count(*) AS gone FROM gone
 """
 
+_PUSHED = """
+WITH page AS (
+    SELECT p.digest, p.expires_at < clock_timestamp() - $3::interval AS dead
+      FROM token_issuer.pushed_requests p WHERE p.digest > $1 ORDER BY p.digest LIMIT $2
+), free AS (
+    SELECT p.digest FROM token_issuer.pushed_requests p WHERE p.digest IN (SELECT g.digest FROM page g WHERE g.dead)
+       FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM token_issuer.pushed_requests p USING free f WHERE p.digest = f.digest RETURNING p.digest
+)
+SELECT (SELECT max(p.digest) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
+"""
+
 _STEPS: Final = (
     ("grants", _GRANTS, (KEPT,)),
     ("sessions", _SESSIONS, (KEPT,)),
     ("denials", _DENIED_SESSIONS, ()),
     ("denials", _CUT_OFFS, ()),
     ("logout_deliveries", _LOGOUTS, (GIVEN_UP_KEPT,)),
+    ("pushed_requests", _PUSHED, (_LATE,)),
 )
 """In this order: a denial goes after what it stood against."""
 

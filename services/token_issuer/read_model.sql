@@ -103,6 +103,14 @@ CREATE TABLE IF NOT EXISTS token_issuer.reference_notes (
     last_used_at timestamptz                    -- to the minute
 );
 
+-- Authorization requests that were pushed and wait for their sign-in, encrypted. Written with the fact, not made of it.
+CREATE TABLE IF NOT EXISTS token_issuer.pushed_requests (
+    digest text PRIMARY KEY,                    -- of the reference that the request_uri ends with
+    client_id text NOT NULL,
+    sealed text NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+
 -- Fed by the registry's facts.
 CREATE TABLE IF NOT EXISTS token_issuer.applications (
     client_id text PRIMARY KEY,

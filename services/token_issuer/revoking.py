@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from services.token_issuer.clients import Presented, authenticate
+from services.token_issuer.clients import Presented
 from services.token_issuer.domain import grant as grants
 from services.token_issuer.domain import reference_token, revocation
 from services.token_issuer.events import (
@@ -44,7 +44,8 @@ async def revoke(issuer: Issuer, who: Presented, form: Params) -> int:
     refused (section 2.1).
     """
     token = form.require("token")
-    application = authenticate((await issuer.questions.known(who.client_id)).application, who, issuer.clock())
+    application = await issuer.authenticate((await issuer.questions.known(who.client_id)).application, who)
+    await issuer.spend(who.assertion)
     return await revoke_token(issuer, token, application.client_id, on_behalf_of(application.client_id))
 
 

@@ -5,6 +5,7 @@ client, redirect URI, scopes or challenge; and it is valid for a short time only
 """
 
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -41,6 +42,10 @@ class AuthorizationRequest:
     """How far the issuer's view of the registry had come."""
     head: int = 0
     """Where the log stood."""
+    pushed: str | None = None
+    """Digest of the reference under which it was pushed (RFC 9126); None: the browser brought it."""
+    pushed_until: datetime | None = None
+    """Until then a sign-in could begin with that."""
 
 
 class Sealing:
@@ -50,6 +55,7 @@ class Sealing:
         key = urlsafe_b64encode(master.derive("authorization-request"))
         # A list, so that a new key can come before the old one while requests under the old one are under way.
         self._fernet = MultiFernet([Fernet(key)])
+        self._pushed = MultiFernet([Fernet(urlsafe_b64encode(master.derive("pushed-request")))])
         self._seconds = int(lifetime.total_seconds())
 
     def seal(self, request: AuthorizationRequest) -> str:
@@ -71,6 +77,14 @@ class Sealing:
                 Kind.PRECONDITION, "request_expired", "this took too long; please start again at the application"
             )
         return request
+
+    def seal_pairs(self, pairs: Sequence[tuple[str, str]]) -> str:
+        """Encrypt what was pushed, which is kept for a moment; how long is said beside it."""
+        return self._pushed.encrypt(msgspec.json.encode(pairs)).decode()
+
+    def open_pairs(self, sealed: str) -> list[tuple[str, str]]:
+        """What was pushed."""
+        return msgspec.json.decode(self._pushed.decrypt(sealed), type=list[tuple[str, str]])
 
 
 def _not_genuine() -> Refusal:

@@ -39,6 +39,13 @@ class TokenIssuerSettings(AttemptSettings):
     """How long a key signs before its successor is announced."""
     validations_at_once: int = Field(default=10_000, ge=1)
     """Tokens that a process judges side by side; what is asked beyond that is RESOURCE_EXHAUSTED."""
+    pushed_request_seconds: int = Field(default=60, ge=5, le=600)
+    """How long a sign-in can begin with a pushed authorization request (RFC 9126 section 2.2)."""
+    assertion_audience_endpoints: bool = True
+    """Relaxation: an assertion may name, in place of the issuer, the endpoints for tokens and pushed requests. Many
+    libraries do (OpenID Connect Core section 9, RFC 9126 section 2); off, nothing but the issuer is accepted."""
+    jwks_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that are not public, and that keys of applications are fetched from all the same; a JSON list."""
     pruning_seconds: float = Field(default=3600, gt=0)
     """How often rows are let go of that no request can need any more."""
     logout_networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -79,6 +86,11 @@ class KeyRules:
         )
 
 
+def _assertion_audiences(settings: TokenIssuerSettings) -> frozenset[str]:
+    endpoints = ("token", "par") if settings.assertion_audience_endpoints else ()
+    return frozenset({settings.issuer, *(f"{settings.issuer}/connect/{name}" for name in endpoints)})
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The settings as the rules use them."""
@@ -92,6 +104,9 @@ class Policy:
     grace: timedelta
     authorization: timedelta
     keys: KeyRules
+    pushed_request: timedelta
+    assertion_audiences: frozenset[str]
+    """What an application may call this issuer in its assertions."""
     issue_for_identity: bool
 
     @classmethod
@@ -107,6 +122,8 @@ class Policy:
             grace=timedelta(seconds=settings.refresh_grace_seconds),
             authorization=timedelta(seconds=settings.authorization_seconds),
             keys=KeyRules.of(settings),
+            pushed_request=timedelta(seconds=settings.pushed_request_seconds),
+            assertion_audiences=_assertion_audiences(settings),
             issue_for_identity=settings.issue_for_identity,
         )
 

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.token_issuer.authorization.hints import Hints
+from services.token_issuer.authorization.checking import surroundings, targets
 from services.token_issuer.authorization.parameters import Parameters
+from services.token_issuer.authorization.pushing import URN, pulled
 from services.token_issuer.authorization.redirects import origin, with_parameters
 from services.token_issuer.authorization.rules import (
     Destination,
-    Surroundings,
     check,
     destination,
+    invalid_request,
     login_hint,
     state_to_return,
     ui_locales,
@@ -18,7 +19,7 @@ from services.token_issuer.authorization.rules import (
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.scopes import description
 from services.token_issuer.sealing import AuthorizationRequest
-from services.token_issuer.views import Application, Known
+from services.token_issuer.views import Application, Known, PushedRequest
 from shared.errors import Refusal, Unavailable
 
 
@@ -56,30 +57,41 @@ Outcome = Proceed | Redirect | Refused
 
 
 async def begin(issuer: Issuer, pairs: Sequence[tuple[str, str]]) -> Outcome:
-    """Apply every rule to a request."""
+    """Apply every rule to a request.
+
+    Beside the reference to a pushed one nothing but the client_id is looked at (RFC 9126 section 4).
+    """
     parameters = Parameters.of(pairs)
     client_id = parameters.trusted("client_id")
     if parameters.oversized:
         return Refused("invalid_request", "the request is too large")
     if client_id is None:
         return Refused("invalid_request", "client_id is missing, given more than once, or malformed")
+    request_uri = parameters.trusted("request_uri")
+    if request_uri is None or not request_uri.startswith(URN):
+        return await _begin(issuer, client_id, parameters, None)
+    try:
+        pushed, pairs = await pulled(issuer, client_id, request_uri)
+    except Unavailable:
+        raise
+    except Refusal as refusal:
+        return Refused(refusal.code, refusal.message)
+    return await _begin(issuer, client_id, Parameters.of(pairs), pushed)
+
+
+async def _begin(issuer: Issuer, client_id: str, parameters: Parameters, pushed: PushedRequest | None) -> Outcome:
     there: Destination | None = None
 
     async def attempt() -> Proceed:
         nonlocal there
         there = None
-        targets = () if parameters.faulty() else parameters.all("resource")
-        known = await issuer.questions.known(client_id, identifiers=targets)
+        known = await issuer.questions.known(client_id, identifiers=targets(parameters))
         there = destination(known.application, parameters)
-        hints = Hints(issuer.keys, issuer.policy.issuer)
-        around = Surroundings(
-            resources=known.resources,
-            places=issuer.policy.places,
-            read_hint=hints.read,
-            now=issuer.clock(),
-            position=known.as_of.get("registry", 0),
-        )
-        request = replace(check(there, parameters, around), head=known.head)
+        if pushed is None and there.application.settings.require_pushed_authorization_requests:
+            raise invalid_request("this application has to push its requests beforehand")
+        request = replace(check(there, parameters, surroundings(issuer, known)), head=known.head)
+        if pushed is not None:
+            request = replace(request, pushed=pushed.digest, pushed_until=pushed.expires_at)
         return _proceed(issuer, there.application, request, known, parameters)
 
     try:

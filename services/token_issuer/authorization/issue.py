@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from services.identity.events import UserKind
 from services.token_issuer.authorization.begin import error
+from services.token_issuer.authorization.pushing import invalid_request_uri, used_up
 from services.token_issuer.authorization.redirects import registered, with_parameters
 from services.token_issuer.domain.grant import Open, decider
 from services.token_issuer.issuer import Issuer, append_of
@@ -15,7 +16,7 @@ from services.token_issuer.views import Application, Known, User, parties
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.ids import digest, new_id
-from shared.log.append import Append, Context, Fence
+from shared.log.append import AlreadyUsed, Append, Context, Fence
 
 LEEWAY = timedelta(seconds=5)
 """By which the clocks of identity and issuer may differ."""
@@ -98,9 +99,13 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
             refresh_lifetime=issuer.policy.refresh_life(application) if OFFLINE_ACCESS in access.scopes else None,
         )
         fence = Fence(known.as_of, parties(request.client_id, user.sub, person.sid))
-        return None, append_of(decider.stream(gid), 0, decider.decide(command, None), context, fence)
+        append = append_of(decider.stream(gid), 0, decider.decide(command, None), context, fence)
+        return None, used_up(append, request.pushed, request.pushed_until, issuer.policy.authorization)
 
-    refusal, appended = await issuer.write(decide)
+    try:
+        refusal, appended = await issuer.write(decide)
+    except AlreadyUsed:
+        return Sent(error(issuer, request.redirect_uri, request.state, invalid_request_uri()), 0)
     if refusal is not None or appended is None:
         refusal = refusal or _denied("nothing was given")
         return Sent(error(issuer, request.redirect_uri, request.state, refusal), 0)

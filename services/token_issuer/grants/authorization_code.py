@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.registry.events import GrantType
-from services.token_issuer.clients import Presented, authenticate
+from services.token_issuer.clients import Presented
 from services.token_issuer.domain.grant import Grant, Redeem, decider
 from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.grants.answer import Answer, of_grant
@@ -29,8 +29,8 @@ async def redeem(issuer: Issuer, who: Presented, form: Params) -> Answer:
     async def decide() -> tuple[tuple[Grant | None, Sequence[Event], Signers], Append]:
         signers = await issuer.keys.signers()
         known = await issuer.questions.known(who.client_id, gid=gid, identifiers=targets)
+        application = await issuer.authenticate(known.application, who)
         now = issuer.clock()
-        application = authenticate(known.application, who, now)
         if not application.uses(GrantType.AUTHORIZATION_CODE):
             raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not use authorization_code")
         found = known.grant
@@ -59,7 +59,7 @@ async def redeem(issuer: Issuer, who: Presented, form: Params) -> Answer:
         whole = fence(known, found, events, signers)
         return (state, events, signers), append_of(stream, found.version, events, context, whole)
 
-    (state, events, signers), appended = await issuer.write(decide)
+    (state, events, signers), appended = await issuer.write(decide, who)
     if (refusal := ended(events)) is not None:
         raise refusal
     if appended is None or state is None:

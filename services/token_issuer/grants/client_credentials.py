@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from services.identity.events import UserKind
 from services.registry.events import GrantType
-from services.token_issuer.clients import Presented, authenticate
+from services.token_issuer.clients import Presented
 from services.token_issuer.domain.access_token import Issue, decider
 from services.token_issuer.grants.answer import Answer
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
@@ -33,11 +33,11 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
         known, lately = lately, None
         if known is not None:
             with suppress(Refusal):  # what has changed since may allow it
-                return decided(key, known)
-        return decided(key, await issuer.questions.known(who.client_id, identifiers=targets))
+                return await decided(key, known)
+        return await decided(key, await issuer.questions.known(who.client_id, identifiers=targets))
 
-    def decided(key: SigningKey, known: Known) -> tuple[tuple[Content, SigningKey], Append]:
-        application = authenticate(known.application, who, issuer.clock())
+    async def decided(key: SigningKey, known: Known) -> tuple[tuple[Content, SigningKey], Append]:
+        application = await issuer.authenticate(known.application, who)
         terms = _terms(issuer, application, known, form.get("scope"), targets)
         client_id, sub, scopes, audiences = (
             application.client_id,
@@ -54,7 +54,7 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
         append = append_of(decider.stream(jti), None, decider.decide(command, None), context, fence)
         return (content, key), append
 
-    (content, key), appended = await issuer.write(decide)
+    (content, key), appended = await issuer.write(decide, who)
     if appended is None:
         raise TypeError("a token is never issued without its event")
     issued = Issued(appended.epoch, appended.position, appended.recorded_at)

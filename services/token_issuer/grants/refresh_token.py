@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.registry.events import GrantType
-from services.token_issuer.clients import Presented, authenticate
+from services.token_issuer.clients import Presented
 from services.token_issuer.domain.grant import Grant, Refresh, decider
 from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.grants.answer import Answer, of_grant
@@ -31,8 +31,8 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
     async def attempt() -> tuple[tuple[KnownGrant, Grant, Sequence[Event], Signers], Append | None]:
         signers = await issuer.keys.signers()
         known = await issuer.questions.known(who.client_id, gid=gid, identifiers=targets)
+        application = await issuer.authenticate(known.application, who)
         now = issuer.clock()
-        application = authenticate(known.application, who, now)
         if not application.uses(GrantType.REFRESH_TOKEN):
             raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not use refresh_token")
         found = known.grant
@@ -71,7 +71,7 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
         await issuer.following.reach((await issuer.log.head()).position)
         return await attempt()
 
-    (found, state, events, signers), appended = await issuer.write(decide)
+    (found, state, events, signers), appended = await issuer.write(decide, who)
     if (refusal := ended(events)) is not None:
         raise refusal
     if appended is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.registry.domain.uris import LONGEST, identifier_fault, logout_fault, redirect_fault, web_fault
+from services.registry.domain.uris import LONGEST, identifier_fault, called_fault, redirect_fault, web_fault
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_faults_of_identifiers(uri: str) -> None:
 
 @pytest.mark.parametrize("demo", [False, True])
 def test_logouts_go_to_https(demo: bool) -> None:
-    assert logout_fault("https://app.example/logout?tenant=1", demo=demo) is None
+    assert called_fault("https://app.example/logout?tenant=1", demo=demo) is None
     for uri in ("http://app.example/logout", "app.example:/logout", "javascript:alert(1)", "https://app.example/#x"):
-        assert logout_fault(uri, demo=demo) is not None
+        assert called_fault(uri, demo=demo) is not None
     for uri in ("https://freddie@app.example/logout", "https://app.example/a/../b", "https://*.example/logout"):
-        assert logout_fault(uri, demo=demo) is not None
+        assert called_fault(uri, demo=demo) is not None
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_logouts_go_to_this_machine_in_demo_mode_only(scheme: str, host: str) -> None:
     uri = f"{scheme}://{host}:8480/logout"
-    assert logout_fault(uri, demo=True) is None
-    assert logout_fault(uri, demo=False) is not None
+    assert called_fault(uri, demo=True) is None
+    assert called_fault(uri, demo=False) is not None
