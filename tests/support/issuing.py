@@ -146,7 +146,8 @@ class Stage:
         self, settings: ApplicationSettings = CONFIDENTIAL, client_id: str = HUB, *, resources: bool = False
     ) -> Client:
         """Register an application as the registry would."""
-        secret = secrets.token_urlsafe(32) if settings.auth_method is not AuthMethod.NONE else None
+        by_secret = settings.auth_method in (AuthMethod.CLIENT_SECRET_BASIC, AuthMethod.CLIENT_SECRET_POST)
+        secret = secrets.token_urlsafe(32) if by_secret else None
         facts: list[Event] = [registry.ApplicationRegistered(client_id=client_id, settings=settings)]
         if secret is not None:
             facts.append(registry.SecretAdded(client_id=client_id, secret_id=new_id(), secret_digest=digest(secret)))
