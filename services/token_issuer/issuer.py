@@ -163,6 +163,8 @@ class Issuer:
         self, decide: Callable[[], Awaitable[tuple[T, Append | None]]], assertion: Assertion
     ) -> tuple[T, Appended | None]:
         """`write`, with the assertion used up; where there is nothing else to append, by an event of its own."""
+        if assertion.replayed:
+            raise invalid_client()
         alone = _use_of(assertion)
         nothing = False
 
@@ -177,7 +179,7 @@ class Issuer:
         try:
             decided, appended = await self.write(with_it)
         except AlreadyUsed:
-            assertion.spent = True
+            assertion.replayed = True
             raise invalid_client() from None
         assertion.spent = True
         return decided, None if nothing else appended

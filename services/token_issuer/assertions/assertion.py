@@ -49,7 +49,9 @@ class Assertion:
     proved: bool = False
     """Its signature is the application's."""
     spent: bool = False
-    """The log has it as used."""
+    """The log has it as used, by this request."""
+    replayed: bool = False
+    """The log had it as used before: whatever is tried again for this request, it proves nothing."""
 
     def timely(self, audiences: Collection[str], now: datetime) -> bool:
         """Whether it is for this issuer and for now.
