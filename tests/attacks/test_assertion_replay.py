@@ -32,7 +32,7 @@ async def test_nor_at_another_endpoint_nor_after_a_refusal(stage: Stage) -> None
             case "revocation":
                 assert (await stage.http.post(REVOKE, data=asserted(assertion, token="x"))).status_code == 200
             case "push":
-                hub.form = lambda said=assertion, **values: asserted(said, **values)  # type: ignore[method-assign,misc]
+                hub.form = lambda said=assertion, **values: asserted(said, **values)  # type: ignore[method-assign]
                 assert (await push(stage, hub)).status_code == 201
             case _:
                 refused = await stage.http.post(TOKEN, data=asserted(assertion, scope="no-such", **OWN))

@@ -22,7 +22,15 @@ from services.resource import read_model as tours
 from services.resource.domain import merchandise, tour
 from services.token_issuer import read_model as issuer
 from services.token_issuer import subscriptions as issuer_follows
-from services.token_issuer.domain import access_token, grant, reference_token, revocation, signing_keys
+from services.token_issuer.domain import (
+    access_token,
+    assertion,
+    grant,
+    pushed_request,
+    reference_token,
+    revocation,
+    signing_keys,
+)
 from shared.decider import Decider
 from shared.denials import Denial
 from shared.log.event import SHAPE, Catalogue, Delete, Event, Patch, Personal, Put, Recorded, RowChange
@@ -41,6 +49,8 @@ DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
     "token_issuer": (
         grant.decider,
         access_token.decider,
+        assertion.decider,
+        pushed_request.decider,
         revocation.decider,
         reference_token.decider,
         signing_keys.decider,

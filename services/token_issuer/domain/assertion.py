@@ -9,6 +9,7 @@ from datetime import datetime
 
 from services.token_issuer.events import AssertionUsed
 from shared.decider import Decider
+from shared.errors import Kind, Refusal
 from shared.log.event import Event
 
 
@@ -21,8 +22,13 @@ class Use:
     expires_at: datetime
 
 
-def decide(command: Use, _: None) -> Sequence[Event]:
-    """Say so."""
+State = AssertionUsed | None
+
+
+def decide(command: Use, state: State) -> Sequence[Event]:
+    """Say so, unless the id is taken."""
+    if state is not None:
+        raise Refusal(Kind.ALREADY_EXISTS, "assertion_exists", "a use with this id was written before")
     return (
         AssertionUsed(
             client_id=command.client_id,
@@ -32,9 +38,9 @@ def decide(command: Use, _: None) -> Sequence[Event]:
     )
 
 
-def evolve(state: None, _: Event) -> None:
-    """There is nothing to know of it afterwards."""
-    return state
+def evolve(state: State, event: Event) -> State:
+    """The state after a fact."""
+    return event if isinstance(event, AssertionUsed) else state
 
 
-decider: Decider[Use, None] = Decider("assertion", None, decide, evolve)
+decider: Decider[Use, State] = Decider("assertion", None, decide, evolve)

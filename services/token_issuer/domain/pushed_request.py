@@ -6,6 +6,7 @@ from datetime import datetime
 
 from services.token_issuer.events import AuthorizationRequestPushed
 from shared.decider import Decider
+from shared.errors import Kind, Refusal
 from shared.log.event import Event
 
 
@@ -18,8 +19,13 @@ class Push:
     expires_at: datetime
 
 
-def decide(command: Push, _: None) -> Sequence[Event]:
-    """Keep it."""
+State = AuthorizationRequestPushed | None
+
+
+def decide(command: Push, state: State) -> Sequence[Event]:
+    """Keep it, unless the id is taken."""
+    if state is not None:
+        raise Refusal(Kind.ALREADY_EXISTS, "pushed_request_exists", "a request with this id was written before")
     return (
         AuthorizationRequestPushed(
             client_id=command.client_id,
@@ -29,9 +35,9 @@ def decide(command: Push, _: None) -> Sequence[Event]:
     )
 
 
-def evolve(state: None, _: Event) -> None:
-    """What was pushed is in a table, not in the log."""
-    return state
+def evolve(state: State, event: Event) -> State:
+    """The state after a fact."""
+    return event if isinstance(event, AuthorizationRequestPushed) else state
 
 
-decider: Decider[Push, None] = Decider("pushed", None, decide, evolve)
+decider: Decider[Push, State] = Decider("pushed", None, decide, evolve)
