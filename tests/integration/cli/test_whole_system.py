@@ -8,8 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from joserfc.jwk import RSAKey
 
 from infra.local.services import python_environment
 from infra.local.sign_in import Visitor
@@ -243,3 +247,37 @@ async def test_reference_tokens_that_may_not_be(brian: Command) -> None:
     assert (await brian("tokens", "issue-reference", "com.backstagehub/app", "--label", "x", "--days", "367"))[0] == 2
     status, _, err = await brian("tokens", "report-leaked", given="rubbish\n")
     assert (status, "(malformed)" in err) == (1, True)
+
+
+async def test_an_application_that_signs(brian: Command, tmp_path: Path) -> None:
+    """Registered by the command, and then asking with a library that knows nothing of us."""
+    private = RSAKey.generate_key(2048, {"kid": "one"})
+    keys, wrong = tmp_path / "jwks.json", tmp_path / "private.json"
+    keys.write_text(json.dumps({"keys": [private.as_dict(private=False)]}))
+    wrong.write_text(json.dumps({"keys": [private.as_dict(private=True)]}))
+    client_id = f"com.signing/{uuid4().hex}"
+    register = ("apps", "register", client_id, "--name", "Signs", "--grant", "client_credentials", "--scope", "read")
+    status, _, err = await brian(*register, "--jwks", str(wrong))
+    assert (status, "not public" in err) == (1, True)
+    assert "Traceback" not in err
+    found = await brian.json(*register, "--jwks", str(keys))
+    assert found["auth_method"] == "private_key_jwt"
+    assert "client_secret" not in found
+    assert found["secrets"] == []
+    assert json.loads(found["jwks"])["keys"][0]["kid"] == "one"
+    status, _, err = await brian("apps", "rotate-secret", client_id)
+    assert (status, "no_secrets" in err) == (1, True)
+
+    endpoint = f"{brian.system.ports.issuer}/connect/token"
+    async with AsyncOAuth2Client(
+        client_id, private.as_pem(private=True).decode(), token_endpoint_auth_method="private_key_jwt", trust_env=False
+    ) as client:
+        client.register_client_auth_method(PrivateKeyJWT(endpoint))
+        token = await client.fetch_token(endpoint, grant_type="client_credentials")
+        assert token["scope"] == "read"
+        answer = await client.get(f"{brian.system.ports.origin}/api/tours")
+        assert answer.status_code == 200
+    moved = await brian.json("apps", "change", client_id, "--clear", "jwks", "--jwks-uri", "http://localhost:8480/keys")
+    assert (moved["jwks"], moved["jwks_uri"]) == ("", "http://localhost:8480/keys")
+    pushing = await brian.json("apps", "change", client_id, "--require-pushed-authorization-requests")
+    assert pushing["require_pushed_authorization_requests"] is True
