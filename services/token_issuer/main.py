@@ -73,6 +73,8 @@ async def main() -> None:
     password = read_secret(settings.database_password_file, "the database password")
     nats, tls = NatsAccess.read(settings), Tls.read(settings)
 
+    reach = Reach(loopback=settings.demo, networks=settings.jwks_networks)
+    fetching = Outgoing(reach, at_once=_FETCHED_AT_ONCE, seconds=_FETCH_SECONDS)
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events, identity_events))
     try:
         clock = LogClock()
@@ -89,8 +91,6 @@ async def main() -> None:
             max_staleness=settings.max_staleness_seconds,
             now=lambda: clock().timestamp(),
         )
-        reach = Reach(loopback=settings.demo, networks=settings.jwks_networks)
-        fetching = Outgoing(reach, at_once=_FETCHED_AT_ONCE, seconds=_FETCH_SECONDS)
         issuer = Issuer(
             log=log,
             questions=questions,
@@ -162,6 +162,7 @@ async def main() -> None:
         await serve(settings, application(issuer, guard, references, gateway), server, ready, background)
     finally:
         await log.close()
+        await fetching.close()
 
 
 def _keys(keys: KeyRing) -> Check:
