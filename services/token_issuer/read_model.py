@@ -27,17 +27,7 @@ from services.token_issuer.events import (
 )
 from services.token_issuer.references import tables as references
 from services.token_issuer.subscriptions import PROJECTION
-from services.token_issuer.views import (
-    Application,
-    Known,
-    KnownGrant,
-    PushedRequest,
-    Resource,
-    Secret,
-    Session,
-    Standing,
-    User,
-)
+from services.token_issuer.views import Application, Known, KnownGrant, Resource, Secret, Session, Standing, User
 from shared.log.connections import Connections
 from shared.log.event import Patch, Put, Recorded, RowChange, RowValue
 from shared.questions import Together, ask
@@ -46,8 +36,6 @@ from stagedoor.clock import since_boot
 GRANTS = "token_issuer.grants"
 KEYS = "token_issuer.signing_keys"
 VAULT = "token_issuer.vault"
-PUSHED = "token_issuer.pushed_requests"
-"""Not made of facts: what is in it may be personal, and is over in a minute."""
 
 
 # What the tables learn
@@ -178,10 +166,6 @@ SELECT to_jsonb(g)::text AS grant FROM token_issuer.grants g
  WHERE ($1::text IS NULL OR g.sub = $1) AND ($2::text IS NULL OR g.client_id = $2)
    AND ($3::bigint IS NULL OR g.born < $3)
  ORDER BY g.born DESC LIMIT $4
-"""
-
-_PUSHED = """
-SELECT p.digest, p.client_id, p.sealed, p.expires_at FROM token_issuer.pushed_requests p WHERE p.digest = $1
 """
 
 _KEYS = """
@@ -345,11 +329,6 @@ class Questions:
         """Grants of a user, an application, both or all; newest first, from before a position on."""
         rows = await ask(self._pool.fetch(_GRANTS, sub, client_id, before, limit))
         return [_grant(row["grant"]) for row in rows]
-
-    async def pushed(self, digest: str) -> PushedRequest | None:
-        """The pushed authorization request whose reference has this digest."""
-        row = await ask(self._pool.fetchrow(_PUSHED, digest))
-        return None if row is None else PushedRequest(**dict(row))
 
     async def keys(self, *, private: bool) -> tuple[datetime, list[KeptKey]]:
         """All signing keys there ever were, the one announced first before the others; and the time."""

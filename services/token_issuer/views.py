@@ -83,17 +83,6 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class PushedRequest:
-    """An authorization request that waits for its sign-in (RFC 9126)."""
-
-    digest: str
-    """Of its reference."""
-    client_id: str
-    sealed: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """A denial by a fact of another service, as the issuer knows it."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from services.token_issuer.authorization.checking import surroundings, targets
 from services.token_issuer.authorization.parameters import Parameters
+from services.token_issuer.authorization.pushed import PushedRequest
 from services.token_issuer.authorization.pushing import URN, pulled
 from services.token_issuer.authorization.redirects import origin, with_parameters
 from services.token_issuer.authorization.rules import (
@@ -19,7 +20,7 @@ from services.token_issuer.authorization.rules import (
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.scopes import description
 from services.token_issuer.sealing import AuthorizationRequest
-from services.token_issuer.views import Application, Known, PushedRequest
+from services.token_issuer.views import Application, Known
 from shared.errors import Refusal, Unavailable
 
 

@@ -14,12 +14,11 @@ from msgspec.structs import replace
 
 from services.token_issuer.authorization.checking import surroundings, targets
 from services.token_issuer.authorization.parameters import Parameters
+from services.token_issuer.authorization.pushed import PUSHED, PushedRequest, find
 from services.token_issuer.authorization.rules import check, destination, invalid_request
 from services.token_issuer.clients import Presented
 from services.token_issuer.domain.pushed_request import Push, decider
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
-from services.token_issuer.read_model import PUSHED
-from services.token_issuer.views import PushedRequest
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
@@ -82,7 +81,7 @@ async def pulled(issuer: Issuer, client_id: str, request_uri: str) -> tuple[Push
 
     Refuses one that is unknown, over, used, or another application's: all in the same words.
     """
-    found = await issuer.questions.pushed(digest(request_uri.removeprefix(URN)))
+    found = await find(issuer.log.pool, digest(request_uri.removeprefix(URN)))
     if found is None or found.client_id != client_id or issuer.clock() >= found.expires_at:
         raise invalid_request_uri()
     return found, issuer.sealing.open_pairs(found.sealed)
