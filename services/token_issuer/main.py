@@ -73,8 +73,8 @@ async def main() -> None:
     password = read_secret(settings.database_password_file, "the database password")
     nats, tls = NatsAccess.read(settings), Tls.read(settings)
 
-    reach = Reach(loopback=settings.demo, networks=settings.jwks_networks)
-    fetching = Outgoing(reach, at_once=_FETCHED_AT_ONCE, seconds=_FETCH_SECONDS)
+    jwks_reach = Reach(loopback=settings.demo, networks=settings.jwks_networks)
+    fetching = Outgoing(jwks_reach, at_once=_FETCHED_AT_ONCE, seconds=_FETCH_SECONDS)
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events, identity_events))
     try:
         clock = LogClock()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.registry.domain.uris import LONGEST, identifier_fault, called_fault, redirect_fault, web_fault
+from services.registry.domain.uris import LONGEST, called_fault, identifier_fault, redirect_fault, web_fault
 
 
 @pytest.mark.parametrize(
