@@ -174,7 +174,8 @@ class Issuer:
             if not assertion.proved:
                 raise TypeError("an assertion is used once it was proved")
             nothing = append is None
-            return decided, replace(alone if append is None else append, once=(assertion.once,))
+            todo = alone if append is None else append
+            return decided, replace(todo, once=(*todo.once, assertion.once))
 
         try:
             decided, appended = await self.write(with_it)
