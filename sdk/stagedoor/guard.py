@@ -263,6 +263,9 @@ class Guard:
             return denied(Reason.WRONG_AUDIENCE)
         if said.cnf is not None:
             return denied(Reason.PROOF_REQUIRED)
+        # Before what the view may not have come to yet: it never comes to what is on a branch that has been left.
+        if said.epoch < view.epoch and view.lost(said.epoch, said.pos):
+            return denied(Reason.LOST_BRANCH)
         reason = view.denied(token)
         fresh = view.epoch > 0 and self._boot() - view.vouched_at <= view.max_staleness
         behind = said.epoch > view.epoch or position < said.pos or position < min_position
@@ -273,8 +276,6 @@ class Guard:
                 return denied(Reason.TOO_STALE)
         elif behind:
             return denied(Reason.AHEAD_OF_VIEW)
-        if said.epoch != view.epoch and view.lost(said.epoch, said.pos):
-            return denied(Reason.LOST_BRANCH)
         if scopes and not token.scopes.issuperset(scopes):
             return _lacks(scopes)
         verdict = _allowed(token, position)
