@@ -125,8 +125,11 @@ class KeySource(Protocol):
     def find(self, kid: str, /) -> PublicKey | None:
         """The key of this id, from what is known now."""
 
-    async def refresh(self) -> None:
-        """Learn of new keys; called when one is unknown, and now and then. Limits its own rate; raises nothing."""
+    async def refresh(self, *, told: bool = False) -> None:
+        """Learn of new keys; called when one is unknown, and now and then. Limits its own rate; raises nothing.
+
+        `told`: because the feed told of one.
+        """
 
 
 class StaticKeys:
@@ -139,7 +142,7 @@ class StaticKeys:
         self.find: Callable[[str], PublicKey | None] = {key.kid: key for key in keys}.get
         """The key of this id."""
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, told: bool = False) -> None:
         """Nothing to learn."""
 
 
@@ -174,12 +177,13 @@ class HttpKeys:
         self.lifetime = _KEPT
         """Seconds: as the server says, at most an hour."""
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, told: bool = False) -> None:
         """Fetch the document, unless that was done less than `minimum_seconds` ago. Callers at once share a fetch."""
         async with self._fetching:
             now = time.monotonic()
-            # Until a first document has come, waiting between attempts is for the server's sake only: 1 s is enough.
-            if now - self._fetched_at < min(self._minimum, self.lifetime if self.loaded else 1.0):
+            # Strangers can name unknown keys as often as they like. Where it is the feed that names one, and until a
+            # first document has come, waiting is for the server's sake only: 1 s is enough.
+            if now - self._fetched_at < min(self._minimum, self.lifetime if self.loaded and not told else 1.0):
                 return
             self._fetched_at = now
             try:
@@ -193,7 +197,8 @@ class HttpKeys:
                 kid: known[kid] if kid in known and known[kid][1] == jwk else (key, jwk)
                 for kid, (key, jwk) in published.items()
             }
-            self.find = {kid: key for kid, (key, _) in self._keys.items()}.get
+            by_kid: Mapping[str, PublicKey] = {kid: key for kid, (key, _) in self._keys.items()}
+            self.find = by_kid.get
             self.loaded, self.lifetime = True, lifetime
 
     def _fetch(self) -> tuple[bytes, float]:

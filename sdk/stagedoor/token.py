@@ -168,11 +168,9 @@ def read_bytes(  # noqa: C901, PLR0911  (one return for each way to be wrong)
     header_part, dot, payload_part = signed.partition(b".")
     if not dot:
         return _MALFORMED
-    header = _HEADERS.get(header_part)
-    if header is None:
-        header = _header(header_part)
-        if isinstance(header, Denied):
-            return header
+    header = _HEADERS.get(header_part) or _header(header_part)
+    if isinstance(header, Denied):
+        return header
     algorithm, kid = header
     key = keys.find(kid)
     if key is None:
@@ -220,7 +218,7 @@ def read_said(payload: bytes) -> Said | None:
 
 
 def scopes_of(scope: str) -> frozenset[str]:
-    """The scopes that the claim `scope` lists (RFC 6749 section 3.3). Few lists stand in many tokens, so each is kept."""
+    """The scopes that the claim `scope` lists (RFC 6749 section 3.3). Few lists stand in many tokens: each is kept."""
     found = _SCOPES.get(scope)
     if found is None:
         if len(_SCOPES) >= _MOST_SCOPES:

@@ -80,6 +80,10 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
         ),
         (Denial(DenialKind.TOKEN, "j", STANDING, until=_MOMENT),),
     ),
+    (
+        tokens.SigningKeyCreated(kid="k", algorithm="ES256", use=tokens.KeyUse.ACCESS_TOKEN, public_jwk={}),
+        (Denial(DenialKind.KEY, "k", LIFTED),),
+    ),
     (tokens.SigningKeyCompromised(kid="k"), (Denial(DenialKind.KEY, "k", STANDING),)),
 ]
 

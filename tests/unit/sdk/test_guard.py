@@ -177,7 +177,9 @@ def test_memory_is_bounded(key: SigningKey) -> None:
 
 def test_what_was_not_asked_about_for_longest_is_forgotten_first(key: SigningKey) -> None:
     checked = guard(key, remember=3)
-    verified = [checked._know(key.sign(claims(jti=f"jti-{number}")).encode(), b"%d" % number, None) for number in range(3)]
+    verified = [
+        checked._know(key.sign(claims(jti=f"jti-{number}")).encode(), b"%d" % number, None) for number in range(3)
+    ]
     checked._memory.keep(b"0")
     checked.check(key.sign(claims(jti="jti-3")))
     assert [checked._memory.find(b"%d" % number) for number in range(3)] == [verified[0], None, verified[2]]
