@@ -169,7 +169,8 @@ class HttpKeys:
         self._uri = jwks_uri
         self._minimum = minimum_seconds
         self._keys: dict[str, tuple[PublicKey, dict[str, Any]]] = {}
-        self.find: Callable[[str], PublicKey | None] = {}.get
+        nothing: dict[str, PublicKey] = {}
+        self.find: Callable[[str], PublicKey | None] = nothing.get
         """The key of this id, as of the last fetch."""
         self._fetched_at = -minimum_seconds
         self._fetching = asyncio.Lock()
@@ -197,8 +198,8 @@ class HttpKeys:
                 kid: known[kid] if kid in known and known[kid][1] == jwk else (key, jwk)
                 for kid, (key, jwk) in published.items()
             }
-            by_kid: Mapping[str, PublicKey] = {kid: key for kid, (key, _) in self._keys.items()}
-            self.find = by_kid.get
+            find: Callable[[str], PublicKey | None] = {kid: key for kid, (key, _) in self._keys.items()}.get
+            self.find = find
             self.loaded, self.lifetime = True, lifetime
 
     def _fetch(self) -> tuple[bytes, float]:
