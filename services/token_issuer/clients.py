@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from services.registry.events import AuthMethod
 from services.token_issuer.views import Application, Secret
+from shared.denials import DenialKind, secrets_id
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
 from shared.ids import digest, same
@@ -75,6 +76,14 @@ def authenticate(application: Application | None, who: Presented, now: datetime)
     if application.confidential if who.method is AuthMethod.NONE else not valid:
         raise invalid_client()
     return application
+
+
+def proof(who: Presented) -> tuple[tuple[DenialKind, str], ...]:
+    """What belongs to the fence around anything that is given to a client because of what it showed.
+
+    One secret that is revoked stops it for all of them: then it is looked at anew which one this was.
+    """
+    return () if who.method is AuthMethod.NONE else ((DenialKind.CLIENT, secrets_id(who.client_id)),)
 
 
 def invalid_client() -> Refusal:
