@@ -61,6 +61,14 @@ class Denial:
     """After this moment no token that it can match is alive; None: until lifted, or for ever."""
 
 
+def secrets_id(client_id: str) -> str:
+    """The id of a `CLIENT` denial that concerns only what is about to be given on the word of one of its secrets.
+
+    No client's id has a space, so no token has this one: it is for the fence alone.
+    """
+    return f"{client_id} secrets"
+
+
 def subject_client_id(sub: str, client_id: str) -> str:
     """The id of a `SUBJECT_CLIENT` denial. Neither part can contain a space."""
     return f"{sub} {client_id}"

@@ -17,6 +17,8 @@ __all__ = ["Denial", "DenialKind", "DenialRule", "DenialView", "Snapshot", "snap
 
 _HELD_BACK = 100_000
 """Most denials that wait for one that is missing; more, and a snapshot has to make the view whole again."""
+_KEYS_TOLD = 64
+"""Most keys that wait to be fetched; of more, the first ones come with the next look at all of them."""
 _UNANSWERED = 64
 """Most vouchers that wait for the denials they presuppose."""
 
@@ -46,6 +48,10 @@ class DenialView:
         self.forgotten = 0
         """Changes whenever denials that might stand against a long-lived token may have been forgotten, or never heard
         of: what was known of such a token before is not to be relied on then."""
+        self.keys_told: dict[str, bool] = {}
+        """Signing keys of which the feed said something, by `kid`: whether they are to be had from the issuer, or are
+        trusted no more. Whoever fetches keys takes them out; `keys_changed` is set when there are some."""
+        self.keys_changed = asyncio.Event()
         self._epochs: tuple[tuple[int, int], ...] = ()
         self._most = most
         self._tables = Tables(most)
@@ -97,6 +103,9 @@ class DenialView:
         if snapshot.epoch != self.epoch:
             self.position, self.vouched_at = 0, float("-inf")
             self._vouchers.clear()
+        if self.loaded:
+            # What was said of keys meanwhile is not in it.
+            self.keys_changed.set()
         self._tables, self._early = tables, early
         self.epoch, self.number, self._epochs = snapshot.epoch, snapshot.number, snapshot.epochs
         self.forgotten += 1
@@ -147,7 +156,13 @@ class DenialView:
         """What of the token is denied, if anything."""
         tables, said = self._tables, token.said
         pos, sub, sid = said.pos, said.sub, said.sid
-        if token.key is not None and token.key.kid in tables.keys:
+        kid = None if token.key is None else token.key.kid
+        # Of most tokens' ids nothing was ever said. One set tells that, instead of a dozen dictionaries, which are far
+        # from the processor's caches at a token's first check.
+        named = tables.named
+        if named.isdisjoint((said.jti, said.gid, sid, sub, kid)) and named.isdisjoint(token.clients):
+            return tables.below(token) if pos <= tables.floor and said.reference is None else None
+        if kid is not None and kid in tables.keys:
             return Reason.DENIED_KEY
         if (mark := tables.tokens.get(said.jti)) is not None and mark.denies(pos):
             return Reason.DENIED_TOKEN
@@ -217,6 +232,11 @@ class DenialView:
     def _take_in(self, denial: Denial) -> None:
         collapsed = self._tables.collapsed
         self._tables.apply(denial)
+        if denial.kind is DenialKind.KEY:
+            self.keys_told[denial.id] = denial.rule is DenialRule.LIFTED
+            if len(self.keys_told) > _KEYS_TOLD:
+                del self.keys_told[next(iter(self.keys_told))]
+            self.keys_changed.set()
         if self._tables.collapsed != collapsed:
             self.forgotten += 1
         self.stamp += 1

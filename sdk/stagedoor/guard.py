@@ -8,6 +8,7 @@ A warm check is a hash, a look-up, two comparisons of time and a handful of look
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Collection
 from hashlib import sha256
@@ -30,6 +31,9 @@ _KEYS_EVERY = 300.0
 """Seconds between two looks at the issuer's keys, so that one that is gone is forgotten."""
 _KEYS_RETRY = 1.0
 """Seconds until the next attempt while no keys are known."""
+_KEYS_TOLD = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each attempt to have the keys that the feed told of: the issuer's replicas hear of them at the same
+moment. As much again by chance, since all guards are told at once."""
 _PRUNE_EVERY = 60.0
 _MAY_BE_LIFTED = frozenset({Reason.DENIED_CLIENT, Reason.DENIED_SUBJECT})
 """What a view says that has not come far enough: since then the application or the user may have been enabled."""
@@ -100,6 +104,7 @@ class Guard:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._feed.run(self.view))
             group.create_task(self._refresh_keys())
+            group.create_task(self._fetch_told_keys())
             group.create_task(self._prune())
 
     async def __aenter__(self) -> Self:
@@ -263,6 +268,9 @@ class Guard:
             return denied(Reason.WRONG_AUDIENCE)
         if said.cnf is not None:
             return denied(Reason.PROOF_REQUIRED)
+        # Before what the view may not have come to yet: it never comes to what is on a branch that has been left.
+        if said.epoch < view.epoch and view.lost(said.epoch, said.pos):
+            return denied(Reason.LOST_BRANCH)
         reason = view.denied(token)
         fresh = view.epoch > 0 and self._boot() - view.vouched_at <= view.max_staleness
         behind = said.epoch > view.epoch or position < said.pos or position < min_position
@@ -273,8 +281,6 @@ class Guard:
                 return denied(Reason.TOO_STALE)
         elif behind:
             return denied(Reason.AHEAD_OF_VIEW)
-        if said.epoch != view.epoch and view.lost(said.epoch, said.pos):
-            return denied(Reason.LOST_BRANCH)
         if scopes and not token.scopes.issuperset(scopes):
             return _lacks(scopes)
         verdict = _allowed(token, position)
@@ -326,6 +332,23 @@ class Guard:
         while True:
             await self._keys.refresh()
             await asyncio.sleep(min(_KEYS_EVERY, self._keys.lifetime) if self._keys.loaded else _KEYS_RETRY)
+
+    async def _fetch_told_keys(self) -> None:
+        """Fetch the keys when the feed says that there is a new one, or that one is trusted no more.
+
+        The feed's word is a reason to ask the issuer and nothing else: a key is what the issuer publishes, and how
+        often it is asked does not depend on how much the feed says.
+        """
+        view, keys = self.view, self._keys
+        while True:
+            await view.keys_changed.wait()
+            view.keys_changed.clear()
+            told, view.keys_told = view.keys_told, {}
+            for seconds in _KEYS_TOLD:
+                await asyncio.sleep(seconds * random.uniform(1.0, 2.0))  # noqa: S311  (spreads guards, no secret)
+                await keys.refresh(told=True)
+                if all((keys.find(kid) is not None) is there for kid, there in told.items()):
+                    break
 
     async def _prune(self) -> None:
         while True:

@@ -8,7 +8,7 @@ import logging
 import re
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -37,6 +37,13 @@ _MINIMUM_RSA_BITS = 2048
 _ES256_OF_A_DIGEST = ec.ECDSA(Prehashed(SHA256()))
 _PKCS1 = padding.PKCS1v15()
 _SHA256 = SHA256()
+_FRAMES = (
+    (b"\x30\x44\x02\x20", b"\x02\x20"),
+    (b"\x30\x45\x02\x20", b"\x02\x21\0"),
+    (b"\x30\x45\x02\x21\0", b"\x02\x20"),
+    (b"\x30\x46\x02\x21\0", b"\x02\x21\0"),
+)
+"""What DER has before R and before S of 32 bytes each, by whether the first bit of R is set, then that of S."""
 
 
 class Algorithm(StrEnum):
@@ -84,10 +91,15 @@ def ecdsa_value(signature: bytes) -> bytes | None:
     """
     if len(signature) != 64:
         return None
-    r, s = signature[:32].lstrip(b"\0"), signature[32:].lstrip(b"\0")
+    r, s = signature[:32], signature[32:]
+    # DER has integers signed and as short as they can be: a first bit that is set needs a zero byte before it. Of 256
+    # signatures 254 have no zero byte at the beginning of either.
+    if r[0] and s[0]:
+        before_r, before_s = _FRAMES[(r[0] >> 7) * 2 + (s[0] >> 7)]
+        return before_r + r + before_s + s
+    r, s = r.lstrip(b"\0"), s.lstrip(b"\0")
     if not r or not s:
         return None
-    # DER has integers signed and as short as they can be: a first bit that is set needs a zero byte before it.
     if r[0] & 0x80:
         r = b"\0" + r
     if s[0] & 0x80:
@@ -110,11 +122,14 @@ class KeySource(Protocol):
     def lifetime(self) -> float:
         """Seconds after which they have to be learned of anew, at the latest."""
 
-    def find(self, kid: str) -> PublicKey | None:
+    def find(self, kid: str, /) -> PublicKey | None:
         """The key of this id, from what is known now."""
 
-    async def refresh(self) -> None:
-        """Learn of new keys; called when one is unknown, and now and then. Limits its own rate; raises nothing."""
+    async def refresh(self, *, told: bool = False) -> None:
+        """Learn of new keys; called when one is unknown, and now and then. Limits its own rate; raises nothing.
+
+        `told`: because the feed told of one.
+        """
 
 
 class StaticKeys:
@@ -124,13 +139,10 @@ class StaticKeys:
     lifetime = float("inf")
 
     def __init__(self, keys: Iterable[PublicKey]) -> None:
-        self._keys = {key.kid: key for key in keys}
-
-    def find(self, kid: str) -> PublicKey | None:
+        self.find: Callable[[str], PublicKey | None] = {key.kid: key for key in keys}.get
         """The key of this id."""
-        return self._keys.get(kid)
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, told: bool = False) -> None:
         """Nothing to learn."""
 
 
@@ -157,23 +169,22 @@ class HttpKeys:
         self._uri = jwks_uri
         self._minimum = minimum_seconds
         self._keys: dict[str, tuple[PublicKey, dict[str, Any]]] = {}
+        nothing: dict[str, PublicKey] = {}
+        self.find: Callable[[str], PublicKey | None] = nothing.get
+        """The key of this id, as of the last fetch."""
         self._fetched_at = -minimum_seconds
         self._fetching = asyncio.Lock()
         self.loaded = False
         self.lifetime = _KEPT
         """Seconds: as the server says, at most an hour."""
 
-    def find(self, kid: str) -> PublicKey | None:
-        """The key of this id, as of the last fetch."""
-        found = self._keys.get(kid)
-        return found[0] if found is not None else None
-
-    async def refresh(self) -> None:
+    async def refresh(self, *, told: bool = False) -> None:
         """Fetch the document, unless that was done less than `minimum_seconds` ago. Callers at once share a fetch."""
         async with self._fetching:
             now = time.monotonic()
-            # Until a first document has come, waiting between attempts is for the server's sake only: 1 s is enough.
-            if now - self._fetched_at < min(self._minimum, self.lifetime if self.loaded else 1.0):
+            # Strangers can name unknown keys as often as they like. Where it is the feed that names one, and until a
+            # first document has come, waiting is for the server's sake only: 1 s is enough.
+            if now - self._fetched_at < min(self._minimum, self.lifetime if self.loaded and not told else 1.0):
                 return
             self._fetched_at = now
             try:
@@ -187,6 +198,8 @@ class HttpKeys:
                 kid: known[kid] if kid in known and known[kid][1] == jwk else (key, jwk)
                 for kid, (key, jwk) in published.items()
             }
+            find: Callable[[str], PublicKey | None] = {kid: key for kid, (key, _) in self._keys.items()}.get
+            self.find = find
             self.loaded, self.lifetime = True, lifetime
 
     def _fetch(self) -> tuple[bytes, float]:

@@ -65,6 +65,9 @@ class Tables:
         self.keys = self.marks[DenialKind.KEY]
         self.by_subject: dict[str, dict[str | None, _Mark]] = {}
         """For `SUBJECT_SESSIONS`: by subject, then by the session that stays."""
+        self.named: set[str] = set()
+        """The ids in all of these tables, for a pair its subject; perhaps some that have gone meanwhile. A token that
+        has none of them needs no look into the tables."""
         self.floor = 0
         """The highest of the floors; 0 where nothing has collapsed."""
         self.collapsed = 0
@@ -76,6 +79,7 @@ class Tables:
 
     def apply(self, denial: Denial) -> None:
         """Take one in."""
+        self.named.add(_name(denial.kind, denial.id))
         if denial.kind is DenialKind.SUBJECT_SESSIONS:
             self._apply_to_sessions(denial)
             return
@@ -110,6 +114,7 @@ class Tables:
                 del self.by_subject[subject]
         self._floors = {kind: floor for kind, floor in self._floors.items() if floor[1] > before}
         self.floor = max((position for position, _ in self._floors.values()), default=0)
+        self._name_anew()
         return dropped, long_lived
 
     def below(self, token: AccessToken) -> Reason | None:
@@ -162,6 +167,7 @@ class Tables:
             self._set_floor(kind, floor, max(table[name].forget_at for name in gone))
             for name in gone:
                 del table[name]
+            self._name_anew()
         self._limits[kind] = max(self._most, len(table) + self._most // 2)
 
     def _collapse_sessions(self) -> None:
@@ -178,6 +184,7 @@ class Tables:
             self._set_floor(kind, floor, until)
             for subject in gone:
                 del self.by_subject[subject]
+            self._name_anew()
         self._limits[kind] = max(self._most, len(self.by_subject) + self._most // 2)
 
     def _set_floor(self, kind: DenialKind, position: int, forget_at: float) -> None:
@@ -185,6 +192,16 @@ class Tables:
         self._floors = {**self._floors, kind: (max(before, position), max(until, forget_at))}
         self.floor = max(self.floor, position)
         self.collapsed += 1
+
+    def _name_anew(self) -> None:
+        """Let go of ids of what is gone."""
+        named = {_name(kind, name) for kind, table in self.marks.items() for name in table}
+        self.named = named | self.by_subject.keys()
+
+
+def _name(kind: DenialKind, name: str) -> str:
+    """The id that a token has which this may stand against: of a pair that of the subject, which has no space in it."""
+    return name.partition(" ")[0] if kind is DenialKind.SUBJECT_CLIENT else name
 
 
 def _deny(table: dict[Any, _Mark], name: str | None, denial: Denial) -> None:

@@ -81,7 +81,6 @@ def assemble(  # noqa: PLR0913  (what it is made of)
     lifetimes = Lifetimes(
         idle=timedelta(seconds=settings.session_idle_seconds),
         absolute=timedelta(seconds=settings.session_seconds),
-        longest_access_token=timedelta(seconds=settings.longest_access_token_seconds),
     )
     page = timedelta(seconds=settings.page_seconds)
     questions = Questions(log.pool, idle=lifetimes.idle)

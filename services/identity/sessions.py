@@ -21,7 +21,7 @@ from services.identity.personal_keys import PersonalKeyRing
 from services.identity.read_model import ACTIVITY, Credentials, Questions, SessionRow, project
 from services.identity.throttle import Throttle
 from shared.clock import Clock
-from shared.denials import DenialKind
+from shared.denials import LONGEST_ACCESS_TOKEN, DenialKind
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
 from shared.ids import digest, new_command_id, new_id, new_secret
@@ -60,7 +60,6 @@ class Lifetimes:
 
     idle: timedelta
     absolute: timedelta
-    longest_access_token: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class Sessions:
         async def rows(_: Stream) -> Guards:
             return Guards(rows=(Delete(ACTIVITY, {"sid": sid}),))
 
-        command = EndSession(reason, self._clock() + self._lifetimes.longest_access_token)
+        command = EndSession(reason, self._clock() + LONGEST_ACCESS_TOKEN)
         handled = await handle(self._log, SESSION, sid, command, context=context, project=project, guarding=rows)
         return handled.position
 

@@ -26,8 +26,6 @@ class IdentitySettings(AttemptSettings):
     """Absolute length of a session."""
     page_seconds: int = Field(default=3600, ge=60)
     """How long a page that was opened can still be used."""
-    longest_access_token_seconds: int = Field(default=24 * 3600, ge=60)
-    """No access token lives longer, whatever its application's setting: a session's denial is kept for that long."""
 
     sign_in_failures: int = Field(default=10, ge=1)
     """For one account from one device or address, before waiting is needed."""

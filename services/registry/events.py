@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from services.identity.events import UserKind
-from shared.denials import Denial, DenialKind, DenialRule
+from shared.denials import Denial, DenialKind, DenialRule, secrets_id
 from shared.log.event import Event
 
 
@@ -199,8 +199,14 @@ class SecretAdded(Event, stored_as="registry.SecretAdded"):
 class SecretRevoked(Event, stored_as="registry.SecretRevoked"):
     """A secret is no longer valid; tokens obtained with it stay."""
 
+    denial_kinds = frozenset({DenialKind.CLIENT})
+
     client_id: str
     secret_id: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """No token; whatever the issuer was about to give to who had shown one of the client's secrets."""
+        return (Denial(DenialKind.CLIENT, secrets_id(self.client_id), DenialRule.CUT_OFF),)
 
 
 class SecretReportedCompromised(Event, stored_as="registry.SecretReportedCompromised"):

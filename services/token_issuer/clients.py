@@ -18,6 +18,7 @@ from services.token_issuer.assertions import assertion as assertions
 from services.token_issuer.assertions.assertion import Assertion
 from services.token_issuer.assertions.keys import ClientKeys, VerificationKey, verified
 from services.token_issuer.views import Application, Secret
+from shared.denials import DenialKind, secrets_id
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
 from shared.ids import digest, same
@@ -110,6 +111,14 @@ async def authenticate_by_assertion(
         raise invalid_client()
     assertion.proved = True
     return application
+
+
+def proof(who: Presented) -> tuple[tuple[DenialKind, str], ...]:
+    """What belongs to the fence around anything that is given to a client because of what it showed.
+
+    One secret that is revoked stops it for all of them: then it is looked at anew which one this was.
+    """
+    return () if who.method is AuthMethod.NONE else ((DenialKind.CLIENT, secrets_id(who.client_id)),)
 
 
 def invalid_client() -> Refusal:

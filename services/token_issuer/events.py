@@ -20,6 +20,8 @@ class KeyUse(StrEnum):
 class SigningKeyCreated(Event, stored_as="token_issuer.SigningKeyCreated"):
     """A key pair exists and is announced in the JWKS; the private half is wrapped in the vault."""
 
+    denial_kinds = frozenset({DenialKind.KEY})
+
     kid: str
     algorithm: str
     """JWA name: `ES256` or `RS256`."""
@@ -28,6 +30,10 @@ class SigningKeyCreated(Event, stored_as="token_issuer.SigningKeyCreated"):
     """RFC 7517, public members only."""
     use_from: datetime | None = None
     """It signs nothing before: by then whoever keeps a JWKS from before has fetched it anew. None: it signs at once."""
+
+    def denies(self) -> tuple[Denial, ...]:
+        """Nothing: it says that nothing stands against the key, so that guards hear of it and fetch it."""
+        return (Denial(DenialKind.KEY, self.kid, DenialRule.LIFTED),)
 
 
 class SigningKeyActivated(Event, stored_as="token_issuer.SigningKeyActivated"):

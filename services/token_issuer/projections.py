@@ -14,7 +14,8 @@ PROJECTIONS = (
         ("grants", "signing_keys", "reference_tokens"),
         let_go={
             "grants": "greatest(s.code_expires_at, s.tokens_end_at, CASE WHEN s.ended IS NULL"
-            f" AND s.refresh_digest IS NOT NULL THEN s.refresh_expires_at END) < {_LONG_AGO}"
+            f" AND s.refresh_digest IS NOT NULL THEN s.refresh_expires_at END) < {_LONG_AGO}",
+            "reference_tokens": f"s.expires_at < {_LONG_AGO}",
         },
     ),
     Projection(

@@ -3,15 +3,16 @@
     grants      a week after the last thing that they gave has expired, or could have been asked for; not while their
                 session goes on, since it is known by them who has to be told of its end
     sessions    a week after their absolute end
+    references  a week after they have expired; first what is noted of one, then the token itself
     denials     of a session, when neither it nor a grant of it is left; cut-offs for the sessions of a user, when no
                 grant that is left was born before
     logouts     that an application could not be told of, a month after they were given up; and those of which it is not
                 to be told any more
     pushed      authorization requests, when no sign-in can begin with them any more
 
-All of these can be found in the log; what stands here is for decisions, and an expired code, refresh token or session
-is refused whether it is known or not. Denials of clients and subjects stay: there is one row for each at most, and what
-they match may live for ever. Rows that somebody is writing are left for the next time.
+All of these can be found in the log; what stands here is for decisions, and an expired code, refresh token, session or
+reference token is refused whether it is known or not. Denials of clients and subjects stay: there is one row for each
+at most, and what they match may live for ever. Rows that somebody is writing are left for the next time.
 """
 
 import asyncio
@@ -132,15 +133,45 @@ WITH page AS (
 SELECT (SELECT max(p.digest) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
 """
 
+# Two steps, so that each holds rows of one table: an append that revokes a token writes to both.
+_NOTES = """
+WITH page AS (
+    SELECT r.jti, r.expires_at < clock_timestamp() - $3::interval AS dead
+      FROM token_issuer.reference_tokens r WHERE r.jti > $1 ORDER BY r.jti LIMIT $2
+), free AS (
+    SELECT n.jti FROM token_issuer.reference_notes n WHERE n.jti IN (SELECT p.jti FROM page p WHERE p.dead)
+       FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM token_issuer.reference_notes n USING free f WHERE n.jti = f.jti RETURNING n.jti
+)
+SELECT (SELECT max(p.jti) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
+"""
+
+_REFERENCES = """
+WITH page AS (
+    SELECT r.jti, r.expires_at < clock_timestamp() - $3::interval AS dead
+      FROM token_issuer.reference_tokens r WHERE r.jti > $1 ORDER BY r.jti LIMIT $2
+), free AS (
+    SELECT r.jti FROM token_issuer.reference_tokens r WHERE r.jti IN (SELECT p.jti FROM page p WHERE p.dead)
+       AND NOT EXISTS (SELECT FROM token_issuer.reference_notes n WHERE n.jti = r.jti)
+       FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM token_issuer.reference_tokens r USING free f WHERE r.jti = f.jti RETURNING r.jti
+)
+SELECT (SELECT max(p.jti) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
+"""
+
 _STEPS: Final = (
     ("grants", _GRANTS, (KEPT,)),
     ("sessions", _SESSIONS, (KEPT,)),
+    ("reference_notes", _NOTES, (KEPT,)),
+    ("reference_tokens", _REFERENCES, (KEPT,)),
     ("denials", _DENIED_SESSIONS, ()),
     ("denials", _CUT_OFFS, ()),
     ("logout_deliveries", _LOGOUTS, (GIVEN_UP_KEPT,)),
     ("pushed_requests", _PUSHED, (_LATE,)),
 )
-"""In this order: a denial goes after what it stood against."""
+"""In this order: a denial goes after what it stood against, and what is noted of a token before the token."""
 
 
 async def prune_repeatedly(pool: Connections, every_seconds: float) -> None:

@@ -79,7 +79,7 @@ class PublicKeys:
         """Load the keys. Raises `LogUnavailable`."""
         await self.look()
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, told: bool = False) -> None:  # noqa: ARG002  (a look here costs little, whatever for)
         """Look for keys that another replica has brought, unless that was done since this was called."""
         asked_at = since_boot()
         async with self._looking:

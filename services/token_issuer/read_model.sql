@@ -95,8 +95,8 @@ CREATE INDEX IF NOT EXISTS reference_tokens_by_digest ON token_issuer.reference_
 CREATE INDEX IF NOT EXISTS reference_tokens_by_user ON token_issuer.reference_tokens (sub, position);
 CREATE INDEX IF NOT EXISTS reference_tokens_by_client ON token_issuer.reference_tokens (client_id, position);
 
--- What no fact says of reference tokens. A row is written in the append of the token, gone with its revocation, and
--- left alone by rebuilds.
+-- What no fact says of reference tokens. A row is written in the append of the token, gone with its revocation, or a
+-- week after its end, and left alone by rebuilds.
 CREATE TABLE IF NOT EXISTS token_issuer.reference_notes (
     jti text PRIMARY KEY,
     label text NOT NULL,                        -- what its owner calls it: perhaps personal, so it is not in the log

@@ -83,12 +83,16 @@ REVOKE ALL ON FUNCTION log.longest_access_token FROM PUBLIC;
 
 -- After this moment a denial matches no token that is alive; null: until it is lifted, or for ever. A cut-off for
 -- tokens that come from a session ends with the access tokens of before it. One for a subject or a client may match
--- reference tokens, whose life has no bound.
+-- reference tokens, whose life has no bound. The end of a session is told by the clock of whoever ended it, which may be
+-- late: nothing that the session gave is later than the denial, so it holds for the longest life from there at least.
 CREATE OR REPLACE FUNCTION log.denial_end(p_kind text, p_rule text, p_until timestamptz, p_recorded_at timestamptz)
 RETURNS timestamptz
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN p_until IS NULL AND p_rule = 'cut_off' AND p_kind IN ('token', 'grant', 'session', 'subject_sessions')
-                THEN p_recorded_at + log.longest_access_token() ELSE p_until END
+                THEN p_recorded_at + log.longest_access_token()
+                WHEN p_kind = 'session' AND p_until IS NOT NULL
+                THEN greatest(p_until, p_recorded_at + log.longest_access_token())
+                ELSE p_until END
 $$;
 REVOKE ALL ON FUNCTION log.denial_end FROM PUBLIC;
 

@@ -8,7 +8,7 @@ from infra.event_docs import CATALOGUE
 from services.identity import events as identity
 from services.registry import events as registry
 from services.token_issuer import events as tokens
-from shared.denials import Denial, DenialKind, DenialRule, subject_client_id
+from shared.denials import Denial, DenialKind, DenialRule, secrets_id, subject_client_id
 from shared.log.event import Event
 
 _MOMENT = datetime(1985, 7, 13, tzinfo=UTC)
@@ -59,6 +59,10 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
     ),
     (registry.ApplicationChanged(client_id=_CLIENT, settings=_SETTINGS, narrowed=False), ()),
     (
+        registry.SecretRevoked(client_id=_CLIENT, secret_id="1"),
+        (Denial(DenialKind.CLIENT, secrets_id(_CLIENT), CUT_OFF),),
+    ),
+    (
         registry.SecretReportedCompromised(client_id=_CLIENT, secret_id="1"),
         (Denial(DenialKind.CLIENT, _CLIENT, CUT_OFF),),
     ),
@@ -79,6 +83,10 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
             expires_at=_MOMENT,
         ),
         (Denial(DenialKind.TOKEN, "j", STANDING, until=_MOMENT),),
+    ),
+    (
+        tokens.SigningKeyCreated(kid="k", algorithm="ES256", use=tokens.KeyUse.ACCESS_TOKEN, public_jwk={}),
+        (Denial(DenialKind.KEY, "k", LIFTED),),
     ),
     (tokens.SigningKeyCompromised(kid="k"), (Denial(DenialKind.KEY, "k", STANDING),)),
 ]

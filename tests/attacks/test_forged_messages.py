@@ -71,7 +71,7 @@ class Followed:
         """A true fact, that the relay tells of; answers where the view has to be then."""
         name = f"com.{datetime.now(UTC).timestamp()}"
         appended = await self.facts.write(
-            f"application-{name}", registry.SecretRevoked(client_id=name, secret_id="one")
+            f"application-{name}", registry.SecretAdded(client_id=name, secret_id="one", secret_digest="d")
         )
         (row,) = await (await self.facts.log("ledger")).read_rows(appended.position - 1, limit=1)
         await self.publish(row, 0)

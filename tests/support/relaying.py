@@ -25,7 +25,9 @@ async def write(facts: Facts, number: int, name: str = "one") -> None:
         if count % 3 == 0:
             await facts.write(f"user-{name}", identity.PasswordSet(sub=name))
         else:
-            await facts.write(f"application-{name}", registry.SecretRevoked(client_id=name, secret_id=str(count)))
+            await facts.write(
+                f"application-{name}", registry.SecretAdded(client_id=name, secret_id=str(count), secret_digest="d")
+            )
 
 
 async def start(facts: Facts, server: NatsServer, work: Work) -> tuple[Relay, "asyncio.Task[None]"]:

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.identity.events import SessionEnded, SessionEndReason, SessionReauthenticated, SessionStarted, UserKind
 from shared.decider import Decider
 from shared.errors import Kind, Refusal
 from shared.log.event import Event, Personal
+
+FRESH = timedelta(minutes=10)
+"""How long after a person has proved who they are the session may give what outlives it."""
+FILLING_IN = timedelta(minutes=5)
+"""How much of that has to be left when a form is shown for it."""
 
 
 class SessionOver(Refusal):
@@ -68,6 +73,11 @@ Command = StartSession | Reauthenticate | EndSession
 def may_sign_in(kind: UserKind, *, enabled: bool) -> bool:
     """Whether this user can have a session at all."""
     return enabled and kind is not UserKind.SERVICE
+
+
+def proved_recently(auth_time: datetime, now: datetime, left: timedelta = timedelta()) -> bool:
+    """Whether the person proved who they are so recently that it is them who sits there, and will be for `left`."""
+    return now - auth_time <= FRESH - left
 
 
 def decide(command: Command, state: Session) -> Sequence[Event]:

@@ -2,6 +2,9 @@
 
 A new token stands in the answer to the form and nowhere else: not in an address, a cookie or a redirect. That answer
 is never stored, and a form that is sent again makes no second token.
+
+A token outlives the session, so who makes one has proved just now that it is them: nobody gets one from a screen that
+was left unlocked.
 """
 
 from dataclasses import dataclass
@@ -12,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
+from services.identity.domain.session import FILLING_IN, proved_recently
 from services.identity.own_access import NewToken
 from services.identity.pages.consent import in_words
 from services.identity.pages.moments import Moments
 from services.identity.pages.own_access import REVOKE
+from services.identity.pages.signin import TOKEN
 from services.identity.pages.site import Site, query
 from services.identity.read_model import SessionRow
 from shared.errors import Kind, Refusal
@@ -54,8 +59,8 @@ class OwnTokens:
     async def page(self, request: Request) -> Response:
         """GET /account/tokens/new."""
         session = await self._site.session(request)
-        if session is None:
-            return self._site.pages.see("/signin")
+        if session is None or not proved_recently(session.auth_time, self._site.clock(), FILLING_IN):
+            return self._site.pages.see("/signin", then=TOKEN)
         offers = await self._offers(session)
         chosen = query(request, "application")
         if chosen is None and len(offers) == 1:
@@ -71,8 +76,8 @@ class OwnTokens:
         client_id, once = form.require("application"), _once(form)
         site.forms.check(form.get("form"), MAKE, site.secret(request), f"{client_id} {once}")
         session = await site.session(request)
-        if session is None:
-            return site.pages.see("/signin")
+        if session is None or not proved_recently(session.auth_time, site.clock()):
+            return site.pages.see("/signin", then=TOKEN)
         filled = _filled(form)
         try:
             made = await self._made(session, client_id, once, filled)

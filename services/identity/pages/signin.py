@@ -15,8 +15,11 @@ from shared.errors import Refusal, Unavailable
 from shared.http.forms import Params
 from shared.ids import new_secret
 
-_PASSWORD = "password"
-"""`then`: on to the page where the password is changed."""
+PASSWORD = "password"
+TOKEN = "token"
+"""`then`: on to the page where the password is changed, or where a personal access token is made."""
+_KEY_TO_THE_ACCOUNT = "A token works without your password. Please sign in once more to make one."
+_PLACES = {PASSWORD: "/account/password", TOKEN: "/account/tokens/new"}
 
 
 class SignIn:
@@ -30,13 +33,15 @@ class SignIn:
         """GET /signin."""
         sealed = query(request, "request")
         pending = self._site.seals.open(sealed) if sealed else None
-        name, notice = await self._about(request, pending)
-        return self._form(request, sealed or "", pending, _then(query(request, "then")), user_name=name, notice=notice)
+        then = _then(query(request, "then"))
+        name, notice = await self._about(request, pending, then)
+        return self._form(request, sealed or "", pending, then, user_name=name, notice=notice)
 
-    async def _about(self, request: Request, pending: PendingAuthorization | None) -> tuple[str, str]:
+    async def _about(self, request: Request, pending: PendingAuthorization | None, then: str) -> tuple[str, str]:
         """The name to begin with, and why somebody who is signed in has to do it again."""
         if pending is None:
-            return "", ""
+            session = await self._site.session(request) if then == TOKEN else None
+            return ("", "") if session is None else (session.user.user_name, _KEY_TO_THE_ACCOUNT)
         hint = pending.proceed.login_hint
         session = await self._site.session(request)
         known = signed_in(session)
@@ -105,7 +110,7 @@ class SignIn:
         )
         opened = await site.sessions.sign_in(presented, site.origin(request), course())
         if pending is None:
-            response = site.pages.see("/account/password" if then == _PASSWORD else "/account")
+            response = site.pages.see(_PLACES.get(then, "/account"))
         else:
             # Not on to the application at once: should the issuer be away, the session is there all the same.
             response = site.pages.see("/consent", request=sealed)
@@ -175,4 +180,4 @@ class SignIn:
 
 def _then(asked: str | None) -> str:
     """Where to go afterwards: one of our own pages, by its name, never by an address."""
-    return _PASSWORD if asked == _PASSWORD else ""
+    return asked if asked in _PLACES else ""

@@ -56,7 +56,7 @@ async def redeem(issuer: Issuer, who: Presented, form: Params) -> Answer:
         for event in events:
             state = decider.evolve(state, event)
         stream = decider.stream(found.grant.gid)
-        whole = fence(known, found, events, signers)
+        whole = fence(known, found, who, events, signers)
         return (state, events, signers), append_of(stream, found.version, events, context, whole)
 
     (state, events, signers), appended = await issuer.write(decide, who)

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from services.identity.events import UserKind
 from services.registry.events import GrantType
-from services.token_issuer.clients import Presented
+from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.access_token import Issue, decider
 from services.token_issuer.grants.answer import Answer
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
@@ -48,8 +48,8 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
         content = Content(jti, sub, client_id, scopes, audiences, terms.seconds, terms.roles)
         command = Issue(jti, client_id, sub, scopes, audiences, terms.seconds)
         # A compromised key signs nothing, also where that is not known yet.
-        parties = ((DenialKind.CLIENT, client_id), (DenialKind.SUBJECT, sub), (DenialKind.KEY, key.kid))
-        fence = Fence(known.as_of, parties)
+        whose = ((DenialKind.CLIENT, client_id), (DenialKind.SUBJECT, sub), (DenialKind.KEY, key.kid))
+        fence = Fence(known.as_of, (*whose, *proof(who)))
         # The id is fresh: there is no stream to look at, neither here nor in the log.
         append = append_of(decider.stream(jti), None, decider.decide(command, None), context, fence)
         return (content, key), append

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter
 
+from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.events import GrantEnded
 from services.token_issuer.keys import Signers
@@ -35,15 +36,16 @@ def part(access: Access, known: Known, scope: str | None, targets: Sequence[str]
     return narrowed(access, known.resources, scope, targets, places) if access.audiences else NOTHING
 
 
-def fence(known: Known, grant: KnownGrant, events: Sequence[Event], signers: Signers) -> Fence | None:
+def fence(known: Known, grant: KnownGrant, who: Presented, events: Sequence[Event], signers: Signers) -> Fence | None:
     """The fence around what a grant gives; its end gives nothing, and nothing may stop it.
 
-    The keys that are to sign belong to it: a compromised one signs nothing, also where that is not known yet.
+    The keys that are to sign belong to it, and what the client showed: a compromised key signs nothing, and a revoked
+    secret opens nothing, also where that is not known yet.
     """
     if any(isinstance(event, GrantEnded) for event in events):
         return None
     whose = parties(grant.grant.client_id, grant.grant.sub, grant.grant.sid)
-    return Fence(known.as_of, (*whose, *signers.parties))
+    return Fence(known.as_of, (*whose, *proof(who), *signers.parties))
 
 
 def ended(events: Sequence[Event]) -> Refusal | None:

@@ -59,7 +59,7 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
             state = decider.evolve(state, event)
         if state is None:
             raise TypeError("a grant does not vanish")
-        whole = fence(known, found, events, signers)
+        whole = fence(known, found, who, events, signers)
         append = append_of(decider.stream(state.gid), found.version, events, context, whole)
         return (found, state, events, signers), append if events else None
 

@@ -106,6 +106,27 @@ async def test_cut_offs_for_what_comes_from_a_session_end_with_the_tokens_before
     assert await left(superuser) == [2]
 
 
+@pytest.mark.parametrize("late", [timedelta(days=2), timedelta(days=900)])
+async def test_a_late_clock_does_not_shorten_the_denial_of_a_session(
+    office: Log, watch: Log, watching: asyncpg.Connection, superuser: asyncpg.Connection, late: timedelta
+) -> None:
+    await office.append(bar("sid", kind=SESSION, until=datetime.now(UTC) - late + LONGEST_ACCESS_TOKEN))
+    (listed,), (told,) = (await watch.active_denials()).denials, await watch.denials_after(0, 10)
+    assert listed.denial.until == told.denial.until == listed.recorded_at + LONGEST_ACCESS_TOKEN
+    await age(superuser, hours=24, minutes=4)
+    assert await prune(watching) == 0
+    assert len((await watch.active_denials()).denials) == 1
+    await age(superuser, minutes=2)
+    assert (await watch.active_denials()).denials == []
+    assert await prune(watching) == 1
+
+
+async def test_a_clock_that_is_ahead_lengthens_it(office: Log, watch: Log) -> None:
+    until = datetime.now(UTC) + timedelta(days=5)
+    await office.append(bar("sid", kind=SESSION, until=until))
+    assert [told.denial.until for told in await watch.denials_after(0, 10)] == [until]
+
+
 async def test_of_several_alike_the_last_stays(
     office: Log, watch: Log, watching: asyncpg.Connection, superuser: asyncpg.Connection
 ) -> None:

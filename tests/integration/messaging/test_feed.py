@@ -30,7 +30,9 @@ async def deny(facts: Facts, name: str) -> int:
 
 async def permit(facts: Facts, name: str) -> int:
     """One fact that denies nothing."""
-    return (await facts.write(f"application-{name}", registry.SecretRevoked(client_id=name, secret_id="s"))).position
+    return (
+        await facts.write(f"application-{name}", registry.SecretAdded(client_id=name, secret_id="s", secret_digest="d"))
+    ).position
 
 
 async def feed(facts: Facts, server: NatsServer, work: Work, *, lead: bool = True, every: float = 0.1) -> DenialFeed:

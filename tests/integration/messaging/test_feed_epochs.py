@@ -36,7 +36,9 @@ async def own_server(folder_for_servers: Path) -> AsyncIterator[Postgres]:
 
 async def some_fact(facts: Facts, name: str) -> int:
     """One fact that denies nothing."""
-    return (await facts.write(f"application-{name}", registry.SecretRevoked(client_id=name, secret_id="s"))).position
+    return (
+        await facts.write(f"application-{name}", registry.SecretAdded(client_id=name, secret_id="s", secret_digest="d"))
+    ).position
 
 
 async def test_after_a_restored_back_up_tokens_of_the_lost_tail_are_refused_and_no_others(

@@ -67,7 +67,7 @@ async def all_seen(log: Log, positions: Iterable[int]) -> None:
 
 
 async def registry_fact(facts: Facts, name: str = "x") -> int:
-    event = registry.SecretRevoked(client_id=name, secret_id="one")
+    event = registry.SecretAdded(client_id=name, secret_id="one", secret_digest="d")
     return (await facts.write(f"application-{name}", event)).position
 
 

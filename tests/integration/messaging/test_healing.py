@@ -47,7 +47,7 @@ class Wired:
             if self.dice.random() < 0.5:
                 await self.facts.write(f"user-{name}", identity.PasswordSet(sub=name))
             else:
-                event = registry.SecretRevoked(client_id=name, secret_id=str(count))
+                event = registry.SecretAdded(client_id=name, secret_id=str(count), secret_digest="d")
                 await self.facts.write(f"application-{name}", event)
             await asyncio.sleep(self.dice.uniform(0.0, 0.02))
 

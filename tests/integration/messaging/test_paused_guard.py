@@ -48,7 +48,7 @@ class GuardProcess:
 async def guard(facts: Facts, nats_server: NatsServer, work: Work) -> AsyncIterator[GuardProcess]:
     """It and the ledger's feed, which no issuer is needed for."""
     log = await facts.log("ledger")
-    await facts.write("application-x", registry.SecretRevoked(client_id="x", secret_id="s"))
+    await facts.write("application-x", registry.SecretAdded(client_id="x", secret_id="s", secret_digest="d"))
     wake = Wake(log)
     feed = DenialFeed(log, wake, nats_server.access("ledger"), 0.1)
     for task in (wake.run(), feed.publish(), feed.answer()):

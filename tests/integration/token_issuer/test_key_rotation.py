@@ -174,6 +174,26 @@ async def test_a_rotation_by_command_waits_until_it_is_known(stage: Stage) -> No
     assert len(await stage.facts(SigningKeyCreated)) == len(KeyUse) + 1
 
 
+async def test_guards_are_told_of_a_key_before_it_signs_and_of_the_one_that_takes_a_stolen_one_s_place(
+    stage: Stage, database: Database, work: Work
+) -> None:
+    await stage.register(resources=True)
+    await stage.follow()
+    wake = Wake(stage.issuer.log)
+    work.start(wake.run())
+    async with published([stage.issuer], stage) as address:
+        # Nobody asks these about a token, and the JWKS may be kept for minutes.
+        keys = HttpKeys(address)
+        async with checking(stage.issuer, wake, keys) as guard:
+            await eventually(guard.ready)
+            first = stage.issuer.keys.signer(KeyUse.ACCESS_TOKEN).kid
+            announced = (await stage.issuer.keys.rotate(KeyUse.ACCESS_TOKEN, origin())).kid
+            await eventually(lambda: keys.find(announced) is not None)
+            await stage.issuer.keys.compromise(first, origin())
+            successor = stage.issuer.keys.signer(KeyUse.ACCESS_TOKEN).kid
+            await eventually(lambda: keys.find(first) is None and keys.find(successor) is not None)
+
+
 async def test_a_compromised_key_is_worth_nothing_from_its_position_on(
     stage: Stage, database: Database, work: Work
 ) -> None:

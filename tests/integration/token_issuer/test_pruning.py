@@ -9,13 +9,16 @@ from prometheus_client import REGISTRY
 from services.identity import events as identity
 from services.registry import events as registry
 from services.token_issuer import pruning
+from services.token_issuer.events import ReferenceEndReason
 from services.token_issuer.pruning import prune, prune_repeatedly
+from services.token_issuer.references.issuing import revoke
 from shared.log.connections import Connections
 from stagedoor import Allowed
 from tests.support.issuing import HUB, SPA, Client, Stage, error
 from tests.support.log_lines import LogLines
 from tests.support.log_lines import log_lines as log_lines  # noqa: PLC0414  (a fixture)
 from tests.support.postgres import Database
+from tests.support.references import context, judge, make, open_hub
 from tests.support.work import Work, eventually
 
 OFFLINE = "openid offline_access read"
@@ -44,7 +47,11 @@ async def age(pool: Connections, days: float) -> None:
         " tokens_end_at = tokens_end_at - $1::interval, refresh_expires_at = refresh_expires_at - $1::interval",
         timedelta(days=days),
     )
-    await pool.execute("UPDATE token_issuer.sessions SET expires_at = expires_at - $1::interval", timedelta(days=days))
+    for table in ("sessions", "reference_tokens"):
+        await pool.execute(
+            f"UPDATE token_issuer.{table} SET expires_at = expires_at - $1::interval",  # noqa: S608  (constants)
+            timedelta(days=days),
+        )
 
 
 async def rows(pool: Connections, table: str) -> int:
@@ -124,6 +131,48 @@ async def test_sessions_go_a_week_after_their_end(stage: Stage, hub: Client, poo
     await age(pool, 0.2)
     await prune(pool)
     assert await rows(pool, "sessions") == 0
+
+
+async def test_a_reference_token_goes_a_week_after_its_end_with_its_owner_s_name_for_it(stage: Stage) -> None:
+    await open_hub(stage)
+    freddie, pool = await stage.user(), stage.issuer.log.pool
+    made, other = await make(stage, freddie), await make(stage, freddie, expires_at=stage.clock() + timedelta(days=60))
+    await age(pool, 30 + 6.9)
+    await prune(pool)
+    assert (await rows(pool, "reference_tokens"), await rows(pool, "reference_notes")) == (2, 2)
+    await age(pool, 0.2)
+    await prune(pool)
+    assert [row["jti"] for row in await pool.fetch("SELECT jti FROM token_issuer.reference_tokens")] == [
+        other.event.jti
+    ]
+    assert [row["jti"] for row in await pool.fetch("SELECT jti FROM token_issuer.reference_notes")] == [other.event.jti]
+    assert not (await judge(stage, made.token)).allowed
+    assert (await judge(stage, other.token)).allowed
+    stage.clock.ahead = timedelta(days=37.1)
+    assert await revoke(stage.issuer, made.event.jti, ReferenceEndReason.BY_OWNER, freddie, context()) == 0
+
+
+async def test_a_revoked_reference_token_goes_as_well(stage: Stage) -> None:
+    await open_hub(stage)
+    freddie, pool = await stage.user(), stage.issuer.log.pool
+    made = await make(stage, freddie)
+    await revoke(stage.issuer, made.event.jti, ReferenceEndReason.BY_OWNER, freddie, context())
+    await age(pool, 37.1)
+    await prune(pool)
+    assert await rows(pool, "reference_tokens") == 0
+
+
+async def test_a_token_whose_note_somebody_writes_is_left_for_the_next_time(stage: Stage, database: Database) -> None:
+    await open_hub(stage)
+    pool = stage.issuer.log.pool
+    await make(stage, await stage.user())
+    await age(pool, 40)
+    async with database.connection("token_issuer") as writing, writing.transaction():
+        await writing.execute("SELECT FROM token_issuer.reference_notes FOR UPDATE")
+        await prune(pool)
+        assert (await rows(pool, "reference_tokens"), await rows(pool, "reference_notes")) == (1, 1)
+    await prune(pool)
+    assert (await rows(pool, "reference_tokens"), await rows(pool, "reference_notes")) == (0, 0)
 
 
 async def sign_out(stage: Stage, sub: str, sid: str) -> None:

@@ -82,7 +82,7 @@ async def test_a_denial_counts_at_once_for_whoever_asks_with_its_position(valida
 async def test_a_token_that_was_just_issued_is_within_the_view(validation: Serving) -> None:
     for number in range(15):
         await validation.facts.write(
-            f"application-{number}", registry.SecretRevoked(client_id=str(number), secret_id="s")
+            f"application-{number}", registry.SecretAdded(client_id=str(number), secret_id="s", secret_digest="d")
         )
         assert (await validation.ask(await validation.token())).allowed
 
@@ -90,7 +90,7 @@ async def test_a_token_that_was_just_issued_is_within_the_view(validation: Servi
 async def test_a_position_that_comes_in_time_is_waited_for(validation: Serving) -> None:
     token = await validation.token()
     asking = asyncio.create_task(validation.ask(token, minimum_position=3))
-    await validation.facts.write("application-x", registry.SecretRevoked(client_id="x", secret_id="s"))
+    await validation.facts.write("application-x", registry.SecretAdded(client_id="x", secret_id="s", secret_digest="d"))
     assert (await asking).allowed
 
 

@@ -68,9 +68,6 @@ class Giving(SigningIn):
         old = next((secret for secret in reversed(app.secrets) if not secret.good), None)
         if old is None or quality > 1:
             return Credentials(app.client_id, "sds_invented"), False
-        if not old.compromised:
-            # A revoked secret denies nothing, so it is refused as soon as the issuer has heard of it.
-            self.all_follow()
         return Credentials(app.client_id, old.text), False
 
     @precondition(lambda self: self.model.grants)
@@ -163,6 +160,7 @@ class Giving(SigningIn):
         return Token(
             text=text,
             jti=claims["jti"],
+            kid=jwt.get_unverified_header(text)["kid"],
             client_id=app.client_id,
             sub=claims["sub"],
             position=claims["pos"],

@@ -139,6 +139,7 @@ class Token:
 
     text: str = field(repr=False)
     jti: str
+    kid: str
     client_id: str
     sub: str
     position: int
@@ -165,6 +166,8 @@ class Model:
     tokens: list[Token] = field(default_factory=list)
     withdrawn: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Where a user stopped an application."""
+    compromised: dict[str, int] = field(default_factory=dict)
+    """Where a signing key was said to be in other hands, by its id."""
     moments: set[int] = field(default_factory=set)
     """Every position at which something was denied or allowed again."""
 
@@ -175,6 +178,7 @@ class Model:
         sid = token.grant.sid if token.grant is not None else None
         return (
             (token.revoked is not None and token.revoked <= at)
+            or (token.kid in self.compromised and self.compromised[token.kid] <= at)
             or (token.grant is not None and token.grant.ended is not None and token.grant.ended <= at)
             or self._parties_denied(token.client_id, token.sub, sid, token.position, at)
         )

@@ -99,8 +99,7 @@ class Playing(RuleBasedStateMachine):
         return wrote
 
     def new_edge(self) -> Edge:
-        keys = self.world.replica.issuer.keys
-        edge = Edge(self.wire, self.world.clock, keys, ISSUER, API)
+        edge = Edge(self.wire, self.world.clock, self.world.keys, ISSUER, API)
         edge.begin()
         return edge
 

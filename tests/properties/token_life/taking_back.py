@@ -27,13 +27,14 @@ class TakingBack(Giving):
             what = {"token": token.text} if by == "administrator" else {"jti": token.jti}
             answer: Any = self.attempt(self.world.revoke_by_administrator(**what))
             done = not isinstance(answer, Refusal)
-            assert done or not alive
+            assert done or not alive or token.kid in self.model.compromised
         else:
             credentials, proved = self.credentials(client, 0)
             response = self.do(self.world.revoke(credentials, token.text))
             done = response.status_code == 200 and client.client_id == token.client_id
             if response.status_code == 200:
-                assert client.client_id == token.client_id
+                # What a compromised key signed says nothing about whose it is.
+                assert client.client_id == token.client_id or token.kid in self.model.compromised
                 assert (proved and self.model.app_serves(client)) or not self.followed
             else:
                 assert client.client_id != token.client_id or not (
@@ -65,6 +66,21 @@ class TakingBack(Giving):
         assert self.observe() == int(done and grant.ended is None)
         if done and grant.ended is None:
             grant.ended = self.model.head
+
+    @precondition(lambda self: self.model.tokens)
+    @rule(which=PICK)
+    def compromise_a_key(self, which: int) -> None:
+        """Whatever it signed is over, and another key signs from now on."""
+        kid = self.pick(self.model.tokens, which).kid
+        answer: Any = self.attempt(self.world.compromise_key(kid))
+        wrote = self.observe()
+        if isinstance(answer, Refusal) or kid in self.model.compromised:
+            assert wrote == 0
+            return
+        assert wrote > 0
+        self.saw("a key was compromised")
+        (denial,) = [one for one in self.wire.denials if (one.kind, one.id, one.rule) == ("key", kid, "standing")]
+        self.model.compromised[kid] = denial.position
 
     # Asking
 

@@ -173,6 +173,13 @@ class World:
     # Processes come and go
 
     @property
+    def keys(self) -> KeyRing:
+        """Of whoever checks tokens; a replica that was restarted with keys of its own may know less, or more."""
+        if self._keys is None:
+            raise TypeError("the world has not begun")
+        return self._keys
+
+    @property
     def replica(self) -> Replica:
         """Whichever replica of the issuer the next request comes to: they take turns."""
         return self._replicas[next(self._turn) % len(self._replicas)]
@@ -367,6 +374,11 @@ class World:
 
     async def revoke_by_administrator(self, **what: str) -> None:
         await self.at_issuer("RevokeToken", tokens_pb.RevokeTokenRequest(**what))
+
+    async def compromise_key(self, kid: str) -> None:
+        """One replica is told; of the others those that check tokens hear of it at once, as they follow the log."""
+        await self.at_issuer("CompromiseKey", tokens_pb.CompromiseKeyRequest(kid=kid))
+        await self.keys.prepare()
 
     async def end_grant(self, gid: str) -> None:
         await self.at_issuer("EndGrant", tokens_pb.EndGrantRequest(gid=gid))

@@ -50,6 +50,18 @@ def test_a_flood_keeps_within_the_bound_and_what_it_denied_stays_denied(kind: De
     assert 0 < view._tables.floor < 10 * 951
 
 
+@pytest.mark.parametrize("kind", [*_STRANGERS, DenialKind.SUBJECT_SESSIONS, DenialKind.SUBJECT_CLIENT])
+def test_ids_of_what_has_gone_are_forgotten_too(kind: DenialKind) -> None:
+    view = empty(100)
+    for number in range(1, 1001):
+        view.apply(denial(number, kind, rule=DenialRule.CUT_OFF))
+        assert len(view._tables.named) <= len(view) + 60
+    view.apply(denial(1001, DenialKind.CLIENT, "c", until=_UNTIL + timedelta(hours=1)))
+    view.prune((_UNTIL + timedelta(minutes=1)).timestamp(), skew=0)
+    assert view._tables.named == {"c"}
+    assert view.denied(token(5)) is Reason.DENIED_CLIENT
+
+
 def test_sessions_that_collapsed_spare_tokens_without_a_session() -> None:
     view = empty(10)
     for number in range(1, 40):

@@ -45,7 +45,7 @@ def test_it_is_flat_while_denials_end_and_bounded_while_they_do_not() -> None:
     finally:
         tracemalloc.stop()
     assert checked.view.fresh(since_boot())
-    assert len(checked._memory) == 250
+    assert 234 <= len(checked._memory) <= 250
     assert max(kept[3:]) < 1.3 * max(kept[:3])
 
 

@@ -158,7 +158,7 @@ def test_a_remembered_token_still_expires(key: SigningKey) -> None:
 def test_a_key_that_is_taken_back_takes_its_tokens_along(key: SigningKey) -> None:
     known: dict[str, PublicKey] = {key.kid: key.public}
     keys = StaticKeys([])
-    keys._keys = known
+    keys.find = known.get
     checked = guard(key, keys=keys)
     token = key.sign(claims())
     assert isinstance(checked.check(token), Allowed)
@@ -173,6 +173,16 @@ def test_memory_is_bounded(key: SigningKey) -> None:
     for number in range(6):
         assert isinstance(checked.check(key.sign(claims(jti=f"jti-{number}"))), Allowed)
     assert len(checked._memory) == 3
+
+
+def test_what_was_not_asked_about_for_longest_is_forgotten_first(key: SigningKey) -> None:
+    checked = guard(key, remember=3)
+    verified = [
+        checked._know(key.sign(claims(jti=f"jti-{number}")).encode(), b"%d" % number, None) for number in range(3)
+    ]
+    checked._memory.keep(b"0")
+    checked.check(key.sign(claims(jti="jti-3")))
+    assert [checked._memory.find(b"%d" % number) for number in range(3)] == [verified[0], None, verified[2]]
 
 
 class TestStale:
@@ -301,6 +311,13 @@ class TestEpochs:
         self.begin(checked, (1, 1), (2, 1001))
         assert isinstance(checked.check(key.sign(claims(pos=1000))), Allowed)
         assert reason(checked.check(key.sign(claims(pos=1001)))) is Reason.LOST_BRANCH
+
+    def test_of_a_lost_branch_that_had_come_further_than_the_living_one(self, key: SigningKey) -> None:
+        checked = guard(key)
+        self.begin(checked, (1, 1), (2, 1001))
+        token = key.sign(claims(pos=2001))
+        assert reason(checked.check(token)) is Reason.LOST_BRANCH
+        assert reason(checked.check(token, min_position=3000)) is Reason.LOST_BRANCH
 
     def test_of_an_epoch_that_nobody_has_told_of_yet(self, key: SigningKey) -> None:
         assert reason(guard(key).check(key.sign(claims(epoch=2)))) is Reason.AHEAD_OF_VIEW
