@@ -3,6 +3,7 @@
 The folder has one subfolder for each branch of the log, named for the epoch in which the branch began: 1, and a further
 one after a back-up was restored that lacked events which a checkpoint already spoke of. In it:
 
+key                    the public key, as auditors pin it
 checkpoint             the last one, as a witness takes it
 checkpoints/<day>.jsonl  all that were made, in order, one JSON object a line
 tile/                  the tree (`shared.evidence.tiles`)
@@ -87,6 +88,7 @@ class Branch:
             note = self._signer.sign(made, self.number)
             history = self._folder / "checkpoints" / f"{now.astimezone(UTC):%Y-%m-%d}.jsonl"
             _append(history, json.dumps({"at": now.astimezone(UTC).isoformat(), "checkpoint": note}))
+            write_durably(self._folder / "key", f"{self.key}\n".encode())
             write_durably(self._folder / "checkpoint", note.encode())
             sync(self._folder)
 
