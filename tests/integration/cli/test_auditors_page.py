@@ -9,6 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 from infra.local.services import ROOT
 from infra.local.sign_in import Visitor
 from infra.local.system import System
@@ -46,6 +48,7 @@ async def _sign_in(command: Command) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.timeout(400)
 async def test_every_command_of_the_page(system: System, tmp_path: Path) -> None:
     auditor = Command(system, tmp_path / "profile.toml")
     alone = tmp_path / "alone"
