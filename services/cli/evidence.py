@@ -213,7 +213,8 @@ async def verified(services: Connection, last: Last, earlier: Iterable[Path]) ->
     verification = Verification(known)
     with _progress(last.size) as advance:
         async for page in _evidence(services, 0, last.size):
-            verification.go_on(Stretch(page.tree, page.leaves, page.salts, page.data, page.leaf_hashes, page.misfiled))
+            events = (list(page.leaves), list(page.salts), list(page.data))
+            verification.go_on(Stretch(page.tree, *events, page.leaf_hashes, page.misfiled))
             advance(page.until)
     return verification
 

@@ -24,6 +24,10 @@ _LARGEST: Final = 4 * 1024 * 1024
 """Bytes of events in one message, unless a single position has more."""
 
 
+_Stretch = tuple[int, bytes, Sequence[Any]]
+"""Up to which position, the hashes of the tree, and the log's rows."""
+
+
 class Proving:
     """The methods that answer from the tree."""
 
@@ -86,13 +90,28 @@ class Proving:
             raise Refusal(Kind.INVALID, "not_in_the_tree", f"a tree of {size} events has positions 1 to {size}")
         await record(self._log, Question.EVIDENCE, request.after, size)
         still_allowed = self._watching(context)
-        for after in range(request.after, size, _STRETCH):
-            until = min(after + _STRETCH, size)
-            rows = await ask(self._log.pool.fetch("SELECT * FROM log.evidence($1, $2)", after, until))
-            tree = await _computed(partial(branch.tiles.leaves, after, until))
-            for page in _pages(after, until, tree, rows):
-                yield page
-            await still_allowed()
+        after = request.after
+        coming = self._begin(branch, after, size)
+        try:
+            while coming is not None:
+                until, tree, rows = await coming
+                # The next stretch is on its way while this one is sent.
+                coming = self._begin(branch, until, size)
+                for page in _pages(after, until, tree, rows):
+                    yield page
+                after = until
+                await still_allowed()
+        finally:
+            if coming is not None:
+                coming.cancel()
+
+    def _begin(self, branch: Branch, after: int, size: int) -> "asyncio.Task[_Stretch] | None":
+        """Begin to fetch the stretch after a position; None if there is none."""
+        return asyncio.create_task(self._stretch(branch, after, min(after + _STRETCH, size))) if after < size else None
+
+    async def _stretch(self, branch: Branch, after: int, until: int) -> _Stretch:
+        rows = await ask(self._log.pool.fetch("SELECT * FROM log.evidence($1, $2)", after, until))
+        return until, await _computed(partial(branch.tiles.leaves, after, until)), rows
 
     def _watching(self, context: RpcContext) -> Callable[[], Awaitable[None]]:
         """What refuses, looked at now and then, as soon as the call's token is not accepted any more."""
