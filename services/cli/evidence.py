@@ -42,8 +42,7 @@ def verify(*, key: Pinned = None, earlier: Earlier = None, as_json: Json = False
 
     async def work() -> None:
         async with Connection(default_path()) as services:
-            last = await last_checkpoint(services, key)
-            verification = await verified(services, last, (*(earlier or ()), *_remembered()))
+            last, verification = await verified(services, key, earlier or ())
             head = await services.ask(services.ledger.GetHead, pb.GetHeadRequest())
         _tell(verification, last, head.position, as_json=as_json)
         _remember(last)
@@ -204,19 +203,27 @@ async def write_export(  # noqa: PLR0913, PLR0917  (as above)
     return end
 
 
-async def verified(services: Connection, last: Last, earlier: Iterable[Path]) -> Verification:
-    """Go along the whole log; what was found, `finish` of the answer tells."""
-    known = [last.checkpoint, *(_read(path, last.key) for path in earlier)]
-    async for kept in services.stream(services.ledger.ReadCheckpoints, pb.ReadCheckpointsRequest()):
-        branch = Key(kept.checkpoint.partition("\n")[0], last.key.public)
-        known.append(Checkpoint.open(kept.checkpoint, branch))
-    verification = Verification(known)
+async def verified(services: Connection, key: str | None, earlier: Iterable[Path]) -> tuple[Last, Verification]:
+    """Go along the whole log up to the last checkpoint; what was found, `finish` tells."""
+    request = pb.ReadCheckpointsRequest()
+    # Before the last one is asked for: while the log grows there is always another.
+    kept = [one.checkpoint async for one in services.stream(services.ledger.ReadCheckpoints, request)]
+    last = await last_checkpoint(services, key)
+    kept += [path.read_text(encoding="utf-8") for path in _remembered()]
+    known = [Checkpoint.open(note, Key(note.partition("\n")[0], last.key.public)) for note in kept]
+    verification = Verification(
+        [
+            *(last.checkpoint, *(_read(path, last.key) for path in earlier)),
+            *(one for one in known if one.origin == last.key.name),
+        ],
+        [one for one in known if one.origin != last.key.name],
+    )
     with _progress(last.size) as advance:
         async for page in _evidence(services, 0, last.size):
             events = (list(page.leaves), list(page.salts), list(page.data))
             verification.go_on(Stretch(page.tree, *events, page.leaf_hashes, page.misfiled))
             advance(page.until)
-    return verification
+    return last, verification
 
 
 async def _evidence(services: Connection, after: int, until: int) -> AsyncIterator[pb.EvidencePage]:
@@ -295,9 +302,14 @@ def _tell(verification: Verification, last: Last, head: int, *, as_json: bool) -
                 "root": last.checkpoint.root.hex(),
                 "checkpoints": verification.compared,
                 "newer": head - last.size,
+                "lost": None if verification.lost is None else list(verification.lost),
                 "wrong": None if wrong is None else str(wrong),
                 "first_wrong_position": None if wrong is None else wrong.position,
             }
+        )
+    if verification.lost is not None:
+        output.say(
+            "events of a lost branch, between positions {} and {}, are not in the log".format(*verification.lost)
         )
     if wrong is not None:
         raise wrong

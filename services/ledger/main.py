@@ -101,9 +101,9 @@ def _proving(evidence: Evidence | None, leadership: Leadership) -> Check:
     """A log that was tampered with is no reason to take the ledger away: that is when it is asked for its evidence."""
     if evidence is None:
         return Check(ok=True, detail="no folder for checkpoints is set")
-    if not leadership.leading:
-        return Check(ok=True, detail="another replica makes checkpoints")
-    return Check(ok=True, detail=f"BROKEN: {evidence.alarm}" if evidence.alarm else "checkpoints are made")
+    if alarm := evidence.alarm:
+        return Check(ok=True, detail=f"BROKEN: {alarm}")
+    return Check(ok=True, detail="checkpoints are made" if leadership.leading else "another replica makes checkpoints")
 
 
 async def _reachable(log: Log) -> Check:

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge
 from shared.clock import Clock
 from shared.evidence.checkpoints import Branch, Signer, branches
 from shared.evidence.stagedoor_verify import HASH, TILE, Checkpoint, Wrong
-from shared.evidence.tiles import Diverged, MissingTile
+from shared.evidence.tiles import Diverged, MissingTile, write_durably
 from shared.log.append import Head, LogUnavailable
 from shared.log.log import Log
 from shared.questions import OUT_OF_REACH, ask
@@ -30,6 +30,8 @@ _MADE = Counter("stagedoor_evidence_checkpoints", "Checkpoints made.")
 _BROKEN = Gauge("stagedoor_evidence_broken", "1: the log is not what a checkpoint says that it was.")
 _FAILURES = Counter("stagedoor_evidence_failures", "Times that the tree could not be kept.")
 
+_ALARM = "alarm"
+"""A file, so that every replica can tell."""
 PAGE = 40 * TILE
 """Hashes of one statement."""
 
@@ -48,21 +50,24 @@ class Evidence:
         """Branch and size of the last tree that was compared with what is on disk and in the log, or written there."""
         self._known: tuple[int, int] | None = None
         """Branch and epoch that were looked at together: nothing of the branch was lost."""
-        self.alarm = ""
-        """What is wrong with the log, in words; empty: nothing that was found."""
+        self._said = ""
 
     async def keep(self) -> None:
         """The leader's work, for ever, whatever happens."""
         self._branch = self._sound = self._known = None  # another leader may have gone on meanwhile
         while True:
             try:
-                await self.catch_up()
-            except (Wrong, Diverged, MissingTile) as found:
-                self._raise_alarm(str(found))
-            except (LogUnavailable, *OUT_OF_REACH, asyncpg.PostgresError, OSError) as failure:
+                await self._catch_up_or_tell()
+            except (LogUnavailable, *OUT_OF_REACH, asyncpg.PostgresError) as failure:
                 _FAILURES.inc()
                 _log.warning("evidence_failed", error=type(failure).__name__)
             await asyncio.sleep(self._every)
+
+    async def _catch_up_or_tell(self) -> None:
+        try:
+            await self.catch_up()
+        except (Wrong, Diverged, MissingTile) as found:
+            await asyncio.to_thread(self._raise_alarm, str(found))
 
     async def catch_up(self) -> None:
         """Take the tree to the head of the log and sign it; raises `Wrong`, `Diverged` or `MissingTile`."""
@@ -82,7 +87,17 @@ class Evidence:
         self._sound = (branch.number, size)
         _SIZE.set(size)
         _BROKEN.set(0)
-        self.alarm = ""
+        if self._said or self.alarm:
+            (self._folder / _ALARM).unlink(missing_ok=True)
+            self._said = ""
+
+    @property
+    def alarm(self) -> str:
+        """What the leader, whichever replica that is, has found wrong with the log; empty: nothing."""
+        try:
+            return (self._folder / _ALARM).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
     def branches(self) -> list[Branch]:
         """All branches that there are, the oldest first."""
@@ -170,6 +185,8 @@ class Evidence:
 
     def _raise_alarm(self, what: str) -> None:
         _BROKEN.set(1)
-        if what != self.alarm:
+        if what != self._said:
             _log.error("evidence_broken", what=what)
-        self.alarm = what
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_durably(self._folder / _ALARM, what.encode())
+        self._said = what

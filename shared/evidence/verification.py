@@ -31,25 +31,31 @@ class Stretch:
 class Verification:
     """One verification; afterwards `finish` tells."""
 
-    def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
-        """Of any sizes, in any order; the greatest says how long the log has to be."""
-        self._checkpoints = sorted(checkpoints, key=lambda one: one.size)
+    def __init__(self, checkpoints: Iterable[Checkpoint], of_lost_branches: Iterable[Checkpoint] = ()) -> None:
+        """Of any sizes, in any order; the greatest says how long the log has to be.
+
+        Those of lost branches speak of events that are known to be lost; which ones, `unmet` tells afterwards.
+        """
+        known = {(one, True) for one in checkpoints} | {(one, False) for one in of_lost_branches}
+        self._checkpoints = sorted(known, key=lambda one: one[0].size)
         self._tree = Growing()
-        self._compared = 0
+        self._met = 0
         self._sound = 0
         """Size of the last checkpoint that the tree agrees with."""
         self._event: Wrong | None = None
         self._root: Wrong | None = None
+        self.unmet: list[Checkpoint] = []
+        """Checkpoints of lost branches that are not those of this log, the smallest first."""
+        self.compared = 0
+        """How many checkpoints were met and found right."""
 
     @property
-    def size(self) -> int:
-        """How far it has come."""
-        return self._tree.size
-
-    @property
-    def compared(self) -> int:
-        """How many checkpoints it has met and found right."""
-        return self._compared if self._root is None else self._compared - 1
+    def lost(self) -> tuple[int, int] | None:
+        """Between which positions are those that a lost branch had from there on; None: nothing is known to be lost."""
+        if not self.unmet:
+            return None
+        sound = max((one.size for one, _ in self._checkpoints if one.size < self.unmet[0].size), default=0)
+        return sound + 1, self.unmet[-1].size
 
     def go_on(self, stretch: Stretch) -> None:
         """With the next positions."""
@@ -65,28 +71,34 @@ class Verification:
 
     def finish(self) -> None:
         """Raises `Wrong` for what was found; it names the first wrong position, or between which two it is."""
-        beyond = self._checkpoints[self._compared :]
+        beyond = self._checkpoints[self._met :]
+        self.unmet += [one for one, binding in beyond if not binding]
+        self._met = len(self._checkpoints)
         if self._event is not None:
             raise self._event
         if self._root is not None:
             raise self._root
-        if beyond:
-            size = beyond[0].size
-            raise Wrong(f"the log ends here, and a checkpoint says that it had {size} events", self._tree.size + 1)
+        for one, binding in beyond:
+            if binding:
+                what = f"the log ends here, and a checkpoint says that it had {one.size} events"
+                raise Wrong(what, self._tree.size + 1)
 
     def _grow(self, tree: bytes) -> None:
         at = 0
-        while self._root is None and self._compared < len(self._checkpoints):
-            one = self._checkpoints[self._compared]
+        while self._met < len(self._checkpoints):
+            one, binding = self._checkpoints[self._met]
             enough = (one.size - self._tree.size) * HASH
             if enough > len(tree) - at:
                 break
             self._tree.add(tree[at : at + enough])
             at += enough
-            self._compared += 1
+            self._met += 1
             if self._tree.root() == one.root:
                 self._sound = one.size
-            else:
+                self.compared += 1
+            elif not binding:
+                self.unmet.append(one)
+            elif self._root is None:
                 self._root = Wrong(
                     f"the first wrong position is between {self._sound + 1} and {one.size}:"
                     f" the tree is not that of the checkpoint of {one.size} events"

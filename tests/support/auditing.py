@@ -11,6 +11,7 @@ from services.cli.evidence import last_checkpoint, verified
 from services.cli.profile import Profile, write
 from services.registry import events as registry
 from shared.evidence.stagedoor_verify import Wrong
+from shared.evidence.verification import Verification
 from tests.support.facts import Facts
 from tests.support.parties import Parties
 
@@ -35,16 +36,20 @@ class Auditor:
         )
         write(self.path, self.profile)
 
-    async def first_wrong(self, *earlier: Path, key: str | None = None) -> Wrong | None:
-        """What verification finds; None: nothing."""
+    async def verify(self, *earlier: Path, key: str | None = None) -> tuple[Verification, Wrong | None]:
+        """A verification, and what it finds; None: nothing."""
         with mock.patch.dict(os.environ, {"STAGEDOOR_PROFILE": str(self.path)}):
             async with Connection(self.path) as services:
-                verification = await verified(services, await last_checkpoint(services, key), earlier)
+                _, verification = await verified(services, key, earlier)
         try:
             verification.finish()
         except Wrong as wrong:
-            return wrong
-        return None
+            return verification, wrong
+        return verification, None
+
+    async def first_wrong(self, *earlier: Path, key: str | None = None) -> Wrong | None:
+        """What it finds."""
+        return (await self.verify(*earlier, key=key))[1]
 
     async def keep(self, path: Path) -> Path:
         """Put the last checkpoint where nobody else can reach it."""

@@ -12,13 +12,15 @@ from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
 from services.ledger import proving
 from services.ledger.events import Question
 from shared.clock import system_clock
+from shared.errors import Refusal
 from shared.evidence import stagedoor_verify as verify
 from shared.evidence.keeping import Evidence
 from shared.evidence.stagedoor_verify import HASH, Checkpoint, Wrong
 from shared.evidence.tiles import Diverged
 from tests.integration.ledger.serving import SIGNER, Serving
-from tests.support.auditing import write_facts
+from tests.support.auditing import Auditor, write_facts
 from tests.support.facts import Facts
+from tests.support.parties import Parties
 from tests.support.work import Work, eventually
 
 AUDITOR = (("authorization", "Bearer auditor"),)
@@ -186,6 +188,28 @@ async def test_a_lost_tail_makes_another_branch_and_the_lost_one_stays(facts: Fa
         Checkpoint.open(note, KEY)
     lost, _ = evidence.branches()
     assert [Checkpoint.open(kept, KEY).size for kept in lost.kept()] == [20]
+
+
+async def test_an_auditor_is_told_of_a_lost_branch(ledger: Serving, parties: Parties, tmp_path: Path) -> None:
+    """By its name, until they know the new one; and of what is lost, for ever."""
+    facts, auditor = ledger.facts, Auditor(tmp_path, ledger.address, parties)
+    facts.database.spoiled = True
+    for number in (10, 10):
+        await write_facts(facts, number, f"app{number}")
+        await ledger.evidence.catch_up()
+    kept = await auditor.keep(tmp_path / "kept")
+    await facts.execute(
+        "DELETE FROM log.events WHERE position > 15; UPDATE log.head SET position = 15, server_started_at = null;"
+        "UPDATE log.epochs SET timeline = timeline + 1; DELETE FROM log.streams"
+    )
+    await write_facts(facts, 10, "other")
+    await ledger.evidence.catch_up()
+    with pytest.raises(Refusal, match="another name or key"):
+        await auditor.verify(key=str(KEY))
+    verification, wrong = await auditor.verify(key=str(SIGNER.key(2)))
+    assert (wrong, verification.lost, verification.compared) == (None, (11, 20), 2)
+    with pytest.raises(Wrong):
+        await auditor.verify(kept, key=str(SIGNER.key(2)))
 
 
 async def test_an_epoch_that_lost_nothing_changes_nothing(facts: Facts, folder: Path) -> None:
