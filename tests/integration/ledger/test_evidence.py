@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,21 @@ async def test_a_checkpoint_is_of_the_log_and_a_restart_goes_on(facts: Facts, fo
     (branch,) = evidence.branches()
     assert [Checkpoint.open(note, KEY) for note in branch.kept()] == kept
     assert (folder / "1" / "checkpoint").read_text() == list(branch.kept())[-1]
+
+
+async def test_one_checkpoint_of_each_minute_is_kept_and_of_days_before_the_last(facts: Facts, folder: Path) -> None:
+    now = datetime(2026, 7, 12, 23, 57, 30, tzinfo=UTC)
+    evidence = Evidence(await facts.log("ledger"), folder, SIGNER, 0.05, lambda: now)
+    seen: dict[int, list[int]] = {}
+    for number in range(1, 11):
+        await write_facts(facts, 1, f"app{number}")
+        await evidence.catch_up()
+        (branch,) = evidence.branches()
+        seen[number] = [Checkpoint.open(note, KEY).size for note in branch.kept()]
+        now += timedelta(seconds=25)
+    assert (seen[2], seen[4]) == ([1, 2], [1, 4])
+    assert seen[7] == [4, 7], "the next day has begun"
+    assert seen[10] == [4, 7, 10]
 
 
 async def test_what_a_crash_left_behind_is_written_again(facts: Facts, folder: Path) -> None:
