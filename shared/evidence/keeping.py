@@ -1,8 +1,8 @@
 """Keeps the tree as far as the log, and signs a checkpoint of it every few seconds while the log grows.
 
 It adds hashes as they stand in the log, and never takes one back: what it finds changed behind it is an alarm, and no
-checkpoint is signed while that stands. What nobody may miss is left to whoever verifies the whole log: the data behind
-a hash are not looked at here.
+checkpoint is signed while that stands. The data behind a hash are not looked at here: that is left to whoever verifies
+the whole log.
 
 A back-up that was restored may lack events of which a checkpoint speaks already. As soon as the log itself says so, by
 an epoch that begins within the tree, the tree goes on as another branch, under another name: whoever holds a checkpoint
@@ -77,10 +77,13 @@ class Evidence:
         branch, size = await self._trunk(head)
         if head.position < size:
             raise Wrong(f"the log ends here, and a checkpoint says that it had {size} events", head.position + 1)
-        while size < head.position:
-            until = min(head.position, (size // PAGE + 1) * PAGE)
-            await asyncio.to_thread(branch.tiles.grow, size, await self._leaves(size, until))
-            size = until
+        try:
+            size = await self._grow(branch, size, head.position)
+        except Diverged as found:
+            if not await self._given_out_again(branch, size + 1, found.index + 1):
+                raise
+            await asyncio.to_thread(branch.tiles.trim, size)
+            size = await self._grow(branch, size, head.position)
         if size and self._sound != (branch.number, size):
             await asyncio.to_thread(branch.make, size, self._clock())
             _MADE.inc()
@@ -111,6 +114,23 @@ class Evidence:
                 return branch, *last
         return None
 
+    async def _grow(self, branch: Branch, size: int, until: int) -> int:
+        while size < until:
+            end = min(until, (size // PAGE + 1) * PAGE)
+            await asyncio.to_thread(branch.tiles.grow, size, await self._leaves(size, end))
+            size = end
+        return size
+
+    async def _given_out_again(self, branch: Branch, first: int, last: int) -> bool:
+        """Whether an epoch began between two positions: what was there before, and is on disk unsigned, is void."""
+        epochs = await self._epochs()
+        return any(epoch > branch.number and first <= began <= last for epoch, began in epochs)
+
+    async def _epochs(self) -> list[tuple[int, int]]:
+        """All epochs, with their first positions."""
+        rows = await ask(self._log.pool.fetch("SELECT epoch, first_position FROM log.known_epochs()"))
+        return [(row["epoch"], row["first_position"]) for row in rows]
+
     async def _trunk(self, head: Head) -> tuple[Branch, int]:
         """The branch that the log is on, and how many events its last checkpoint speaks of."""
         known = branches(self._folder)
@@ -138,11 +158,9 @@ class Evidence:
 
     async def _lost(self, branch: Branch, size: int, head: Head) -> int | None:
         """The first position of the tree that an epoch gave out again; None if the tree has what the epochs have."""
-        epochs = await ask(self._log.pool.fetch("SELECT epoch, first_position FROM log.known_epochs()"))
         lost = []
-        for epoch in epochs:
-            first = epoch["first_position"]
-            if branch.number < epoch["epoch"] <= head.epoch and first <= size:
+        for epoch, first in await self._epochs():
+            if branch.number < epoch <= head.epoch and first <= size:
                 kept = await asyncio.to_thread(branch.tiles.leaves, first - 1, first)
                 if first > head.position or await self._leaves(first - 1, first) != kept:
                     lost.append(first)

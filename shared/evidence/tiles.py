@@ -125,6 +125,25 @@ class Tiles:
         for folder in sorted(folders):
             sync(folder)
 
+    def trim(self, size: int) -> None:
+        """Take away what a tree of `size` does not have: what was written for a larger one that was never signed."""
+        self.forget()
+        for level in range(64):
+            folder = self._folder / str(level)
+            if not folder.is_dir():
+                break
+            number, width = divmod(size >> 8 * level, TILE)
+            edge = self._at_least(number, width, level)[: width * HASH]
+            if edge:
+                path = self.path(level, number, width)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_durably(path, edge)
+                sync(path.parent)
+            for path in [path for path in folder.rglob("[0-9]*") if path.is_file()]:
+                of, wide = _number_and_width(path.relative_to(folder))
+                if of > number or (of == number and wide > width):
+                    path.unlink()
+
     def forget(self) -> None:
         """Read everything from disk again."""
         self._remembered.clear()
@@ -168,6 +187,15 @@ class Tiles:
         self._remembered.move_to_end((level, number))
         if len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
+
+
+def _number_and_width(path: Path) -> tuple[int, int]:
+    """Which tile is at a path below its level."""
+    *groups, last = path.parts
+    width = TILE
+    if groups and groups[-1].endswith(".p"):
+        width, last = int(last), groups.pop().removesuffix(".p")
+    return int("".join(group.removeprefix("x") for group in (*groups, last))), width
 
 
 def _read(path: Path) -> bytes | None:

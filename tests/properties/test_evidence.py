@@ -128,6 +128,21 @@ def test_what_is_on_disk_is_never_overwritten_by_something_else(before: int, mor
         assert Tiles(Path(folder)).hash_of(0, before + more) == naive(everything)
 
 
+@given(st.integers(0, 1200), st.integers(1, 700), st.integers(1, 700))
+@settings(deadline=None, max_examples=20)
+def test_a_trimmed_tree_is_the_smaller_one(size: int, lost: int, other: int) -> None:
+    before, after = leaves(size + lost), leaves(size) + leaves(other, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        tiles = Tiles(Path(folder))
+        tiles.grow(0, before[: size * HASH])
+        tiles.grow(size, before[size * HASH :])
+        tiles.trim(size)
+        Tiles(Path(folder)).grow(size, after[size * HASH :])
+        again = Tiles(Path(folder))
+        assert again.hash_of(0, size + other) == naive(after)
+        assert again.leaves(0, size + other) == after
+
+
 def test_names_of_tiles_are_those_of_the_specification(tmp_path: Path) -> None:
     """c2sp.org/tlog-tiles has these two examples."""
     tiles = Tiles(tmp_path)

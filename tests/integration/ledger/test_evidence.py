@@ -99,6 +99,26 @@ async def test_what_a_crash_left_behind_is_written_again(facts: Facts, folder: P
     assert [Checkpoint.open(note, KEY).size for note in branch.kept()] == [20, 40]
 
 
+async def test_what_was_lost_before_it_was_signed_is_written_over(facts: Facts, folder: Path) -> None:
+    """A crash left tiles of events that no checkpoint speaks of, and then a back-up was restored that lacks them."""
+    facts.database.spoiled = True
+    await write_facts(facts, 250)
+    await (await another(facts, folder)).catch_up()
+    await write_facts(facts, 20, "lost")
+    (branch,) = (await another(facts, folder)).branches()
+    branch.tiles.grow(250, (await leaves(facts, 270))[250 * HASH :])
+    await facts.execute(
+        "DELETE FROM log.events WHERE position > 252; UPDATE log.head SET position = 252, server_started_at = null;"
+        "UPDATE log.epochs SET timeline = timeline + 1; DELETE FROM log.streams"
+    )
+    await write_facts(facts, 30, "other")
+    evidence = await another(facts, folder)
+    await evidence.catch_up()
+    found = last(evidence)
+    assert (found.size, found.root) == (282, verify.root_of(await leaves(facts, 282)))
+    assert evidence.branches()[0].tiles.leaves(0, 282) == await leaves(facts, 282)
+
+
 async def test_two_leaders_at_once_make_one_tree(facts: Facts, folder: Path) -> None:
     """One may have been paused and go on."""
     paused, other = await another(facts, folder), await another(facts, folder)
