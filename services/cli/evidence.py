@@ -166,7 +166,8 @@ async def last_checkpoint(services: Connection, pinned: str | None) -> Last:
         key = Key.parse(known)
         if str(key) != stated.key:
             raise Refusal(
-                *(Kind.PRECONDITION, "other_key"),
+                Kind.PRECONDITION,
+                "other_key",
                 f"the log has another name or key than is known: {stated.key} instead of {key}; ask its operator why",
             )
     return Last(key, stated.checkpoint, Checkpoint.open(stated.checkpoint, key))
@@ -213,7 +214,8 @@ async def verified(services: Connection, key: str | None, earlier: Iterable[Path
     known = [Checkpoint.open(note, Key(note.partition("\n")[0], last.key.public)) for note in kept]
     verification = Verification(
         [
-            *(last.checkpoint, *(_read(path, last.key) for path in earlier)),
+            last.checkpoint,
+            *(_read(path, last.key) for path in earlier),
             *(one for one in known if one.origin == last.key.name),
         ],
         [one for one in known if one.origin != last.key.name],

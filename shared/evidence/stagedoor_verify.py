@@ -69,9 +69,18 @@ def leaf_text(event: Mapping[str, Any], digest: bytes) -> bytes:
     """What is hashed of an event: its members in lines, its data as their digest."""
     causation = event["causation_id"]
     members = (
-        *(FORM, event["epoch"], event["position"], event["stream"], event["version"], event["type"], digest.hex()),
-        *(event["actor"], event["command_id"], event["correlation_id"]),
-        *("" if causation is None else causation, event["recorded_at"]),
+        FORM,
+        event["epoch"],
+        event["position"],
+        event["stream"],
+        event["version"],
+        event["type"],
+        digest.hex(),
+        event["actor"],
+        event["command_id"],
+        event["correlation_id"],
+        "" if causation is None else causation,
+        event["recorded_at"],
     )
     return "\n".join(map(str, members)).encode()
 
@@ -539,7 +548,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="an export, a proof or a checkpoint")
     parser.add_argument("--key", required=True, help="the log's public key, or a file with it")
     parser.add_argument(
-        *("--earlier", "-e"),
+        "--earlier",
         type=Path,
         action="append",
         help="a checkpoint or an export of before; repeated",
