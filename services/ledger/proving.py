@@ -1,12 +1,13 @@
 """Checkpoints and proofs over gRPC, and the log as it has to be read to verify it; part of `LedgerService`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
 from services.ledger.events import Question
+from services.ledger.permission import Permission
 from services.ledger.queries import record
 from shared.errors import Kind, Refusal, Unavailable
 from shared.evidence.checkpoints import Branch
@@ -17,6 +18,8 @@ from shared.evidence.tiles import MissingTile
 from shared.log.log import Log
 from shared.questions import ask
 from shared.rpc.guard import RpcContext
+
+T = TypeVar("T")
 
 _STRETCH: Final = 2048
 """Positions of one statement."""
@@ -31,8 +34,9 @@ _Stretch = tuple[int, bytes, Sequence[Any]]
 class Proving:
     """The methods that answer from the tree."""
 
-    def __init__(self, log: Log, evidence: Evidence | None) -> None:
+    def __init__(self, log: Log, evidence: Evidence | None, permission: Permission) -> None:
         self._log = log
+        self._permission = permission
         self._evidence = evidence
 
     async def GetCheckpoint(  # noqa: N802  (the name is the protocol's, as are the others)
@@ -53,7 +57,7 @@ class Proving:
     ) -> AsyncIterator[messages.KeptCheckpoint]:
         """All checkpoints that were kept, those of lost branches first."""
         for branch in self._kept().branches():
-            for note in branch.kept():
+            for note in await _computed(partial(_notes, branch)):
                 yield messages.KeptCheckpoint(checkpoint=note, key=str(branch.key))
 
     async def ProveInclusion(  # noqa: N802
@@ -89,7 +93,7 @@ class Proving:
         if not 0 <= request.after <= size:
             raise Refusal(Kind.INVALID, "not_in_the_tree", f"a tree of {size} events has positions 1 to {size}")
         await record(self._log, Question.EVIDENCE, request.after, size)
-        still_allowed = self._watching(context)
+        still_allowed = self._permission.watch(context)
         after = request.after
         coming = self._begin(branch, after, size)
         try:
@@ -113,21 +117,13 @@ class Proving:
         rows = await ask(self._log.pool.fetch("SELECT * FROM log.evidence($1, $2)", after, until))
         return until, await _computed(partial(branch.tiles.leaves, after, until)), rows
 
-    def _watching(self, context: RpcContext) -> Callable[[], Awaitable[None]]:
-        """What refuses, looked at now and then, as soon as the call's token is not accepted any more."""
-        raise TypeError(f"{context} is watched by the service")
-
     def _kept(self) -> Evidence:
         if self._evidence is None:
             raise Refusal(Kind.PRECONDITION, "no_evidence", "the ledger is not told where to keep checkpoints")
         return self._evidence
 
     async def _current(self) -> tuple[Branch, str, Checkpoint]:
-        evidence = self._kept()
-        try:
-            found = await asyncio.to_thread(evidence.current)
-        except (Wrong, OSError) as failure:
-            raise _broken(f"the last checkpoint cannot be used: {failure}") from None
+        found = await _computed(self._kept().current)
         if found is None:
             raise Unavailable("no_checkpoint", "there is no checkpoint yet")
         return found
@@ -140,11 +136,16 @@ class Proving:
         return branch, size or checkpoint.size
 
 
-async def _computed(answer: Callable[[], Any]) -> Any:
+async def _computed(answer: Callable[[], T]) -> T:
+    """What is read and hashed beside the event loop; refused if it is not there as it has to be."""
     try:
         return await asyncio.to_thread(answer)
-    except MissingTile as missing:
-        raise _broken(str(missing)) from None
+    except (MissingTile, Wrong, OSError) as failure:
+        raise _broken(str(failure)) from None
+
+
+def _notes(branch: Branch) -> list[str]:
+    return list(branch.kept())
 
 
 def _broken(why: str) -> Refusal:

@@ -1,14 +1,13 @@
 """Reads of the log, for auditors and administrators (stagedoor.ledger.v1). Each is a fact before it is answered."""
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
 from services.ledger.events import Question
+from services.ledger.permission import QUIET_SECONDS, ROLES, Permission
 from services.ledger.proving import Proving
 from services.ledger.queries import in_words, record
 from services.ledger.reading import Reading, event_message
-from shared.errors import Kind, Refusal
 from shared.evidence.keeping import Evidence
 from shared.log.log import Log
 from shared.questions import ask
@@ -17,7 +16,6 @@ from shared.rpc.guard import Authenticate, RpcContext
 from shared.wake import Wake
 
 SERVICE = "stagedoor.ledger.v1.Ledger"
-ROLES = frozenset({"administrator", "auditor"})
 _AUDITORS = Rule(frozenset({"operator"}), ROLES)
 RULES: Mapping[str, Rule] = {
     f"{SERVICE}/{method.name}": _AUDITORS for method in messages.DESCRIPTOR.services_by_name["Ledger"].methods
@@ -27,17 +25,14 @@ _PAGE = 500
 """Events of one statement."""
 _STRETCH = 20_000
 """Positions that one statement looks through, so that a filter that few events match makes no long statement."""
-_QUIET_SECONDS = 1.0
-"""How often a reader is told how far it is, and whether the person may still read is looked at."""
 
 
 class LedgerService(Proving):
     """The servicer."""
 
     def __init__(self, log: Log, wake: Wake, authenticate: Authenticate, evidence: Evidence | None) -> None:
-        super().__init__(log, evidence)
+        super().__init__(log, evidence, Permission(authenticate))
         self._wake = wake
-        self._authenticate = authenticate
 
     async def GetHead(  # noqa: N802  (the name is the protocol's)
         self, _request: messages.GetHeadRequest, _context: RpcContext
@@ -61,7 +56,7 @@ class LedgerService(Proving):
         reading = Reading.of(request)
         question = Question.EVENTS_AS_THEY_COME if reading.follow else Question.EVENTS
         asked_at = await record(self._log, question, reading.after, reading.until, in_words(reading.matching))
-        still_allowed = self._watching(context)
+        still_allowed = self._permission.watch(context)
         told = -1
         while True:
             mark = self._wake.mark
@@ -74,28 +69,9 @@ class LedgerService(Proving):
             if reading.after != told:
                 yield messages.ReadResponse(complete_to=reading.after)
                 told = reading.after
-            await self._wake.after(mark, _QUIET_SECONDS)
+            await self._wake.after(mark, QUIET_SECONDS)
             await still_allowed()
         yield messages.ReadResponse(complete_to=reading.after)
-
-    def _watching(self, context: RpcContext) -> Callable[[], Awaitable[None]]:
-        checked = time.monotonic()
-
-        async def still_allowed() -> None:
-            nonlocal checked
-            if time.monotonic() - checked >= _QUIET_SECONDS:
-                await self._still_allowed(context)
-                checked = time.monotonic()
-
-        return still_allowed
-
-    async def _still_allowed(self, context: RpcContext) -> None:
-        """Refuse if the token that the call began with is not accepted any more: a stream may outlive it."""
-        for name, value in context.invocation_metadata() or ():
-            if name == "authorization":
-                person = await self._authenticate(value.partition(" ")[2].strip())
-                if not person.roles & ROLES:
-                    raise Refusal(Kind.FORBIDDEN, "role_missing", "the role was removed")
 
     async def _events(self, reading: Reading, bound: int) -> AsyncIterator[messages.ReadResponse]:
         """What matches up to a position; afterwards `reading` is there, unless its limit came first."""
