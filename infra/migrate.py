@@ -18,6 +18,7 @@ import asyncpg
 
 from services.identity import events as identity
 from services.identity import projections as of_identity
+from services.ledger import events as ledger
 from services.registry import events as registry
 from services.registry import projections as of_registry
 from services.resource import events as resource
@@ -34,15 +35,16 @@ EVENTS: Mapping[str, ModuleType] = {
     "identity": identity,
     "token_issuer": token_issuer,
     "resource": resource,
+    "ledger": ledger,
 }
-"""The facts of each service; the ledger has none of its own."""
+"""The facts of each service; those of the ledger are what was asked of the log."""
 
 CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "registry": ("application", "resource"),
     "identity": ("user", "session", "consent"),
     "token_issuer": ("grant", "token", "revocation", "reference", "keys", "assertion", "pushed"),
     "resource": ("tour", "merchandise", "access"),
-    "ledger": (),
+    "ledger": ("query",),
 }
 """Whose streams are whose, by the first part of their names."""
 
@@ -90,8 +92,9 @@ def tenants() -> list[log.Tenant]:
 
 
 def _read_model(service: str) -> str:
-    """Whoever has facts has tables of what they come to; the ledger answers from the log itself."""
-    return (_SERVICES / service / "read_model.sql").read_text() if service in EVENTS else ""
+    """Tables of what the facts come to; the ledger has none, and answers from the log itself."""
+    path = _SERVICES / service / "read_model.sql"
+    return "" if service == "ledger" else path.read_text()
 
 
 async def migrate(dsn: str, password: str, passwords: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ lock                  held while a system runs in the folder
 secrets/              passwords and keys, one file each, made once
 certificates/         the development authority and what it signed
 postgres/  nats/      the data
+ledger/               the tree of the log's hashes, and checkpoints of it
 logs/<name>.log       what each process said; the run before is kept as <name>.log.1
 demo.json             addresses and sign-ins, for tests and clients
 """
@@ -37,6 +38,11 @@ class Home:
     def certificates(self) -> Path:
         """The development authority and the certificates that it signed."""
         return self.path / "certificates"
+
+    @property
+    def evidence(self) -> Path:
+        """The tree of the log's hashes, and what was signed of it."""
+        return self.path / "ledger"
 
     @property
     def demo(self) -> Path:

@@ -61,6 +61,7 @@ def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports | Non
         "STAGEDOOR_MASTER_KEY_FILE": str(home.master_key(service)),
         **{f"STAGEDOOR_{peer.upper()}_ADDRESS": own.grpc_address(peer) for peer in SERVICES},
         **({"STAGEDOOR_DEPLOY_SECRET_FILE": str(deploy_secret(home))} if service == "identity" else {}),
+        **({"STAGEDOOR_EVIDENCE_FOLDER": str(home.evidence)} if service == "ledger" else {}),
     }
 
 

@@ -24,6 +24,7 @@ Gids = Annotated[list[str] | None, typer.Option("--gid", help="A grant; repeated
 Jtis = Annotated[list[str] | None, typer.Option("--jti", help="A token; repeated.")]
 Actors = Annotated[list[str] | None, typer.Option("--actor", help="Who did it, like user:…; repeated.")]
 Streams = Annotated[list[str] | None, typer.Option("--stream", help="Like application-com.example/app; repeated.")]
+Courses = Annotated[list[str] | None, typer.Option("--correlation", help="A course of events; repeated.")]
 _TIMES: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 _HIGHEST: Final = 2**63 - 1
 """Positions are 64-bit numbers."""
@@ -42,6 +43,7 @@ def tail(  # noqa: PLR0913  (each option narrows what is shown)
     jtis: Jtis = None,
     actors: Actors = None,
     streams: Streams = None,
+    courses: Courses = None,
     as_json: Json = False,
 ) -> None:
     """Follow the log as it grows, until Ctrl-C."""
@@ -55,6 +57,7 @@ def tail(  # noqa: PLR0913  (each option narrows what is shown)
         jtis=jtis,
         actors=actors,
         streams=streams,
+        correlation_ids=courses,
     )
 
     async def work() -> None:
@@ -83,6 +86,7 @@ def replay(  # noqa: PLR0913  (each option narrows what is shown)
     jtis: Jtis = None,
     actors: Actors = None,
     streams: Streams = None,
+    courses: Courses = None,
     as_json: Json = False,
 ) -> None:
     """Show what happened, in order."""
@@ -96,6 +100,7 @@ def replay(  # noqa: PLR0913  (each option narrows what is shown)
         jtis=jtis,
         actors=actors,
         streams=streams,
+        correlation_ids=courses,
     )
     for at, name in ((since, "since"), (before, "before")):
         if at is not None:

@@ -13,6 +13,7 @@ from protos.stagedoor.identity.v1 import identity_pb2 as identity
 from services.cli import (
     apps,
     audit,
+    evidence,
     keys,
     logouts,
     oauth,
@@ -43,6 +44,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(keys.app, name="keys")
 app.add_typer(logouts.app, name="logouts")
+audit.app.add_typer(evidence.app)
 app.add_typer(audit.app, name="audit")
 app.command("rebuild")(rebuild.rebuild)
 

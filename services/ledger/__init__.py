@@ -1,8 +1,8 @@
 """The ledger: spreads the log, and answers what is in it.
 
-Owns the relay to NATS, the denial feed, and reads for auditors.
-Must never hold a right to change the log.
-Facts in: all of them, as they stand in the log.
+Owns the relay to NATS, the denial feed, checkpoints and proofs, and reads for auditors.
+Must never hold a right to change the log; of its own it adds that somebody asked.
+Facts in: all of them, as they stand in the log. Facts out: what was asked of it.
 
 Of any number of replicas one leads: it relays events to JetStream and publishes denials and heartbeats. All of them
 answer pings, snapshots and reads. While there is no ledger nothing is lost: the log is in PostgreSQL, views are fed

@@ -5,12 +5,17 @@ import asyncio
 from starlette.applications import Starlette
 
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
+from services.ledger import events
 from services.ledger.care import Care
 from services.ledger.rpc import RULES, SERVICE, LedgerService
 from services.ledger.settings import LedgerSettings
+from shared.clock import system_clock
 from shared.errors import Refusal
+from shared.evidence.checkpoints import Signer
+from shared.evidence.keeping import Evidence
 from shared.feed import DenialFeed
 from shared.http.serve import Check, Readiness, run, serve
+from shared.keys import MasterKey
 from shared.leadership import Leadership
 from shared.log.event import Catalogue
 from shared.log.log import Log
@@ -35,13 +40,14 @@ async def main() -> None:
     nats = NatsAccess.read(settings)
     tls = Tls.read(settings)
 
-    # It reads rows and decodes none, so it needs to know no events.
-    log = await Log.open(settings.database, password, Catalogue())
+    # It reads rows and decodes none, so it needs to know no events but its own.
+    log = await Log.open(settings.database, password, Catalogue.of(events))
     try:
         wake = Wake(log)
         relay = Relay(log, wake, nats)
         feed = DenialFeed(log, wake, nats, settings.heartbeat_seconds)
         care = Care(log, settings.care_seconds, settings.care_alarm_seconds)
+        evidence = _evidence(settings, log)
         leadership = Leadership(settings.database, password, "ledger")
         guard = Guard(
             issuer=settings.issuer,
@@ -52,13 +58,15 @@ async def main() -> None:
         )
         management = Management(guard)
         rpc = RpcServer(settings.grpc_bind, tls, RULES, management.authenticate)
-        rpc.add(add_LedgerServicer_to_server, LedgerService(log, wake, management.authenticate), SERVICE)
+        rpc.add(add_LedgerServicer_to_server, LedgerService(log, wake, management.authenticate, evidence), SERVICE)
 
         async def lead() -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(relay.run())
                 tasks.create_task(feed.publish())
                 tasks.create_task(care.take())
+                if evidence is not None:
+                    tasks.create_task(evidence.keep())
 
         async def ready() -> Readiness:
             return Readiness(
@@ -67,6 +75,7 @@ async def main() -> None:
                     "relay": await _relaying(log, relay, leadership),
                     "feed": feed.readiness(),
                     "care": care.readiness(),
+                    "evidence": _proving(evidence, leadership),
                     "replication": care.replication(
                         required=settings.require_synchronous_replication, demo=settings.demo
                     ),
@@ -78,6 +87,23 @@ async def main() -> None:
         await serve(settings, Starlette(), rpc, ready, background)
     finally:
         await log.close()
+
+
+def _evidence(settings: LedgerSettings, log: Log) -> Evidence | None:
+    """What keeps the tree of hashes, if there is a place for it."""
+    if settings.evidence_folder is None:
+        return None
+    signer = Signer(MasterKey.read(settings.master_key_file), settings.issuer)
+    return Evidence(log, settings.evidence_folder, signer, settings.checkpoint_seconds, system_clock)
+
+
+def _proving(evidence: Evidence | None, leadership: Leadership) -> Check:
+    """A log that was tampered with is no reason to take the ledger away: that is when it is asked for its evidence."""
+    if evidence is None:
+        return Check(ok=True, detail="no folder for checkpoints is set")
+    if alarm := evidence.alarm:
+        return Check(ok=True, detail=f"BROKEN: {alarm}")
+    return Check(ok=True, detail="checkpoints are made" if leadership.leading else "another replica makes checkpoints")
 
 
 async def _reachable(log: Log) -> Check:

@@ -1,11 +1,14 @@
-"""Reads of the log, for auditors and administrators (stagedoor.ledger.v1)."""
+"""Reads of the log, for auditors and administrators (stagedoor.ledger.v1). Each is a fact before it is answered."""
 
-import time
 from collections.abc import AsyncIterator, Mapping
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
+from services.ledger.events import Question
+from services.ledger.permission import QUIET_SECONDS, ROLES, Permission
+from services.ledger.proving import Proving
+from services.ledger.queries import in_words, record
 from services.ledger.reading import Reading, event_message
-from shared.errors import Kind, Refusal
+from shared.evidence.keeping import Evidence
 from shared.log.log import Log
 from shared.questions import ask
 from shared.rpc.caller import Rule
@@ -13,25 +16,23 @@ from shared.rpc.guard import Authenticate, RpcContext
 from shared.wake import Wake
 
 SERVICE = "stagedoor.ledger.v1.Ledger"
-ROLES = frozenset({"administrator", "auditor"})
 _AUDITORS = Rule(frozenset({"operator"}), ROLES)
-RULES: Mapping[str, Rule] = {f"{SERVICE}/{method}": _AUDITORS for method in ("Read", "GetHead")}
+RULES: Mapping[str, Rule] = {
+    f"{SERVICE}/{method.name}": _AUDITORS for method in messages.DESCRIPTOR.services_by_name["Ledger"].methods
+}
 
 _PAGE = 500
 """Events of one statement."""
 _STRETCH = 20_000
 """Positions that one statement looks through, so that a filter that few events match makes no long statement."""
-_QUIET_SECONDS = 1.0
-"""How often a reader is told how far it is, and whether the person may still read is looked at."""
 
 
-class LedgerService:
+class LedgerService(Proving):
     """The servicer."""
 
-    def __init__(self, log: Log, wake: Wake, authenticate: Authenticate) -> None:
-        self._log = log
+    def __init__(self, log: Log, wake: Wake, authenticate: Authenticate, evidence: Evidence | None) -> None:
+        super().__init__(log, evidence, Permission(authenticate))
         self._wake = wake
-        self._authenticate = authenticate
 
     async def GetHead(  # noqa: N802  (the name is the protocol's)
         self, _request: messages.GetHeadRequest, _context: RpcContext
@@ -49,37 +50,28 @@ class LedgerService:
         """Events in order, by keyset; with `follow`, also those that are appended from now on.
 
         How far has been looked is said as `complete_to`: at the end, and about once a second while there is nothing
-        else to say. A reader whose token stops being accepted is cut off.
+        else to say. A reader whose token stops being accepted is cut off. Without `follow` it ends before the fact that
+        somebody reads.
         """
         reading = Reading.of(request)
-        checked = time.monotonic()
+        question = Question.EVENTS_AS_THEY_COME if reading.follow else Question.EVENTS
+        asked_at = await record(self._log, question, reading.after, reading.until, in_words(reading.matching))
+        still_allowed = self._permission.watch(context)
         told = -1
         while True:
             mark = self._wake.mark
-            head = (await self._log.head()).position
+            head = (await self._log.head()).position if reading.follow else asked_at - 1
             async for message in self._events(reading, reading.bound(head)):
                 yield message
-                if time.monotonic() - checked >= _QUIET_SECONDS:
-                    await self._still_allowed(context)
-                    checked = time.monotonic()
+                await still_allowed()
             if reading.done:
                 break
             if reading.after != told:
                 yield messages.ReadResponse(complete_to=reading.after)
                 told = reading.after
-            await self._wake.after(mark, _QUIET_SECONDS)
-            if time.monotonic() - checked >= _QUIET_SECONDS:
-                await self._still_allowed(context)
-                checked = time.monotonic()
+            await self._wake.after(mark, QUIET_SECONDS)
+            await still_allowed()
         yield messages.ReadResponse(complete_to=reading.after)
-
-    async def _still_allowed(self, context: RpcContext) -> None:
-        """Refuse if the token that the call began with is not accepted any more: a stream may outlive it."""
-        for name, value in context.invocation_metadata() or ():
-            if name == "authorization":
-                person = await self._authenticate(value.partition(" ")[2].strip())
-                if not person.roles & ROLES:
-                    raise Refusal(Kind.FORBIDDEN, "role_missing", "the role was removed")
 
     async def _events(self, reading: Reading, bound: int) -> AsyncIterator[messages.ReadResponse]:
         """What matches up to a position; afterwards `reading` is there, unless its limit came first."""

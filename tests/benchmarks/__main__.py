@@ -18,7 +18,18 @@ from rich.console import Console
 
 from infra.local.home import DEFAULT
 from infra.local.system import System
-from tests.benchmarks import checks, coalescing, freshness, issuing, revocations, soak, starting, statements, validating
+from tests.benchmarks import (
+    checks,
+    coalescing,
+    evidence,
+    freshness,
+    issuing,
+    revocations,
+    soak,
+    starting,
+    statements,
+    validating,
+)
 from tests.benchmarks.options import Options
 from tests.benchmarks.profile import profile
 from tests.benchmarks.result import Result, save, show
@@ -31,10 +42,12 @@ ALONE: Mapping[str, Callable[[Options, Console], Awaitable[list[Result]]]] = {
     "P3": validating.validation,
     "P4": issuing.tokens,
     "P6": revocations.revocations,
+    "P8": evidence.verifying,
     "P9": issuing.growth,
     "P11": soak.soak,
     "P12": starting.starting,
     "P13": coalescing.coalescing,
+    "P14": evidence.checkpoints,
 }
 """Benchmarks that bring along what they need."""
 

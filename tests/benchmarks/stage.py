@@ -150,9 +150,8 @@ class IssuerAlone:
 
         `profile`: where samples of it go; `more`: settings other than usual.
         """
-        passwords = {name: services.database_password(self.home, name).read_text().strip() for name in SERVICES}
-        await migrate.migrate(self.postgres.dsn(SUPERUSER, database), self.postgres.password, passwords)
         ports = free_ports()
+        passwords = await self._migrated(database)
         secret = await self._register(database, passwords["registry"], ports)
         await self._fill(database, passwords["token_issuer"], events)
         dsn = self.postgres.dsn("token_issuer", database)
@@ -170,6 +169,17 @@ class IssuerAlone:
         if not await until(ready, _READY_SECONDS) or not process.running:
             raise RuntimeError(f"the token issuer does not start: {process.last_words()}")
         return Server(process, port, token_request(port, _CLIENT, secret), ports)
+
+    async def log_with(self, database: str, events: int) -> None:
+        """A new database whose log has so many events, and nobody yet who works with it."""
+        passwords = await self._migrated(database)
+        await self._fill(database, passwords["token_issuer"], events)
+
+    async def _migrated(self, database: str) -> Mapping[str, str]:
+        """A new database; answers the passwords of its logins."""
+        passwords = {name: services.database_password(self.home, name).read_text().strip() for name in SERVICES}
+        await migrate.migrate(self.postgres.dsn(SUPERUSER, database), self.postgres.password, passwords)
+        return passwords
 
     async def _register(self, database: str, password: str, ports: Ports) -> str:
         """An application and a resource, as the registry would write them; answers the application's secret."""
@@ -211,16 +221,8 @@ class IssuerAlone:
 
         async def issue() -> None:
             for _ in left:
-                event = token_issuer.AccessTokenIssued(
-                    jti=new_id(),
-                    client_id=_CLIENT,
-                    sub=_CLIENT,
-                    scopes=(SCOPE,),
-                    audiences=("http://127.0.0.1:8400/api",),
-                    access_token_seconds=3600,
-                )
-                context = Context(f"client:{_CLIENT}", new_id(), new_command_id())
-                await log.append(Append(f"token-{event.jti}", None, (event,), context))
+                jti = new_id()
+                await log.append(Append(f"token-{jti}", None, (issued(jti),), context_of_issue()))
 
         try:
             await asyncio.gather(*(issue() for _ in range(_AT_ONCE)))
@@ -235,6 +237,23 @@ class IssuerAlone:
             await connection.execute("CHECKPOINT")
         finally:
             await connection.close()
+
+
+def issued(jti: str) -> Event:
+    """A token by client credentials, as a fact."""
+    return token_issuer.AccessTokenIssued(
+        jti=jti,
+        client_id=_CLIENT,
+        sub=_CLIENT,
+        scopes=(SCOPE,),
+        audiences=("http://127.0.0.1:8400/api",),
+        access_token_seconds=3600,
+    )
+
+
+def context_of_issue() -> Context:
+    """Where such a fact comes from."""
+    return Context(f"client:{_CLIENT}", new_id(), new_command_id())
 
 
 async def _append(log: Log, stream: str, *facts: Event) -> None:

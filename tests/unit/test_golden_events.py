@@ -42,6 +42,7 @@ PROJECTIONS: Mapping[str, tuple[Callable[[Recorded], Iterable[RowChange]], ...]]
     "identity": (identity.project, issuer_follows.project),
     "token_issuer": (issuer.project,),
     "resource": (tours.project,),
+    "ledger": (),
 }
 DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
     "registry": (application.decider, resource.decider),
@@ -56,10 +57,12 @@ DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
         signing_keys.decider,
     ),
     "resource": (tour.decider, merchandise.decider),
+    "ledger": (),
 }
 NEVER_LOOKED_BACK_ON = {
     "identity.SessionReauthenticated",
     "resource.DataRead",
+    "ledger.LogQueried",
 }
 """Facts that no decision needs."""
 

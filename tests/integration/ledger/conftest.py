@@ -1,6 +1,7 @@
 """What these tests share: a log with facts in it, and the ledger's service over it."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ async def work() -> AsyncIterator[Work]:
 
 
 @pytest.fixture
-async def ledger(facts: Facts, work: Work, parties: Parties) -> AsyncIterator[Serving]:
+async def ledger(facts: Facts, work: Work, parties: Parties, tmp_path: Path) -> AsyncIterator[Serving]:
     """The service, and a client with the operator's certificate."""
-    async with serving(facts, work, parties) as running:
+    async with serving(facts, work, parties, tmp_path / "ledger") as running:
         yield running

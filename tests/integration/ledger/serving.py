@@ -3,12 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import LedgerStub, add_LedgerServicer_to_server
 from services.ledger.rpc import RULES, SERVICE, LedgerService
+from shared.clock import system_clock
 from shared.errors import Kind, Refusal
+from shared.evidence.checkpoints import Signer
+from shared.evidence.keeping import Evidence
+from shared.keys import MasterKey
 from shared.rpc.caller import Person
 from shared.rpc.client import channel
 from shared.rpc.server import RpcServer
@@ -17,6 +22,8 @@ from tests.support.facts import Facts
 from tests.support.parties import Parties
 from tests.support.ports import free_port
 from tests.support.work import Work
+
+SIGNER = Signer(MasterKey(b"k" * 32), "https://id.example/id")
 
 
 class People:
@@ -42,6 +49,7 @@ class Serving:
     people: People
     facts: Facts
     address: str
+    evidence: Evidence
 
     async def read(self, *, token: str = "auditor", **asked: Any) -> tuple[list[pb.Event], int]:
         """A whole answer: the events, and up to where it is complete."""
@@ -65,19 +73,20 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(facts: Facts, work: Work, parties: Parties) -> AsyncIterator[Serving]:
-    """The service on a free port."""
+async def serving(facts: Facts, work: Work, parties: Parties, folder: Path) -> AsyncIterator[Serving]:
+    """The service on a free port; its evidence is in a folder, and kept when a test says so."""
     log = await facts.log("ledger")
+    evidence = Evidence(log, folder, SIGNER, 0.05, system_clock)
     wake = Wake(log)
     work.start(wake.run())
     people = People()
     address = f"127.0.0.1:{free_port()}"
     server = RpcServer(address, parties.service("ledger"), RULES, people.authenticate)
-    server.add(add_LedgerServicer_to_server, LedgerService(log, wake, people.authenticate), SERVICE)
+    server.add(add_LedgerServicer_to_server, LedgerService(log, wake, people.authenticate, evidence), SERVICE)
     await server.start()
     connection = channel(address, parties.operator(), "ledger")
     try:
-        yield Serving(LedgerStub(connection), people, facts, address)
+        yield Serving(LedgerStub(connection), people, facts, address, evidence)
     finally:
         await connection.close(None)
         await server.stop(None)

@@ -1,6 +1,7 @@
 """Reads of the log over gRPC."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -55,7 +56,8 @@ async def test_everything_in_order_exactly_as_it_stands(ledger: Serving) -> None
     assert positions(events) == list(range(1, 9))
     assert complete_to == 8
     rows = await (await ledger.facts.log("ledger")).read_rows(0, limit=100)
-    for event, row in zip(events, rows, strict=True):
+    assert (rows[8].type, rows[8].actor) == ("ledger.LogQueried", "user:auditor")
+    for event, row in zip(events, rows[:8], strict=True):
         assert event.data == row.data
         assert event.data_digest == sha256(event.salt + event.data.encode()).digest()
         assert (event.epoch, event.stream, event.version, event.type) == (row.epoch, row.stream, row.version, row.type)
@@ -95,13 +97,13 @@ async def test_a_filter_by_time_and_by_course_of_events(ledger: Serving) -> None
     await a_story(ledger.facts)
     all_of_them, _ = await ledger.read()
     middle = all_of_them[4].recorded_at
-    events, _ = await ledger.read(filter=pb.Filter(since=middle))
+    events, _ = await ledger.read(filter=pb.Filter(since=middle), until=8)
     assert positions(events) == [5, 6, 7, 8]
     events, _ = await ledger.read(filter=pb.Filter(before=middle))
     assert positions(events) == [1, 2, 3, 4]
     future = Timestamp()
     future.FromDatetime(datetime.now(UTC) + timedelta(days=1))
-    assert (await ledger.read(filter=pb.Filter(since=future))) == ([], 8)
+    assert (await ledger.read(filter=pb.Filter(since=future), until=8)) == ([], 8)
     events, _ = await ledger.read(filter=pb.Filter(correlation_ids=[all_of_them[2].correlation_id]))
     assert positions(events) == [3]
 
@@ -171,12 +173,12 @@ async def test_following_goes_on_with_what_is_appended(ledger: Serving) -> None:
     messages = aiter(ledger.follow(follow=True, after=6, filter=pb.Filter(client_ids=["app", "new"])))
     assert await next_events(messages, 1) == [7]
     await ledger.facts.write("application-new", registry.ApplicationEnabled(client_id="new"))
-    assert await next_events(messages, 1) == [9]
+    assert await next_events(messages, 1) == [10]
     await ledger.facts.write("application-another", registry.ApplicationEnabled(client_id="another"))
     async with asyncio.timeout(10):
         async for message in messages:
             assert message.WhichOneof("message") == "complete_to"
-            if message.complete_to == 10:
+            if message.complete_to == 11:
                 break
 
 
@@ -196,7 +198,7 @@ async def test_following_ends_at_its_end_and_at_its_limit(ledger: Serving) -> No
 async def test_whoever_follows_is_cut_off_when_the_token_stops_being_accepted(ledger: Serving) -> None:
     await a_story(ledger.facts)
     messages = aiter(ledger.follow(follow=True, after=7))
-    assert await next_events(messages, 1) == [8]
+    assert await next_events(messages, 2) == [8, 9]
     del ledger.people.roles["auditor"]
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await next_events(messages, 1)
@@ -206,11 +208,36 @@ async def test_whoever_follows_is_cut_off_when_the_token_stops_being_accepted(le
 async def test_whoever_follows_is_cut_off_when_the_role_is_removed(ledger: Serving) -> None:
     await a_story(ledger.facts)
     messages = aiter(ledger.follow(follow=True, after=7))
-    assert await next_events(messages, 1) == [8]
+    assert await next_events(messages, 2) == [8, 9]
     ledger.people.roles["auditor"].clear()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await next_events(messages, 1)
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_every_question_is_one_fact(ledger: Serving) -> None:
+    """However many events answer it; also if none does. What is no identifier is not written down."""
+    await a_story(ledger.facts)
+    await ledger.read(after=2, until=6, filter=pb.Filter(subs=["freddie", "freddie@example.com"], types=["a b"]))
+    await ledger.read(token="brian")
+    asked, _ = await ledger.read(filter=pb.Filter(sources=["ledger"]))
+    first, second = (json.loads(event.data) for event in asked)
+    assert [event.actor for event in asked] == ["user:auditor", "user:brian"]
+    assert first == {
+        "question": "events",
+        "after": 2,
+        "until": 6,
+        "matching": ["types=(no identifier)", "subs=freddie", "subs=(no identifier)"],
+    }
+    assert second == {"question": "events", "after": 0, "until": None, "matching": []}
+
+
+async def test_what_cannot_be_written_down_is_not_answered(ledger: Serving) -> None:
+    await a_story(ledger.facts)
+    ledger.facts.database.spoiled = True
+    await ledger.facts.execute("DELETE FROM log.types WHERE type = 'ledger.LogQueried'")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await ledger.read()
 
 
 async def test_only_administrators_and_auditors_read(ledger: Serving) -> None:

@@ -12,6 +12,7 @@ from services.registry import read_model as registry
 from services.resource import read_model as tours
 from services.token_issuer import read_model as issuer
 from services.token_issuer import subscriptions as issuer_follows
+from shared.evidence.stagedoor_verify import leaf_hash
 from shared.handle import Project, pending
 from shared.ids import new_command_id, new_id
 from shared.log.append import Append, Context
@@ -28,6 +29,7 @@ OWN: Mapping[str, Project] = {
     "identity": identity.project,
     "token_issuer": issuer.project,
     "resource": tours.project,
+    "ledger": lambda _: (),
 }
 FOLLOWED: Mapping[str, tuple[str, Project]] = {
     "token_issuer": (issuer_follows.PROJECTION, issuer_follows.project),
@@ -60,6 +62,8 @@ async def test_every_sample_goes_through_the_log_unchanged(logs: Mapping[str, Lo
     stored = await logs["ledger"].read_rows(0, limit=1000)
     assert [row.data for row in stored] == texts, "byte for byte"
     assert all(is_intact(row) and row.data_digest == data_digest(row.salt, row.data) for row in stored)
+    evidence = await logs["ledger"].pool.fetch("SELECT * FROM log.evidence(0, 1000)")
+    assert [leaf_hash(one["leaf"]) for one in evidence] == [row.leaf_hash for row in stored]
     told = []
     for row in stored:
         body = msgspec.json.decode(encode(row, row.position - 1).body, type=Body)

@@ -77,7 +77,13 @@ async def test_a_login_has_its_own_schema_and_makes_nothing_in_it(signed_in: asy
 
 
 async def test_only_the_caretaker_takes_care(signed_in: asyncpg.Connection, service: str) -> None:
-    for statement in ("SELECT log.care()", "SELECT log.condition()", "SELECT log.lead()"):
+    for statement in (
+        "SELECT log.care()",
+        "SELECT log.condition()",
+        "SELECT log.lead()",
+        "SELECT log.leaf_hashes(0, 1)",
+        "SELECT log.evidence(0, 1)",
+    ):
         assert await refused(signed_in, statement) is (service != CARETAKER)
     for statement in (
         "SELECT log.make_room()",

@@ -44,6 +44,31 @@ class LedgerStub:
                 request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetHeadRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetHeadResponse.FromString,
                 _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/stagedoor.ledger.v1.Ledger/GetCheckpoint',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ReadCheckpoints = channel.unary_stream(
+                '/stagedoor.ledger.v1.Ledger/ReadCheckpoints',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadCheckpointsRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.KeptCheckpoint.FromString,
+                _registered_method=True)
+        self.ProveInclusion = channel.unary_unary(
+                '/stagedoor.ledger.v1.Ledger/ProveInclusion',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveInclusionRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveInclusionResponse.FromString,
+                _registered_method=True)
+        self.ProveConsistency = channel.unary_unary(
+                '/stagedoor.ledger.v1.Ledger/ProveConsistency',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveConsistencyRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveConsistencyResponse.FromString,
+                _registered_method=True)
+        self.ReadEvidence = channel.unary_stream(
+                '/stagedoor.ledger.v1.Ledger/ReadEvidence',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadEvidenceRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.EvidencePage.FromString,
+                _registered_method=True)
 
 
 class LedgerServicer:
@@ -61,6 +86,41 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCheckpoint(self, request, context):
+        """The last checkpoint: what the log was, signed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadCheckpoints(self, request, context):
+        """All checkpoints that were kept, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProveInclusion(self, request, context):
+        """That an event is in the tree of a size (RFC 6962 section 2.1.1).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProveConsistency(self, request, context):
+        """That the tree of one size begins with that of another (RFC 6962 section 2.1.2).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadEvidence(self, request, context):
+        """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -73,6 +133,31 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.GetHead,
                     request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetHeadRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetHeadResponse.SerializeToString,
+            ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetCheckpointResponse.SerializeToString,
+            ),
+            'ReadCheckpoints': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadCheckpoints,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadCheckpointsRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.KeptCheckpoint.SerializeToString,
+            ),
+            'ProveInclusion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProveInclusion,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveInclusionRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveInclusionResponse.SerializeToString,
+            ),
+            'ProveConsistency': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProveConsistency,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveConsistencyRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveConsistencyResponse.SerializeToString,
+            ),
+            'ReadEvidence': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadEvidence,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadEvidenceRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.EvidencePage.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -129,6 +214,141 @@ class Ledger:
             '/stagedoor.ledger.v1.Ledger/GetHead',
             protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetHeadRequest.SerializeToString,
             protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/GetCheckpoint',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetCheckpointRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.GetCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/ReadCheckpoints',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadCheckpointsRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.KeptCheckpoint.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveInclusion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/ProveInclusion',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveInclusionRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveInclusionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveConsistency(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/ProveConsistency',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveConsistencyRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ProveConsistencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/ReadEvidence',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadEvidenceRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.EvidencePage.FromString,
             options,
             channel_credentials,
             insecure,

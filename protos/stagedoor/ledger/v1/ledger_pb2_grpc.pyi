@@ -33,12 +33,32 @@ class LedgerStub:
     def __new__(cls, channel: _aio.Channel) -> LedgerAsyncStub: ...
     Read: _grpc.UnaryStreamMultiCallable[_ledger_pb2.ReadRequest, _ledger_pb2.ReadResponse]
     GetHead: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetHeadRequest, _ledger_pb2.GetHeadResponse]
+    GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointResponse]
+    """The last checkpoint: what the log was, signed."""
+    ReadCheckpoints: _grpc.UnaryStreamMultiCallable[_ledger_pb2.ReadCheckpointsRequest, _ledger_pb2.KeptCheckpoint]
+    """All checkpoints that were kept, in order."""
+    ProveInclusion: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ProveInclusionRequest, _ledger_pb2.ProveInclusionResponse]
+    """That an event is in the tree of a size (RFC 6962 section 2.1.1)."""
+    ProveConsistency: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ProveConsistencyRequest, _ledger_pb2.ProveConsistencyResponse]
+    """That the tree of one size begins with that of another (RFC 6962 section 2.1.2)."""
+    ReadEvidence: _grpc.UnaryStreamMultiCallable[_ledger_pb2.ReadEvidenceRequest, _ledger_pb2.EvidencePage]
+    """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk."""
 
 @_typing.type_check_only
 class LedgerAsyncStub(LedgerStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Read: _aio.UnaryStreamMultiCallable[_ledger_pb2.ReadRequest, _ledger_pb2.ReadResponse]  # type: ignore[assignment]
     GetHead: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetHeadRequest, _ledger_pb2.GetHeadResponse]  # type: ignore[assignment]
+    GetCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointResponse]  # type: ignore[assignment]
+    """The last checkpoint: what the log was, signed."""
+    ReadCheckpoints: _aio.UnaryStreamMultiCallable[_ledger_pb2.ReadCheckpointsRequest, _ledger_pb2.KeptCheckpoint]  # type: ignore[assignment]
+    """All checkpoints that were kept, in order."""
+    ProveInclusion: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ProveInclusionRequest, _ledger_pb2.ProveInclusionResponse]  # type: ignore[assignment]
+    """That an event is in the tree of a size (RFC 6962 section 2.1.1)."""
+    ProveConsistency: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ProveConsistencyRequest, _ledger_pb2.ProveConsistencyResponse]  # type: ignore[assignment]
+    """That the tree of one size begins with that of another (RFC 6962 section 2.1.2)."""
+    ReadEvidence: _aio.UnaryStreamMultiCallable[_ledger_pb2.ReadEvidenceRequest, _ledger_pb2.EvidencePage]  # type: ignore[assignment]
+    """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk."""
 
 class LedgerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -54,5 +74,45 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.GetHeadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.GetHeadResponse, _abc.Awaitable[_ledger_pb2.GetHeadResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetCheckpoint(
+        self,
+        request: _ledger_pb2.GetCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GetCheckpointResponse, _abc.Awaitable[_ledger_pb2.GetCheckpointResponse]]:
+        """The last checkpoint: what the log was, signed."""
+
+    @_abc_1.abstractmethod
+    def ReadCheckpoints(
+        self,
+        request: _ledger_pb2.ReadCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.KeptCheckpoint], _abc.AsyncIterator[_ledger_pb2.KeptCheckpoint]]:
+        """All checkpoints that were kept, in order."""
+
+    @_abc_1.abstractmethod
+    def ProveInclusion(
+        self,
+        request: _ledger_pb2.ProveInclusionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ProveInclusionResponse, _abc.Awaitable[_ledger_pb2.ProveInclusionResponse]]:
+        """That an event is in the tree of a size (RFC 6962 section 2.1.1)."""
+
+    @_abc_1.abstractmethod
+    def ProveConsistency(
+        self,
+        request: _ledger_pb2.ProveConsistencyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ProveConsistencyResponse, _abc.Awaitable[_ledger_pb2.ProveConsistencyResponse]]:
+        """That the tree of one size begins with that of another (RFC 6962 section 2.1.2)."""
+
+    @_abc_1.abstractmethod
+    def ReadEvidence(
+        self,
+        request: _ledger_pb2.ReadEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.EvidencePage], _abc.AsyncIterator[_ledger_pb2.EvidencePage]]:
+        """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk."""
 
 def add_LedgerServicer_to_server(servicer: LedgerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,28 @@
+"""The facts of the ledger: what was asked of the log. Stored names are permanent; a changed meaning is a new name."""
+
+from enum import StrEnum
+
+from shared.log.event import Event
+
+
+class Question(StrEnum):
+    """What was asked for."""
+
+    EVENTS = "events"
+    EVENTS_AS_THEY_COME = "events_as_they_come"
+    EVIDENCE = "evidence"
+    """Events with what is needed to verify them."""
+    PROOF_OF_INCLUSION = "proof_of_inclusion"
+    PROOF_OF_CONSISTENCY = "proof_of_consistency"
+
+
+class LogQueried(Event, stored_as="ledger.LogQueried"):
+    """Somebody, who is the actor, asked what is in the log; one for each question, however much the answer is."""
+
+    question: Question
+    after: int
+    """Positions after this one; for a proof of consistency, the size of the earlier tree."""
+    until: int | None
+    """Up to this one; None: up to the head, or to the last checkpoint. For a proof of consistency, the later tree."""
+    matching: tuple[str, ...]
+    """What the events have to have, like `subs=<sub>`."""

@@ -1,0 +1,33 @@
+-- What the tree of hashes is made of, and what it is checked against. Only for those who look after the log.
+
+-- The leaf hashes after a position and up to another, one behind the other in order, and of how many positions they
+-- are: 32 bytes for each position, unless the log is not what it was.
+CREATE OR REPLACE FUNCTION log.leaf_hashes(p_after bigint, p_until bigint, OUT positions bigint, OUT hashes bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM log.check_caretaker();
+    SELECT count(DISTINCT e.position), coalesce(string_agg(e.leaf_hash, ''::bytea ORDER BY e.position), ''::bytea)
+      INTO positions, hashes
+      FROM log.events e WHERE e.position > p_after AND e.position <= p_until;
+END $$;
+REVOKE ALL ON FUNCTION log.leaf_hashes FROM PUBLIC;
+
+-- Events after a position and up to another as they are hashed: what is in the columns now, in the form that
+-- log.append hashes (and shared.log.merkle), so whoever changed a column has changed this. `misfiled`: the column that
+-- events are found by, which is not hashed, does not say what the type says.
+CREATE OR REPLACE FUNCTION log.evidence(p_after bigint, p_until bigint) RETURNS TABLE (
+    "position" bigint, leaf bytea, salt bytea, data bytea, leaf_hash bytea, misfiled boolean)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM log.check_caretaker();
+    RETURN QUERY
+    SELECT e.position,
+           convert_to(concat_ws(E'\n',
+               'stagedoor-event-v1', e.epoch, e.position, e.stream, e.version, e.type, encode(e.data_digest, 'hex'),
+               e.actor, e.command_id, e.correlation_id, coalesce(e.causation_id::text, ''),
+               to_char(e.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8'),
+           e.salt, convert_to(e.data, 'UTF8'), e.leaf_hash, e.source <> split_part(e.type, '.', 1)
+      FROM log.events e WHERE e.position > p_after AND e.position <= p_until ORDER BY e.position, e.retention;
+END $$;
+REVOKE ALL ON FUNCTION log.evidence FROM PUBLIC;
