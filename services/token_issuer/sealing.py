@@ -41,6 +41,8 @@ class AuthorizationRequest:
     """How far the issuer's view of the registry had come."""
     head: int = 0
     """Where the log stood."""
+    acr: tuple[str, ...] = ()
+    """The sign-in has to be worth one of these; empty: it may be worth anything."""
 
 
 class Sealing:

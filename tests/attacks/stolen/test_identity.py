@@ -91,7 +91,7 @@ async def test_nor_one_for_a_service_account(stage: Stage) -> None:
     hub = await stage.register(resources=True)
     account, position = await stage.sign_in(await stage.user(UserKind.SERVICE))
     sent = await stage.issue(await stage.begin(hub), account, position)
-    assert query(sent.redirect)["error"] == "access_denied"
+    assert query(sent.redirect.uri)["error"] == "access_denied"
     assert sent.position == 0
 
 
