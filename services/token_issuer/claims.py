@@ -89,7 +89,7 @@ def _json(text: str) -> dict[str, Any]:
         found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise _malformed("claims is not JSON, or says something twice") from None
-    if not isinstance(found, dict) or _depth(found) > DEEPEST:
+    if not isinstance(found, dict) or _too_deep(found):
         raise _malformed("claims is not an object, or is nested too deeply")
     return found
 
@@ -105,17 +105,16 @@ def _no_number(_: str) -> Any:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-def _depth(value: object) -> int:
-    level, depth = [value], 0
-    while level and depth <= DEEPEST:
+def _too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
         level = [
             inner
             for outer in level
             if isinstance(outer, dict | list)
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
-        depth += 1
-    return depth - 1
+    return any(isinstance(inner, dict | list) for inner in level)
 
 
 def _member(asked: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
