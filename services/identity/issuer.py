@@ -16,6 +16,7 @@ from protos.stagedoor.tokens.v1.tokens_pb2 import (
     Parameter,
     Proceed,
     RefuseAuthorizationRequest,
+    SignUserinfoRequest,
 )
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationStub
 from services.identity.read_model import SessionRow
@@ -84,6 +85,11 @@ class Issuer:
         request = RefuseAuthorizationRequest(sealed_request=proceed.sealed_request, error=error)
         answer = await translated(self._stub.RefuseAuthorization(request))
         return answer.form_post if answer.HasField("form_post") else Redirect(answer.redirect)
+
+    async def sign_userinfo(self, access_token: str, claims: bytes) -> str:
+        """These claims (JSON) as a JWT for the application that brought the token."""
+        request = SignUserinfoRequest(access_token=access_token, claims=claims.decode())
+        return (await translated(self._stub.SignUserinfo(request))).jwt
 
     async def begin_logout(self, parameters: Sequence[tuple[str, str]]) -> Logout:
         """Apply the rules of RP-initiated logout to a raw request. Raises `NotTrusted`."""

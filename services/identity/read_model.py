@@ -38,6 +38,7 @@ SESSIONS = "identity.sessions"
 ACTIVITY = "identity.session_activity"
 CONSENTS = "identity.consents"
 UNINSTALLED = "identity.uninstalled_applications"
+SIGNED_USERINFO = "identity.signed_userinfo"
 INSTANCE = "identity.instance"
 
 PASSWORD = "password"
@@ -254,6 +255,16 @@ class Questions:
         """The user with this `sub`."""
         rows = await self._ask(f"SELECT {_USER} FROM identity.users u WHERE u.sub = $1", sub)  # noqa: S608
         return _user_row(rows[0]) if rows else None
+
+    async def user_for(self, sub: str, client_id: str) -> tuple[UserRow, bool] | None:
+        """The user with this `sub`, and whether this application wants to be told signed."""
+        rows = await self._ask(
+            f"""SELECT {_USER}, s.client_id IS NOT NULL AS signed FROM identity.users u
+                  LEFT JOIN identity.signed_userinfo s ON s.client_id = $2 WHERE u.sub = $1""",  # noqa: S608
+            sub,
+            client_id,
+        )
+        return (_user_row(rows[0]), rows[0]["signed"]) if rows else None
 
     async def user_named(self, user_name: str) -> UserRow | None:
         """The user with this (normalised) name."""

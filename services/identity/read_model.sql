@@ -78,6 +78,12 @@ CREATE TABLE IF NOT EXISTS identity.uninstalled_applications (
     position bigint NOT NULL
 );
 
+-- Fed by the registry's facts: applications that want userinfo signed.
+CREATE TABLE IF NOT EXISTS identity.signed_userinfo (
+    client_id text PRIMARY KEY,
+    position bigint NOT NULL
+);
+
 -- Failed sign-ins (services/identity/throttle.py). Not derived from facts: counters that fade within the hour.
 CREATE TABLE IF NOT EXISTS identity.sign_in_failures (
     account text NOT NULL,                      -- keyed digest, or empty: any account

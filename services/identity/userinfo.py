@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.identity.domain.user import ADDRESS
+from services.identity.issuer import Issuer
 from services.identity.read_model import Questions, UserRow
-from shared.errors import Refusal as MalformedRequest
-from shared.errors import Unavailable
+from shared.errors import Refusal as Refused
 from shared.http.errors import invalid_request, json_error
 from shared.http.forms import read_form, single
 from stagedoor.asgi import VERDICT, GuardMiddleware, Refusal
@@ -39,8 +39,9 @@ _PREFLIGHT = {
 class Userinfo:
     """GET and POST, with an access token; OPTIONS for browsers that ask first. Any origin: the token is what counts."""
 
-    def __init__(self, questions: Questions, guard: Guard, resource_metadata: str) -> None:
+    def __init__(self, questions: Questions, guard: Guard, issuer: Issuer, resource_metadata: str) -> None:
         self._questions = questions
+        self._issuer = issuer
         self._metadata = resource_metadata
         self._guarded: ASGIApp = GuardMiddleware(
             self._answer,
@@ -65,8 +66,8 @@ class Userinfo:
         else:
             try:
                 presented = await _with_token_of_form(scope, receive)
-            except MalformedRequest as malformed:
-                await json_error(malformed)(scope, receive, open_to_all)  # type: ignore[arg-type]
+            except Refused as refused:
+                await json_error(refused)(scope, receive, open_to_all)  # type: ignore[arg-type]
             else:
                 await self._guarded(presented, receive, open_to_all)  # type: ignore[arg-type]
 
@@ -75,15 +76,26 @@ class Userinfo:
         if not isinstance(verdict, Allowed):
             raise TypeError("only accepted tokens come this far")
         try:
-            user = await self._questions.user(verdict.sub)
-        except Unavailable as unavailable:
-            await json_error(unavailable)(scope, receive, send)
+            found = await self._questions.user_for(verdict.sub, verdict.client_id)
+            if found is None or not found[0].enabled:
+                gone = Refusal(401, "invalid_token", "the user of the token is not there", metadata=self._metadata)
+                await gone(scope, receive, send)
+                return
+            user, signed = found
+            told: bytes | str = encode(claims(user, verdict.scopes))
+            if signed and isinstance(told, bytes):
+                told = await self._issuer.sign_userinfo(_bearer(scope), told)
+        except Refused as refused:
+            await json_error(refused)(scope, receive, send)
             return
-        if user is None or not user.enabled:
-            refused = Refusal(401, "invalid_token", "the user of the token is not there", metadata=self._metadata)
-            await refused(scope, receive, send)
-            return
-        await Response(encode(claims(user, verdict.scopes)), media_type="application/json")(scope, receive, send)
+        kind = "application/jwt" if signed else "application/json"  # section 5.3.2
+        await Response(told, media_type=kind)(scope, receive, send)
+
+
+def _bearer(scope: Scope) -> str:
+    """The token of a request that the guard has let through, which has one credential."""
+    (value,) = (value for name, value in scope["headers"] if name == b"authorization")
+    return str(value.decode("latin-1").strip().partition(" ")[2].lstrip(" "))
 
 
 async def _with_token_of_form(scope: Scope, receive: Receive) -> Scope:

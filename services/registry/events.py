@@ -42,6 +42,12 @@ class ReferenceTokens(StrEnum):
     ADMINISTRATORS_ONLY = "administrators_only"
 
 
+class UserinfoAlgorithm(StrEnum):
+    """`userinfo_signed_response_alg` (OpenID Connect Dynamic Client Registration section 2)."""
+
+    RS256 = "RS256"
+
+
 class ApplicationSettings(BaseModel):
     """What an administrator decides about an application."""
 
@@ -73,6 +79,8 @@ class ApplicationSettings(BaseModel):
     """Absolute, from the opening of the grant. None: the issuer's default for the type."""
     first_party: bool = False
     """Belongs to the platform itself; a confidential one may skip consent."""
+    userinfo_signed_response_alg: UserinfoAlgorithm | None = None
+    """What userinfo signs its answers to it with. None: they are plain JSON."""
 
 
 class Scope(BaseModel):

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.registry.events import AuthMethod, GrantType
+from services.registry.events import AuthMethod, GrantType, UserinfoAlgorithm
 from services.token_issuer.acr import ACR_VALUES
 from services.token_issuer.authorization.answers import ResponseMode
 from services.token_issuer.authorization.rules import PROMPTS
@@ -47,6 +47,7 @@ def document(issuer: str) -> dict[str, Any]:
         "grant_types_supported": [grant.value for grant in GrantType],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHMS[KeyUse.ID_TOKEN].value],
+        "userinfo_signing_alg_values_supported": [algorithm.value for algorithm in UserinfoAlgorithm],
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": [m for m in methods if m != AuthMethod.NONE],
         "revocation_endpoint_auth_methods_supported": methods,

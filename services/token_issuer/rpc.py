@@ -23,6 +23,7 @@ from services.token_issuer.references import messages
 from services.token_issuer.references.issuing import Maker, issue, revoke, revoke_presented
 from services.token_issuer.references.texts import kind_of
 from services.token_issuer.revoking import ANYBODY, end_grant, revoke_by_id, revoke_token
+from services.token_issuer.signed_userinfo import sign_userinfo
 from services.token_issuer.views import KnownGrant
 from shared.errors import Kind, Refusal
 from shared.rpc import caller
@@ -97,6 +98,10 @@ class AuthorizationService(AuthorizationServicer):
         if sent.form:
             return pb.RefuseAuthorizationResponse(form_post=_form_post(sent))
         return pb.RefuseAuthorizationResponse(redirect=sent.uri)
+
+    async def SignUserinfo(self, request: pb.SignUserinfoRequest, context: _Call) -> pb.SignUserinfoResponse:
+        """Sign an answer of userinfo."""
+        return pb.SignUserinfoResponse(jwt=await sign_userinfo(self._issuer, request.access_token, request.claims))
 
     async def BeginLogout(self, request: pb.BeginLogoutRequest, context: _Call) -> pb.BeginLogoutResponse:
         """Apply the rules to a raw logout request."""

@@ -62,6 +62,7 @@ class FakeIssuer(AuthorizationServicer):
     begun: list[list[tuple[str, str]]] = field(default_factory=list)
     issued: list[pb.IssueCodeRequest] = field(default_factory=list)
     refused: list[pb.RefuseAuthorizationRequest] = field(default_factory=list)
+    signed: list[pb.SignUserinfoRequest] = field(default_factory=list)
     own: FakeOwnAccess = field(default_factory=FakeOwnAccess)
     address: str = ""
 
@@ -131,6 +132,10 @@ class FakeIssuer(AuthorizationServicer):
     async def RefuseAuthorization(self, request: pb.RefuseAuthorizationRequest, context: Any) -> Any:  # noqa: N802, ARG002
         self.refused.append(request)
         return pb.RefuseAuthorizationResponse(**self._sealed[request.sealed_request].answer(error=request.error))
+
+    async def SignUserinfo(self, request: pb.SignUserinfoRequest, context: Any) -> Any:  # noqa: N802, ARG002
+        self.signed.append(request)
+        return pb.SignUserinfoResponse(jwt="header.claims.signature")
 
     async def BeginLogout(self, request: pb.BeginLogoutRequest, context: Any) -> Any:  # noqa: N802, ARG002
         given = {parameter.name: parameter.value for parameter in request.parameters}

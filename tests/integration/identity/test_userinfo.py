@@ -1,3 +1,4 @@
+import json
 import time
 from typing import Any
 
@@ -204,3 +205,24 @@ async def test_no_page_is_open_to_scripts(identity: Identity) -> None:
 async def test_other_methods_are_refused(identity: Identity) -> None:
     for method in ("PUT", "DELETE", "PATCH"):
         assert (await ask(identity, None, method)).status_code == 405
+
+
+async def test_an_application_that_wants_it_signed(identity: Identity, freddie: str) -> None:
+    client_id = "com.signed/app"
+    async with identity.database.connection() as operator:
+        await operator.execute("INSERT INTO identity.signed_userinfo VALUES ($1, 1)", client_id)
+    token = identity.token(freddie, client_id=client_id, scope="openid email")
+    for answer in (
+        await ask(identity, token),
+        await ask(identity, token, headers={"accept": "application/json"}),
+        await ask(identity, None, "POST", data={"access_token": token}),
+    ):
+        assert (answer.status_code, answer.text) == (200, "header.claims.signature")
+        assert answer.headers["content-type"] == "application/jwt"
+        asked = identity.issuer.signed.pop()
+        assert asked.access_token == token
+        told = {"sub": freddie, "email": "freddie@example.com", "email_verified": False}
+        assert json.loads(asked.claims) == told
+    assert (await ask(identity, identity.token(freddie))).headers["content-type"] == "application/json"
+    await identity.issuer.stop()
+    assert (await ask(identity, token)).status_code == 503

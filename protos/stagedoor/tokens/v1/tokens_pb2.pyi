@@ -357,6 +357,49 @@ class RefuseAuthorizationResponse(_message.Message):
 Global___RefuseAuthorizationResponse: _TypeAlias = RefuseAuthorizationResponse  # noqa: Y015
 
 @_typing.final
+class SignUserinfoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    access_token: _builtins.str
+    """The access token that userinfo was asked with: who asks, and about whom."""
+    claims: _builtins.str
+    """A JSON object of claims about that person."""
+    def __init__(
+        self,
+        *,
+        access_token: _builtins.str = ...,
+        claims: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "claims", b"claims"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignUserinfoRequest: _TypeAlias = SignUserinfoRequest  # noqa: Y015
+
+@_typing.final
+class SignUserinfoResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JWT_FIELD_NUMBER: _builtins.int
+    jwt: _builtins.str
+    def __init__(
+        self,
+        *,
+        jwt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jwt", b"jwt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignUserinfoResponse: _TypeAlias = SignUserinfoResponse  # noqa: Y015
+
+@_typing.final
 class BeginLogoutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
