@@ -92,7 +92,7 @@ def asked(  # noqa: PLR0913  (each is one independent part of the question)
         wanted = tuple(name for name in application.settings.scopes if _owners(name, reachable))
     kept = []
     for name in wanted:
-        if _of_userinfo(name) or name == OFFLINE_ACCESS:
+        if of_userinfo(name) or name == OFFLINE_ACCESS:
             if not with_user:
                 raise invalid_scope(f"{name} is issued for a user only")
             if name != OFFLINE_ACCESS or application.uses(GrantType.REFRESH_TOKEN):
@@ -121,7 +121,7 @@ def permitted(
     reachable = [resource for resource in resources if resource.identifier in access.audiences]
     kept = []
     for name in access.scopes:
-        if _of_userinfo(name):
+        if of_userinfo(name):
             kept.append(name)
         elif name == OFFLINE_ACCESS:
             if application.uses(GrantType.REFRESH_TOKEN):
@@ -152,7 +152,7 @@ def narrowed(
         if (not wanted or name in wanted)
         and (
             name == OFFLINE_ACCESS
-            or (places.userinfo in reached if _of_userinfo(name) else bool(_owners(name, reachable)))
+            or (places.userinfo in reached if of_userinfo(name) else bool(_owners(name, reachable)))
         )
     ]
     part = _access(kept, reachable, places)
@@ -180,6 +180,11 @@ def description(scope: str, resources: Iterable[Resource]) -> str:
     return scope
 
 
+def of_userinfo(scope: str) -> bool:
+    """Whether it is about the person, who is told of at userinfo."""
+    return scope in USERINFO_SCOPES or scope in CLAIM_SCOPES
+
+
 def invalid_scope(message: str) -> Refusal:
     """RFC 6749 sections 4.1.2.1 and 5.2."""
     return Refusal(Kind.INVALID, "invalid_scope", message)
@@ -188,10 +193,6 @@ def invalid_scope(message: str) -> Refusal:
 def invalid_target(message: str) -> Refusal:
     """RFC 8707 section 2."""
     return Refusal(Kind.INVALID, "invalid_target", message)
-
-
-def _of_userinfo(scope: str) -> bool:
-    return scope in USERINFO_SCOPES or scope in CLAIM_SCOPES
 
 
 def _reachable(resources: Sequence[Resource], targets: Sequence[str], places: Places) -> Sequence[Resource]:
@@ -209,7 +210,7 @@ def _owners(scope: str, resources: Iterable[Resource]) -> list[Resource]:
 
 def _access(scopes: Sequence[str], resources: Sequence[Resource], places: Places) -> Access:
     audiences = [owner.identifier for name in scopes for owner in _owners(name, resources)]
-    if any(_of_userinfo(name) for name in scopes):
+    if any(of_userinfo(name) for name in scopes):
         audiences.append(places.userinfo)
     return Access(tuple(scopes), tuple(dict.fromkeys(audiences)))
 

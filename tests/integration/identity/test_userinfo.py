@@ -148,6 +148,7 @@ async def test_a_challenge_without_an_error_for_who_brings_nothing(identity: Ide
     address = challenge.partition('resource_metadata="')[2].partition('"')[0]
     metadata = (await identity.browser().send("GET", address)).response
     assert metadata.json()["resource"] == f"{ISSUER}/connect/userinfo"
+    assert metadata.json()["bearer_methods_supported"] == ["header", "body"]
 
 
 async def test_tokens_that_are_not_for_this(identity: Identity, freddie: str) -> None:

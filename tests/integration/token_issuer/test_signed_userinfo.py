@@ -25,6 +25,8 @@ async def test_it_is_for_the_application_of_the_token_and_about_its_person(stage
     header = jwt.get_unverified_header(made)
     assert (header["alg"], header["typ"]) == ("RS256", "userinfo+jwt")
     keys = (await stage.http.get("/id/connect/jwks")).json()["keys"]
+    told = (await stage.http.get("/id/.well-known/openid-configuration")).json()
+    assert told["userinfo_signing_alg_values_supported"] == [header["alg"]]
     (key,) = (key for key in keys if key["kid"] == header["kid"])
     assert jwt.decode(made, jwt.PyJWK(key), algorithms=["RS256"], audience=HUB, issuer=ISSUER) == {
         "iss": ISSUER,
