@@ -1,8 +1,8 @@
 """Userinfo (OpenID Connect Core section 5.3): what an application may know of the person who signed in.
 
 The token comes in the header or in a posted form, has to be one for this endpoint, is checked like at any other API,
-and says by its scopes what is told. The
-answer is read from the tables at that moment; a user who is disabled or gone is told nothing of.
+and says by its scopes what is told. The answer is read from the tables at that moment; a user who is disabled or gone
+is told nothing of.
 """
 
 from urllib.parse import urlsplit
@@ -82,9 +82,9 @@ class Userinfo:
                 await gone(scope, receive, send)
                 return
             user, signed = found
-            told: bytes | str = encode(claims(user, verdict.scopes))
-            if signed and isinstance(told, bytes):
-                told = await self._issuer.sign_userinfo(_bearer(scope), told)
+            told = encode(claims(user, verdict.scopes))
+            if signed:
+                told = (await self._issuer.sign_userinfo(_bearer(scope), told)).encode()
         except Refused as refused:
             await json_error(refused)(scope, receive, send)
             return
