@@ -24,6 +24,13 @@ Email = Annotated[str | None, typer.Option()]
 EmailVerified = Annotated[bool | None, typer.Option("--email-verified/--email-not-verified")]
 Locale = Annotated[str | None, typer.Option(help="BCP 47, like en-GB.")]
 Zoneinfo = Annotated[str | None, typer.Option(help="IANA, like Europe/London.")]
+PhoneNumber = Annotated[str | None, typer.Option("--phone", help="E.164, like +442079460958.")]
+PhoneNumberVerified = Annotated[bool | None, typer.Option("--phone-verified/--phone-not-verified")]
+StreetAddress = Annotated[str | None, typer.Option("--address", help="Street and house; may have several lines.")]
+Locality = Annotated[str | None, typer.Option(help="City or town.")]
+Region = Annotated[str | None, typer.Option()]
+PostalCode = Annotated[str | None, typer.Option()]
+Country = Annotated[str | None, typer.Option()]
 
 
 @app.command()
@@ -39,6 +46,13 @@ def add(  # noqa: PLR0913  (each option is an attribute of a user)
     email_verified: EmailVerified = None,
     locale: Locale = None,
     zoneinfo: Zoneinfo = None,
+    phone_number: PhoneNumber = None,
+    phone_number_verified: PhoneNumberVerified = None,
+    street_address: StreetAddress = None,
+    locality: Locality = None,
+    region: Region = None,
+    postal_code: PostalCode = None,
+    country: Country = None,
     password_file: PasswordFile = None,
     no_password: Annotated[bool, typer.Option("--no-password", help="Cannot sign in until one is set.")] = False,
     as_json: Json = False,
@@ -61,6 +75,13 @@ def add(  # noqa: PLR0913  (each option is an attribute of a user)
                 email_verified=email_verified,
                 locale=locale,
                 zoneinfo=zoneinfo,
+                phone_number=phone_number,
+                phone_number_verified=phone_number_verified,
+                street_address=street_address,
+                locality=locality,
+                region=region,
+                postal_code=postal_code,
+                country=country,
             )
         ),
     )
@@ -124,6 +145,13 @@ def change(  # noqa: PLR0913  (each option is an attribute of a user)
     email_verified: EmailVerified = None,
     locale: Locale = None,
     zoneinfo: Zoneinfo = None,
+    phone_number: PhoneNumber = None,
+    phone_number_verified: PhoneNumberVerified = None,
+    street_address: StreetAddress = None,
+    locality: Locality = None,
+    region: Region = None,
+    postal_code: PostalCode = None,
+    country: Country = None,
     by_sub: BySub = False,
     as_json: Json = False,
 ) -> None:
@@ -136,6 +164,13 @@ def change(  # noqa: PLR0913  (each option is an attribute of a user)
         email_verified=email_verified,
         locale=locale,
         zoneinfo=zoneinfo,
+        phone_number=phone_number,
+        phone_number_verified=phone_number_verified,
+        street_address=street_address,
+        locality=locality,
+        region=region,
+        postal_code=postal_code,
+        country=country,
     )
     named = [f"profile.{name}" for name in profile] + (["roles"] if role or no_roles else [])
     if not named or (role and no_roles):

@@ -37,6 +37,14 @@ class Profile(BaseModel):
     email_verified: bool = False
     locale: Personal[str] | None = None
     zoneinfo: Personal[str] | None = None
+    phone_number: Personal[str] | None = None
+    phone_number_verified: bool = False
+    street_address: Personal[str] | None = None
+    """This and the next four are the postal address (section 5.1.1)."""
+    locality: Personal[str] | None = None
+    region: Personal[str] | None = None
+    postal_code: Personal[str] | None = None
+    country: Personal[str] | None = None
 
 
 class _OfUser(Event):

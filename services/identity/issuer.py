@@ -10,11 +10,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from protos.stagedoor.tokens.v1.tokens_pb2 import (
     BeginAuthorizationRequest,
     BeginLogoutRequest,
+    FormPost,
     IssueCodeRequest,
     Logout,
     Parameter,
     Proceed,
     RefuseAuthorizationRequest,
+    SignUserinfoRequest,
 )
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationStub
 from services.identity.read_model import SessionRow
@@ -31,6 +33,10 @@ class Redirect:
     to: str
 
 
+Answer = Redirect | FormPost
+"""To the application: in the address, or in a form that the browser posts."""
+
+
 class NotTrusted(Refusal):
     """Who asks, or where it wants the answer, cannot be trusted: tell the person, and redirect nowhere."""
 
@@ -44,7 +50,7 @@ class Issuer:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = AuthorizationStub(channel)
 
-    async def begin(self, parameters: Sequence[tuple[str, str]]) -> Proceed | Redirect:
+    async def begin(self, parameters: Sequence[tuple[str, str]]) -> Proceed | Answer:
         """Apply the rules to a raw authorization request. Raises `NotTrusted`."""
         request = BeginAuthorizationRequest(parameters=_parameters(parameters))
         answer = await translated(self._stub.BeginAuthorization(request))
@@ -53,10 +59,12 @@ class Issuer:
                 return answer.proceed
             case "redirect":
                 return Redirect(answer.redirect)
+            case "form_post":
+                return answer.form_post
             case _:
                 raise NotTrusted(answer.refused.error or "invalid_request", answer.refused.description)
 
-    async def issue_code(self, proceed: Proceed, session: SessionRow, consent_position: int) -> Redirect:
+    async def issue_code(self, proceed: Proceed, session: SessionRow, consent_position: int) -> Answer:
         """Open the grant; the answer leads the browser back to the application."""
         request = IssueCodeRequest(
             sealed_request=proceed.sealed_request,
@@ -70,13 +78,18 @@ class Issuer:
         auth_time.FromDatetime(session.auth_time)
         request.auth_time.CopyFrom(auth_time)
         answer = await translated(self._stub.IssueCode(request))
-        return Redirect(answer.redirect)
+        return answer.form_post if answer.HasField("form_post") else Redirect(answer.redirect)
 
-    async def refuse(self, proceed: Proceed, error: str) -> Redirect:
+    async def refuse(self, proceed: Proceed, error: str) -> Answer:
         """Tell the application that it gets nothing (RFC 6749 section 4.1.2.1)."""
         request = RefuseAuthorizationRequest(sealed_request=proceed.sealed_request, error=error)
         answer = await translated(self._stub.RefuseAuthorization(request))
-        return Redirect(answer.redirect)
+        return answer.form_post if answer.HasField("form_post") else Redirect(answer.redirect)
+
+    async def sign_userinfo(self, access_token: str, claims: bytes) -> str:
+        """These claims (JSON) as a JWT for the application that brought the token."""
+        request = SignUserinfoRequest(access_token=access_token, claims=claims.decode())
+        return (await translated(self._stub.SignUserinfo(request))).jwt
 
     async def begin_logout(self, parameters: Sequence[tuple[str, str]]) -> Logout:
         """Apply the rules of RP-initiated logout to a raw request. Raises `NotTrusted`."""

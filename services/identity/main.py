@@ -127,7 +127,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         addresses=addresses,
         attempts=Attempts(addresses, settings.attempts),
     )
-    userinfo = Userinfo(questions, guard, metadata_address(settings.issuer))
+    userinfo = Userinfo(questions, guard, Issuer(issuer), metadata_address(settings.issuer))
     rpc = IdentityService(
         log,
         accounts=accounts,

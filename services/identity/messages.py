@@ -5,12 +5,14 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.stagedoor.identity.v1 import identity_pb2 as pb
 from services.identity.domain.names import NAME_LIMIT
+from services.identity.domain.user import PERSONAL, VERIFIED
 from services.identity.events import Profile, Role, UserKind
 from services.identity.read_model import SessionRow, UserRow
 from shared.errors import Kind, Refusal
@@ -19,7 +21,6 @@ from shared.log.event import Personal
 USUAL_PAGE = 100
 LARGEST_PAGE = 1000
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
-_ATTRIBUTES = ("given_name", "family_name", "display_name", "email", "locale", "zoneinfo")
 
 
 def invalid(code: str, message: str) -> Refusal:
@@ -45,9 +46,9 @@ def roles(texts: Iterable[str]) -> tuple[Role, ...]:
 
 def profile(message: pb.Profile) -> Profile:
     """Attributes of a user; an empty one is none."""
-    given = {name: getattr(message, name) for name in _ATTRIBUTES}
-    personal = {name: Personal[str](value) if value else None for name, value in given.items()}
-    return Profile(email_verified=message.email_verified, **personal)
+    given: dict[str, str] = {name: getattr(message, name) for name in PERSONAL}
+    values: dict[str, Any] = {name: Personal[str](value) if value else None for name, value in given.items()}
+    return Profile(**values, **{name: getattr(message, name) for name in VERIFIED.values()})
 
 
 def changes(
@@ -55,22 +56,24 @@ def changes(
 ) -> tuple[Callable[[Profile], Profile] | None, tuple[Role, ...] | None]:
     """What the mask names: how to get the new attributes from the old ones, and the new roles; None leaves them.
 
-    An address that changes is not verified any more, unless the same message says that it is.
+    An e-mail address or a telephone number that changes is not verified any more, unless the same message says so.
     """
     paths = set(_paths(message.mask))
     if not paths:
         raise invalid("invalid_mask", "the mask names what is to be changed")
     attributes = {path.removeprefix("profile.") for path in paths if path.startswith("profile.")}
-    unknown = paths - {"roles"} - {f"profile.{name}" for name in (*_ATTRIBUTES, "email_verified")}
+    unknown = paths - {"roles"} - {f"profile.{name}" for name in (*PERSONAL, *VERIFIED.values())}
     if unknown:
         raise invalid("invalid_mask", "the mask names something that a user does not have")
     wanted = profile(message.profile)
 
     def apply(old: Profile) -> Profile:
-        values = {name: getattr(wanted if name in attributes else old, name) for name in _ATTRIBUTES}
-        moved = "email" in attributes and _plain(old.email) != _plain(wanted.email)
-        verified = wanted.email_verified if "email_verified" in attributes else old.email_verified and not moved
-        return Profile(email_verified=verified, **values)
+        values = {name: getattr(wanted if name in attributes else old, name) for name in PERSONAL}
+        for name, verified in VERIFIED.items():
+            moved = name in attributes and _plain(getattr(old, name)) != _plain(getattr(wanted, name))
+            said = getattr(wanted if verified in attributes else old, verified)
+            values[verified] = said if verified in attributes else said and not moved
+        return Profile(**values)
 
     return (apply if attributes else None), (roles(message.roles) if "roles" in paths else None)
 
@@ -78,7 +81,7 @@ def changes(
 def _paths(mask: FieldMask) -> Iterable[str]:
     for path in mask.paths:
         if path == "profile":
-            yield from (f"profile.{name}" for name in (*_ATTRIBUTES, "email_verified"))
+            yield from (f"profile.{name}" for name in (*PERSONAL, *VERIFIED.values()))
         else:
             yield path
 
@@ -128,20 +131,18 @@ def user_message(row: UserRow) -> pb.User:
         sub=row.sub,
         user_name=row.user_name,
         kind=row.kind.value,
-        profile=pb.Profile(
-            given_name=row.given_name or "",
-            family_name=row.family_name or "",
-            display_name=row.display_name or "",
-            email=row.email or "",
-            email_verified=row.email_verified,
-            locale=row.locale or "",
-            zoneinfo=row.zoneinfo or "",
-        ),
+        profile=profile_message(row),
         roles=row.roles,
         enabled=row.enabled,
         position=row.position,
         registered_at=timestamp(row.registered_at),
     )
+
+
+def profile_message(row: UserRow) -> pb.Profile:
+    """Their attributes; one that there is none of is empty."""
+    values: dict[str, Any] = {name: getattr(row, name) or "" for name in PERSONAL}
+    return pb.Profile(**values, **{name: getattr(row, name) for name in VERIFIED.values()})
 
 
 def session_message(row: SessionRow) -> pb.Session:

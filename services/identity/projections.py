@@ -6,5 +6,5 @@ from shared.rebuild.projection import Projection
 
 PROJECTIONS = (
     Projection("own", ("identity",), project, ("users", "sessions", "consents")),
-    Projection(PROJECTION, SOURCES, project_registry, ("uninstalled_applications",)),
+    Projection(PROJECTION, SOURCES, project_registry, ("uninstalled_applications", "signed_userinfo")),
 )

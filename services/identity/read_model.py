@@ -38,6 +38,7 @@ SESSIONS = "identity.sessions"
 ACTIVITY = "identity.session_activity"
 CONSENTS = "identity.consents"
 UNINSTALLED = "identity.uninstalled_applications"
+SIGNED_USERINFO = "identity.signed_userinfo"
 INSTANCE = "identity.instance"
 
 PASSWORD = "password"
@@ -142,6 +143,13 @@ class UserRow:
     email_verified: bool
     locale: str | None
     zoneinfo: str | None
+    phone_number: str | None
+    phone_number_verified: bool
+    street_address: str | None
+    locality: str | None
+    region: str | None
+    postal_code: str | None
+    country: str | None
     registered_at: datetime
     updated_at: datetime
     position: int
@@ -186,7 +194,8 @@ class SessionRow:
 
 
 _USER = """u.sub, u.user_name, u.kind, u.enabled, u.roles, u.given_name, u.family_name, u.display_name, u.email,
-    u.email_verified, u.locale, u.zoneinfo, u.registered_at, u.updated_at, u.position"""
+    u.email_verified, u.locale, u.zoneinfo, u.phone_number, u.phone_number_verified, u.street_address, u.locality,
+    u.region, u.postal_code, u.country, u.registered_at, u.updated_at, u.position"""
 _HOLDS = """u.enabled AND u.kind <> 'service'
     AND (s.started_position > u.sessions_cut_off OR s.sid = u.kept_session)
     AND s.expires_at > $2 AND coalesce(a.seen_at, s.auth_time) > $3"""
@@ -246,6 +255,16 @@ class Questions:
         """The user with this `sub`."""
         rows = await self._ask(f"SELECT {_USER} FROM identity.users u WHERE u.sub = $1", sub)  # noqa: S608
         return _user_row(rows[0]) if rows else None
+
+    async def user_for(self, sub: str, client_id: str) -> tuple[UserRow, bool] | None:
+        """The user with this `sub`, and whether this application wants to be told signed."""
+        rows = await self._ask(
+            f"""SELECT {_USER}, s.client_id IS NOT NULL AS signed FROM identity.users u
+                  LEFT JOIN identity.signed_userinfo s ON s.client_id = $2 WHERE u.sub = $1""",  # noqa: S608
+            sub,
+            client_id,
+        )
+        return (_user_row(rows[0]), rows[0]["signed"]) if rows else None
 
     async def user_named(self, user_name: str) -> UserRow | None:
         """The user with this (normalised) name."""
@@ -330,6 +349,13 @@ def _user_row(row: Any) -> UserRow:
         email_verified=row["email_verified"],
         locale=row["locale"],
         zoneinfo=row["zoneinfo"],
+        phone_number=row["phone_number"],
+        phone_number_verified=row["phone_number_verified"],
+        street_address=row["street_address"],
+        locality=row["locality"],
+        region=row["region"],
+        postal_code=row["postal_code"],
+        country=row["country"],
         registered_at=row["registered_at"],
         updated_at=row["updated_at"],
         position=row["position"],

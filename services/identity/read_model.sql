@@ -20,6 +20,15 @@ CREATE TABLE IF NOT EXISTS identity.users (
     updated_at timestamptz NOT NULL,            -- of the profile
     position bigint NOT NULL                    -- of the user's last fact
 );
+-- Users of before had neither telephone number nor postal address.
+ALTER TABLE identity.users
+    ADD COLUMN IF NOT EXISTS phone_number text,
+    ADD COLUMN IF NOT EXISTS phone_number_verified boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS street_address text,
+    ADD COLUMN IF NOT EXISTS locality text,
+    ADD COLUMN IF NOT EXISTS region text,
+    ADD COLUMN IF NOT EXISTS postal_code text,
+    ADD COLUMN IF NOT EXISTS country text;
 CREATE INDEX IF NOT EXISTS users_by_name ON identity.users (user_name);
 
 -- Secrets at rest. Written in the append of their fact, never in a fact, left alone by rebuilds.
@@ -65,6 +74,12 @@ CREATE TABLE IF NOT EXISTS identity.consents (
 
 -- Fed by the registry's facts: consents to these are forgotten.
 CREATE TABLE IF NOT EXISTS identity.uninstalled_applications (
+    client_id text PRIMARY KEY,
+    position bigint NOT NULL
+);
+
+-- Fed by the registry's facts: applications that want userinfo signed.
+CREATE TABLE IF NOT EXISTS identity.signed_userinfo (
     client_id text PRIMARY KEY,
     position bigint NOT NULL
 );

@@ -1,24 +1,30 @@
 """Userinfo (OpenID Connect Core section 5.3): what an application may know of the person who signed in.
 
-The token has to be one for this endpoint, is checked like at any other API, and says by its scopes what is told. The
-answer is read from the tables at that moment; a user who is disabled or gone is told nothing of.
+The token comes in the header or in a posted form, has to be one for this endpoint, is checked like at any other API,
+and says by its scopes what is told. The answer is read from the tables at that moment; a user who is disabled or gone
+is told nothing of.
 """
 
 from urllib.parse import urlsplit
 
 from msgspec.json import encode
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.identity.domain.user import ADDRESS
+from services.identity.issuer import Issuer
 from services.identity.read_model import Questions, UserRow
-from shared.errors import Unavailable
-from shared.http.errors import json_error
+from shared.errors import Refusal as Refused
+from shared.http.errors import invalid_request, json_error
+from shared.http.forms import read_form, single
 from stagedoor.asgi import VERDICT, GuardMiddleware, Refusal
 from stagedoor.guard import Guard
 from stagedoor.verdict import Allowed
 
-SCOPES = ("openid", "profile", "email")
+SCOPES = ("openid", "profile", "email", "address", "phone")
 """Those that this endpoint has something to tell for."""
+Claim = str | bool | int | dict[str, str]
 _CORS = {
     "access-control-allow-origin": "*",
     "access-control-expose-headers": "WWW-Authenticate",
@@ -33,8 +39,9 @@ _PREFLIGHT = {
 class Userinfo:
     """GET and POST, with an access token; OPTIONS for browsers that ask first. Any origin: the token is what counts."""
 
-    def __init__(self, questions: Questions, guard: Guard, resource_metadata: str) -> None:
+    def __init__(self, questions: Questions, guard: Guard, issuer: Issuer, resource_metadata: str) -> None:
         self._questions = questions
+        self._issuer = issuer
         self._metadata = resource_metadata
         self._guarded: ASGIApp = GuardMiddleware(
             self._answer,
@@ -57,29 +64,80 @@ class Userinfo:
         elif scope["method"] not in ("GET", "HEAD", "POST"):
             await Response(status_code=405, headers=_CORS | {"allow": "GET, POST, OPTIONS"})(scope, receive, send)
         else:
-            await self._guarded(scope, receive, open_to_all)  # type: ignore[arg-type]
+            try:
+                presented = await _with_token_of_form(scope, receive)
+            except Refused as refused:
+                await json_error(refused)(scope, receive, open_to_all)  # type: ignore[arg-type]
+            else:
+                await self._guarded(presented, receive, open_to_all)  # type: ignore[arg-type]
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         verdict = scope[VERDICT]
         if not isinstance(verdict, Allowed):
             raise TypeError("only accepted tokens come this far")
         try:
-            user = await self._questions.user(verdict.sub)
-        except Unavailable as unavailable:
-            await json_error(unavailable)(scope, receive, send)
+            found = await self._questions.user_for(verdict.sub, verdict.client_id)
+            if found is None or not found[0].enabled:
+                gone = Refusal(401, "invalid_token", "the user of the token is not there", metadata=self._metadata)
+                await gone(scope, receive, send)
+                return
+            user, signed = found
+            told = encode(claims(user, verdict.scopes))
+            if signed:
+                told = (await self._issuer.sign_userinfo(_bearer(scope), told)).encode()
+        except Refused as refused:
+            await json_error(refused)(scope, receive, send)
             return
-        if user is None or not user.enabled:
-            refused = Refusal(401, "invalid_token", "the user of the token is not there", metadata=self._metadata)
-            await refused(scope, receive, send)
-            return
-        await Response(encode(claims(user, verdict.scopes)), media_type="application/json")(scope, receive, send)
+        kind = "application/jwt" if signed else "application/json"  # section 5.3.2
+        await Response(told, media_type=kind)(scope, receive, send)
 
 
-def claims(user: UserRow, scopes: frozenset[str]) -> dict[str, str | bool | int]:
-    """What the scopes let an application know (OpenID Connect Core section 5.4), without what has no value."""
-    told: dict[str, str | bool | int | None] = {"sub": user.sub}
-    if "profile" in scopes:
-        told |= {
+def _bearer(scope: Scope) -> str:
+    """The token of a request that the guard has let through, which has one credential."""
+    (value,) = (value for name, value in scope["headers"] if name == b"authorization")
+    return str(value.decode("latin-1").strip().partition(" ")[2].lstrip(" "))
+
+
+async def _with_token_of_form(scope: Scope, receive: Receive) -> Scope:
+    """The request with the token of its form, if there is one (RFC 6750 section 2.2), where the guard looks for it.
+
+    A second credential beside another one is left to the guard, too, which refuses both.
+    """
+    request = Request(scope, receive)
+    if scope["method"] != "POST" or not _is_form(request):
+        return scope
+    token = single(await read_form(request), repeatable=()).get("access_token")
+    if token is None:
+        return scope
+    if not token.isascii():
+        raise invalid_request("the access token in the form is not well-formed")
+    return {**scope, "headers": [*scope["headers"], (b"authorization", b"Bearer " + token.encode())]}
+
+
+def _is_form(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    return kind.strip().lower() == "application/x-www-form-urlencoded"
+
+
+def claims(user: UserRow, scopes: frozenset[str]) -> dict[str, Claim]:
+    """What the scopes let an application know (OpenID Connect Core section 5.4), without what has no value.
+
+    A claim that was asked for by itself (section 5.5) has a scope of its own.
+    """
+    told: dict[str, Claim] = {
+        name: value
+        for scope, known in _known(user).items()
+        for name, value in known.items()
+        if value is not None and (scope in scopes or f"claim:{name}" in scopes)
+    }
+    return {"sub": user.sub, **told}
+
+
+def _known(user: UserRow) -> dict[str, dict[str, Claim | None]]:
+    """The claims that there are about a user, by scope."""
+    address = {part: value for part in ADDRESS if (value := getattr(user, part)) is not None}
+    return {
+        "profile": {
             "name": user.shown_name,
             "given_name": user.given_name,
             "family_name": user.family_name,
@@ -87,10 +145,14 @@ def claims(user: UserRow, scopes: frozenset[str]) -> dict[str, str | bool | int]
             "locale": user.locale,
             "zoneinfo": user.zoneinfo,
             "updated_at": int(user.updated_at.timestamp()),
-        }
-    if "email" in scopes and user.email is not None:
-        told |= {"email": user.email, "email_verified": user.email_verified}
-    return {name: value for name, value in told.items() if value is not None}
+        },
+        "email": {"email": user.email, "email_verified": None if user.email is None else user.email_verified},
+        "address": {"address": address or None},
+        "phone": {
+            "phone_number": user.phone_number,
+            "phone_number_verified": None if user.phone_number is None else user.phone_number_verified,
+        },
+    }
 
 
 def metadata_address(issuer: str) -> str:
@@ -110,5 +172,5 @@ def metadata(issuer: str) -> dict[str, object]:
         "resource": f"{issuer}/connect/userinfo",
         "authorization_servers": [issuer],
         "scopes_supported": list(SCOPES),
-        "bearer_methods_supported": ["header"],
+        "bearer_methods_supported": ["header", "body"],
     }

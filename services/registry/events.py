@@ -60,6 +60,12 @@ class PublicJwk(BaseModel):
     e: str | None = None
 
 
+class UserinfoAlgorithm(StrEnum):
+    """`userinfo_signed_response_alg` (OpenID Connect Dynamic Client Registration section 2)."""
+
+    RS256 = "RS256"
+
+
 class ApplicationSettings(BaseModel):
     """What an administrator decides about an application."""
 
@@ -96,6 +102,8 @@ class ApplicationSettings(BaseModel):
     """Absolute, from the opening of the grant. None: the issuer's default for the type."""
     first_party: bool = False
     """Belongs to the platform itself; a confidential one may skip consent."""
+    userinfo_signed_response_alg: UserinfoAlgorithm | None = None
+    """What userinfo signs its answers to it with. None: they are plain JSON."""
 
 
 class Scope(BaseModel):
@@ -139,14 +147,18 @@ class ApplicationChanged(Event, stored_as="registry.ApplicationChanged"):
     """It may do less than before (scope, grant or user kind removed): tokens issued before end."""
     references_narrowed: bool = False
     """Fewer may have reference tokens for it, or they would act as somebody else: those issued before end."""
+    proof_changed: bool = False
+    """It proves itself in another way, or with other keys: tokens stay, as where a secret is revoked."""
 
     def denies(self) -> tuple[Denial, ...]:
         """A cut-off where it was narrowed; for its reference tokens alone, where only what concerns them was."""
+        proof = (Denial(DenialKind.CLIENT, secrets_id(self.client_id), DenialRule.CUT_OFF),)
+        denied = proof if self.proof_changed else ()
         if self.narrowed:
-            return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.CUT_OFF),)
+            return (*denied, Denial(DenialKind.CLIENT, self.client_id, DenialRule.CUT_OFF))
         if self.references_narrowed:
-            return (Denial(DenialKind.CLIENT_REFERENCES, self.client_id, DenialRule.CUT_OFF),)
-        return ()
+            return (*denied, Denial(DenialKind.CLIENT_REFERENCES, self.client_id, DenialRule.CUT_OFF))
+        return denied
 
 
 class ApplicationDisabled(Event, stored_as="registry.ApplicationDisabled"):

@@ -23,6 +23,7 @@ from services.registry.events import (
     ReferenceTokens,
     ResourceSettings,
     Scope,
+    UserinfoAlgorithm,
 )
 from services.registry.read_model import ApplicationRow, ResourceRow
 
@@ -65,6 +66,11 @@ _APPLICATION: Mapping[str, Callable[[pb.ApplicationSettings], Any]] = {
     "access_token_seconds": lambda asked: asked.access_token_seconds or None,
     "refresh_token_seconds": lambda asked: asked.refresh_token_seconds or None,
     "first_party": lambda asked: asked.first_party,
+    "userinfo_signed_response_alg": lambda asked: (
+        _word(UserinfoAlgorithm, asked.userinfo_signed_response_alg, "userinfo_signed_response_alg")
+        if asked.userinfo_signed_response_alg
+        else None
+    ),
 }
 """How each setting is read from a message; an empty value means the usual one, as the message's comments say."""
 
@@ -174,6 +180,7 @@ def application_message(row: ApplicationRow) -> pb.Application:
             access_token_seconds=settings.access_token_seconds or 0,
             refresh_token_seconds=settings.refresh_token_seconds or 0,
             first_party=settings.first_party,
+            userinfo_signed_response_alg=settings.userinfo_signed_response_alg or "",
         ),
         enabled=row.enabled,
         secrets=[

@@ -116,7 +116,7 @@ async def authenticate_by_assertion(
 def proof(who: Presented) -> tuple[tuple[DenialKind, str], ...]:
     """What belongs to the fence around anything that is given to a client because of what it showed.
 
-    One secret that is revoked stops it for all of them: then it is looked at anew which one this was.
+    One secret that is revoked, or other keys, stop it for all of them: then what was shown is looked at anew.
     """
     return () if who.method is AuthMethod.NONE else ((DenialKind.CLIENT, secrets_id(who.client_id)),)
 

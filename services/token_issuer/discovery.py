@@ -3,25 +3,18 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.registry.events import AuthMethod, GrantType
+from services.registry.events import AuthMethod, GrantType, UserinfoAlgorithm
+from services.token_issuer.acr import ACR_VALUES
 from services.token_issuer.assertions.assertion import ALGORITHMS as ALGORITHMS_OF_ASSERTIONS
+from services.token_issuer.authorization.answers import ResponseMode
 from services.token_issuer.authorization.rules import PROMPTS
+from services.token_issuer.claims import CLAIMS
 from services.token_issuer.events import KeyUse
+from services.token_issuer.scopes import OFFLINE_ACCESS, USERINFO_SCOPES
 from services.token_issuer.signing import ALGORITHMS
 
-SCOPES = ("openid", "profile", "email", "offline_access")
-_ID_TOKEN_CLAIMS = ("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "amr", "sid", "at_hash")
-_USERINFO_CLAIMS = (
-    "name",
-    "given_name",
-    "family_name",
-    "preferred_username",
-    "locale",
-    "zoneinfo",
-    "updated_at",
-    "email",
-    "email_verified",
-)
+SCOPES = (*USERINFO_SCOPES, OFFLINE_ACCESS)
+_ID_TOKEN_CLAIMS = ("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
 
 
 def openid_path(issuer: str) -> str:
@@ -54,10 +47,11 @@ def document(issuer: str) -> dict[str, Any]:
         "backchannel_logout_session_supported": True,
         "scopes_supported": list(SCOPES),
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
+        "response_modes_supported": [mode.value for mode in ResponseMode],
         "grant_types_supported": [grant.value for grant in GrantType],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHMS[KeyUse.ID_TOKEN].value],
+        "userinfo_signing_alg_values_supported": [algorithm.value for algorithm in UserinfoAlgorithm],
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": [m for m in methods if m != AuthMethod.NONE],
@@ -66,8 +60,12 @@ def document(issuer: str) -> dict[str, Any]:
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": list(PROMPTS),
-        "claims_supported": [*_ID_TOKEN_CLAIMS, *_USERINFO_CLAIMS],
-        "claims_parameter_supported": False,
+        "acr_values_supported": list(ACR_VALUES),
+        "display_values_supported": ["page"],
+        "ui_locales_supported": ["en"],
+        "claim_types_supported": ["normal"],
+        "claims_supported": [*_ID_TOKEN_CLAIMS, *CLAIMS],
+        "claims_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": True,

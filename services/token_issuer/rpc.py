@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationServicer, TokensServicer
 from services.identity.events import Role
-from services.token_issuer.authorization.begin import Proceed, Redirect, begin
+from services.token_issuer.authorization.answers import Redirect
+from services.token_issuer.authorization.begin import Proceed, begin
 from services.token_issuer.authorization.issue import SignedIn, issue_code, refuse
 from services.token_issuer.authorization.logout import Logout, begin_logout
 from services.token_issuer.events import GrantEndReason, KeyUse, ReferenceEndReason
@@ -22,6 +23,7 @@ from services.token_issuer.references import messages
 from services.token_issuer.references.issuing import Maker, issue, revoke, revoke_presented
 from services.token_issuer.references.texts import kind_of
 from services.token_issuer.revoking import ANYBODY, end_grant, revoke_by_id, revoke_token
+from services.token_issuer.signed_userinfo import sign_userinfo
 from services.token_issuer.views import KnownGrant
 from shared.errors import Kind, Refusal
 from shared.rpc import caller
@@ -64,6 +66,8 @@ class AuthorizationService(AuthorizationServicer):
         if isinstance(outcome, Proceed):
             return pb.BeginAuthorizationResponse(proceed=_proceed(outcome))
         if isinstance(outcome, Redirect):
+            if outcome.form:
+                return pb.BeginAuthorizationResponse(form_post=_form_post(outcome))
             return pb.BeginAuthorizationResponse(redirect=outcome.uri)
         return pb.BeginAuthorizationResponse(refused=pb.Refused(error=outcome.error, description=outcome.description))
 
@@ -82,13 +86,22 @@ class AuthorizationService(AuthorizationServicer):
         # It is the person who gives this, though the identity service brings the message.
         origin = replace(caller.context(), actor=f"user:{person.sub}")
         sent = await issue_code(self._issuer, request.sealed_request, person, request.minimum_position, origin)
-        return pb.IssueCodeResponse(redirect=sent.redirect, position=sent.position)
+        if sent.redirect.form:
+            return pb.IssueCodeResponse(form_post=_form_post(sent.redirect), position=sent.position)
+        return pb.IssueCodeResponse(redirect=sent.redirect.uri, position=sent.position)
 
     async def RefuseAuthorization(
         self, request: pb.RefuseAuthorizationRequest, context: _Call
     ) -> pb.RefuseAuthorizationResponse:
         """Send the browser back with a no."""
-        return pb.RefuseAuthorizationResponse(redirect=refuse(self._issuer, request.sealed_request, request.error))
+        sent = refuse(self._issuer, request.sealed_request, request.error)
+        if sent.form:
+            return pb.RefuseAuthorizationResponse(form_post=_form_post(sent))
+        return pb.RefuseAuthorizationResponse(redirect=sent.uri)
+
+    async def SignUserinfo(self, request: pb.SignUserinfoRequest, context: _Call) -> pb.SignUserinfoResponse:
+        """Sign an answer of userinfo."""
+        return pb.SignUserinfoResponse(jwt=await sign_userinfo(self._issuer, request.access_token, request.claims))
 
     async def BeginLogout(self, request: pb.BeginLogoutRequest, context: _Call) -> pb.BeginLogoutResponse:
         """Apply the rules to a raw logout request."""
@@ -243,6 +256,10 @@ def _proceed(outcome: Proceed) -> pb.Proceed:
         expected_sub=request.expected_sub or "",
         ui_locales=outcome.ui_locales,
     )
+
+
+def _form_post(sent: Redirect) -> pb.FormPost:
+    return pb.FormPost(action=sent.uri, fields=[pb.Parameter(name=name, value=value) for name, value in sent.form])
 
 
 def _grant(known: KnownGrant, now: datetime) -> pb.Grant:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from services.identity.events import Role, UserKind
 from services.registry.events import GrantType
+from services.token_issuer.claims import CLAIM_SCOPES
 from services.token_issuer.views import Application, Resource, User
 from shared.errors import Kind, Refusal
 
 OPENID = "openid"
 OFFLINE_ACCESS = "offline_access"
 USERINFO_SCOPES = (OPENID, "profile", "email", "address", "phone")
-"""OpenID Connect Core section 5.4."""
+"""OpenID Connect Core section 5.4; those of single claims belong to userinfo, too."""
 
 DESCRIPTIONS = {
     OPENID: "know that it is you",
@@ -25,6 +26,7 @@ DESCRIPTIONS = {
     "address": "see your postal address",
     "phone": "see your telephone number",
     OFFLINE_ACCESS: "keep this access while you are away",
+    **CLAIM_SCOPES,
 }
 """Plain language for the consent page; each completes "This application will be able to …"."""
 
@@ -90,7 +92,7 @@ def asked(  # noqa: PLR0913  (each is one independent part of the question)
         wanted = tuple(name for name in application.settings.scopes if _owners(name, reachable))
     kept = []
     for name in wanted:
-        if name in USERINFO_SCOPES or name == OFFLINE_ACCESS:
+        if of_userinfo(name) or name == OFFLINE_ACCESS:
             if not with_user:
                 raise invalid_scope(f"{name} is issued for a user only")
             if name != OFFLINE_ACCESS or application.uses(GrantType.REFRESH_TOKEN):
@@ -119,7 +121,7 @@ def permitted(
     reachable = [resource for resource in resources if resource.identifier in access.audiences]
     kept = []
     for name in access.scopes:
-        if name in USERINFO_SCOPES:
+        if of_userinfo(name):
             kept.append(name)
         elif name == OFFLINE_ACCESS:
             if application.uses(GrantType.REFRESH_TOKEN):
@@ -150,7 +152,7 @@ def narrowed(
         if (not wanted or name in wanted)
         and (
             name == OFFLINE_ACCESS
-            or (places.userinfo in reached if name in USERINFO_SCOPES else bool(_owners(name, reachable)))
+            or (places.userinfo in reached if of_userinfo(name) else bool(_owners(name, reachable)))
         )
     ]
     part = _access(kept, reachable, places)
@@ -178,6 +180,11 @@ def description(scope: str, resources: Iterable[Resource]) -> str:
     return scope
 
 
+def of_userinfo(scope: str) -> bool:
+    """Whether it is about the person, who is told of at userinfo."""
+    return scope in USERINFO_SCOPES or scope in CLAIM_SCOPES
+
+
 def invalid_scope(message: str) -> Refusal:
     """RFC 6749 sections 4.1.2.1 and 5.2."""
     return Refusal(Kind.INVALID, "invalid_scope", message)
@@ -203,7 +210,7 @@ def _owners(scope: str, resources: Iterable[Resource]) -> list[Resource]:
 
 def _access(scopes: Sequence[str], resources: Sequence[Resource], places: Places) -> Access:
     audiences = [owner.identifier for name in scopes for owner in _owners(name, resources)]
-    if any(name in USERINFO_SCOPES for name in scopes):
+    if any(of_userinfo(name) for name in scopes):
         audiences.append(places.userinfo)
     return Access(tuple(scopes), tuple(dict.fromkeys(audiences)))
 

@@ -46,6 +46,8 @@ class AuthorizationRequest:
     """Digest of the reference under which it was pushed (RFC 9126); None: the browser brought it."""
     pushed_until: datetime | None = None
     """Until then a sign-in could begin with that."""
+    acr: tuple[str, ...] = ()
+    """The sign-in has to be worth one of these; empty: it may be worth anything."""
 
 
 class Sealing:

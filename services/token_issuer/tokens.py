@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from services.token_issuer.acr import acr_of
 from services.token_issuer.domain.grant import Grant
 from services.token_issuer.signing import SigningKey
 
@@ -89,6 +90,8 @@ def id_token(  # noqa: PLR0913  (each is one independent part of the token)
         "sid": grant.sid,
         "at_hash": at_hash(beside),
     }
+    if (acr := acr_of(grant.amr)) is not None:
+        claims["acr"] = acr
     if nonce is not None:
         claims["nonce"] = nonce
     return key.sign(ID_TOKEN, claims)

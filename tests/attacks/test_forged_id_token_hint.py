@@ -5,7 +5,8 @@ from base64 import urlsafe_b64encode
 
 import jwt
 
-from services.token_issuer.authorization.begin import Redirect, Refused
+from services.token_issuer.authorization.answers import Redirect
+from services.token_issuer.authorization.begin import Refused
 from services.token_issuer.authorization.logout import begin_logout
 from services.token_issuer.events import KeyUse
 from services.token_issuer.signing import generate

@@ -1,6 +1,6 @@
 """Mix-up of authorization servers (RFC 9700 section 4.4, RFC 9207)."""
 
-from services.token_issuer.authorization.begin import Redirect
+from services.token_issuer.authorization.answers import Redirect
 from tests.support.doors import Doors
 from tests.support.issuing import ISSUER, Stage, query
 
@@ -14,7 +14,7 @@ async def test_every_answer_says_which_server_it_is_from(stage: Stage) -> None:
     assert isinstance(wrong, Redirect)
     sent = await stage.issue(outcome, person, position)
     nobody = await stage.issue(outcome, person, position, sub="nobody")
-    for uri in (wrong.uri, sent.redirect, nobody.redirect):
+    for uri in (wrong.uri, sent.redirect.uri, nobody.redirect.uri):
         assert query(uri)["iss"] == ISSUER
 
 

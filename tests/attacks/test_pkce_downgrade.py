@@ -5,7 +5,7 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from services.token_issuer.authorization.begin import Redirect
+from services.token_issuer.authorization.answers import Redirect
 from services.token_issuer.events import CodeRedeemed
 from tests.support.issuing import CHALLENGE, CONFIDENTIAL, PUBLIC, SPA, VERIFIER, Stage, error, query
 

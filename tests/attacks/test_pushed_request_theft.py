@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from services.token_issuer.authorization.begin import Proceed, Redirect, Refused, begin
+from services.token_issuer.authorization.answers import Redirect
+from services.token_issuer.authorization.begin import Proceed, Refused, begin
 from services.token_issuer.events import GrantOpened
 from tests.support.issuing import HUB, PUBLIC, SPA, Stage, query
 from tests.support.pushing import begin_pushed, push, pushed_uri
@@ -36,7 +37,7 @@ async def test_it_gives_one_code_whoever_brings_it(stage: Stage) -> None:
     people = [await stage.sign_in(await stage.user()) for _ in begun]
     await stage.follow()
     sent = await asyncio.gather(*(stage.issue(outcome, *person) for outcome, person in zip(begun, people, strict=True)))
-    answers = [query(one.redirect) for one in sent]
+    answers = [query(one.redirect.uri) for one in sent]
     assert sum("code" in answer for answer in answers) == 1
     assert [answer["error"] for answer in answers if "code" not in answer] == ["invalid_request_uri"] * 4
     assert len(await stage.facts(GrantOpened)) == 1
@@ -51,11 +52,11 @@ async def test_nor_a_second_one_when_the_row_comes_back(stage: Stage) -> None:
     row = await pool.fetchrow("SELECT digest, client_id, sealed, expires_at FROM token_issuer.pushed_requests")
     person, position = await stage.sign_in(await stage.user())
     first = await stage.issue(await begin_pushed(stage, hub, uri), person, position)
-    assert "code" in query(first.redirect)
+    assert "code" in query(first.redirect.uri)
     await pool.execute("INSERT INTO token_issuer.pushed_requests VALUES ($1, $2, $3, $4)", *row)
     stage.clock.ahead = timedelta(seconds=50)
     again = await stage.issue(await begin_pushed(stage, hub, uri), person, position)
-    assert query(again.redirect)["error"] == "invalid_request_uri"
+    assert query(again.redirect.uri)["error"] == "invalid_request_uri"
 
 
 @pytest.mark.parametrize("kept", ["", "0" * 43, "../" * 10, "x" * 4000, "\u00e9" * 43])

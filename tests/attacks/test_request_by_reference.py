@@ -1,6 +1,6 @@
 """Having the server fetch what an attacker names (RFC 9101 section 10.4)."""
 
-from services.token_issuer.authorization.begin import Redirect
+from services.token_issuer.authorization.answers import Redirect
 from tests.support.issuing import Stage, query
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.token_issuer.authorization.begin import Proceed, Redirect
+from services.token_issuer.authorization.answers import Redirect
+from services.token_issuer.authorization.begin import Proceed
 from tests.support.issuing import Stage, query
 
 
@@ -11,8 +12,8 @@ async def test_a_state_cannot_add_parameters_or_headers(stage: Stage) -> None:
     person, position = await stage.sign_in(await stage.user())
     state = "x&code=stolen&iss=https://mallory.example#"
     sent = await stage.issue(await stage.begin(hub, state=state), person, position)
-    assert query(sent.redirect)["state"] == state
-    assert "#" not in sent.redirect
+    assert query(sent.redirect.uri)["state"] == state
+    assert "#" not in sent.redirect.uri
     outcome = await stage.begin(hub, state="x\r\nLocation: https://mallory.example")
     assert isinstance(outcome, Redirect)
     assert "\r" not in outcome.uri

@@ -1,6 +1,6 @@
 """Asking for more than was allowed."""
 
-from services.token_issuer.authorization.begin import Redirect
+from services.token_issuer.authorization.answers import Redirect
 from services.token_issuer.scopes import parse
 from tests.support.issuing import Stage, query
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.token_issuer.authorization.begin import Redirect
+from services.token_issuer.authorization.answers import Redirect
 from services.token_issuer.authorization.logout import begin_logout
 from tests.support.issuing import Stage
 

@@ -49,7 +49,7 @@ class Backchannel:
         id_tokens = {}
         for hub in hubs:
             sent = await self.stage.issue(await self.stage.begin(hub), person, position)
-            answer = await self.stage.redeem(hub, sent.redirect.partition("code=")[2].partition("&")[0])
+            answer = await self.stage.redeem(hub, sent.redirect.uri.partition("code=")[2].partition("&")[0])
             assert answer.status_code == 200, answer.text
             id_tokens[hub.client_id] = answer.json()["id_token"]
         return SignedIn(sub, person.sid, id_tokens)

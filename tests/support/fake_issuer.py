@@ -37,6 +37,23 @@ class KnownApplication:
     first_party: bool = False
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What it would have sealed."""
+
+    redirect_uri: str
+    state: str
+    response_mode: str
+
+    def answer(self, **parameters: str) -> dict[str, Any]:
+        """The fields of an answer to the pages."""
+        given = {**parameters, "state": self.state}
+        if self.response_mode != "form_post":
+            return {"redirect": f"{self.redirect_uri}?{urlencode(given)}"}
+        fields = [pb.Parameter(name=name, value=value) for name, value in given.items()]
+        return {"form_post": pb.FormPost(action=self.redirect_uri, fields=fields)}
+
+
 @dataclass
 class FakeIssuer(AuthorizationServicer):
     """Answers like the issuer, and remembers what it was asked."""
@@ -45,11 +62,12 @@ class FakeIssuer(AuthorizationServicer):
     begun: list[list[tuple[str, str]]] = field(default_factory=list)
     issued: list[pb.IssueCodeRequest] = field(default_factory=list)
     refused: list[pb.RefuseAuthorizationRequest] = field(default_factory=list)
+    signed: list[pb.SignUserinfoRequest] = field(default_factory=list)
     own: FakeOwnAccess = field(default_factory=FakeOwnAccess)
     address: str = ""
 
     def __post_init__(self) -> None:
-        self._sealed: dict[str, tuple[str, str]] = {}
+        self._sealed: dict[str, _Request] = {}
         self._server: grpc.aio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -84,10 +102,10 @@ class FakeIssuer(AuthorizationServicer):
         if given.get("redirect_uri") != known.redirect_uri:
             return _refused("invalid_redirect_uri", "redirect_uri is not registered here")
         if given.get("response_type") != "code":
-            answer = {"error": "unsupported_response_type", "state": given.get("state", "")}
-            return pb.BeginAuthorizationResponse(redirect=f"{known.redirect_uri}?{urlencode(answer)}")
+            wrong = _Request(known.redirect_uri, given.get("state", ""), given.get("response_mode", "query"))
+            return pb.BeginAuthorizationResponse(**wrong.answer(error="unsupported_response_type"))
         sealed = secrets.token_urlsafe(48)
-        self._sealed[sealed] = (known.redirect_uri, given.get("state", ""))
+        self._sealed[sealed] = _Request(known.redirect_uri, given.get("state", ""), given.get("response_mode", "query"))
         parts = urlsplit(known.redirect_uri)
         proceed = pb.Proceed(
             sealed_request=sealed,
@@ -107,16 +125,17 @@ class FakeIssuer(AuthorizationServicer):
         return pb.BeginAuthorizationResponse(proceed=proceed)
 
     async def IssueCode(self, request: pb.IssueCodeRequest, context: Any) -> Any:  # noqa: N802, ARG002
-        redirect_uri, state = self._sealed[request.sealed_request]
         self.issued.append(request)
-        answer = {"code": f"code-{len(self.issued)}", "state": state}
-        return pb.IssueCodeResponse(redirect=f"{redirect_uri}?{urlencode(answer)}", position=1)
+        answer = self._sealed[request.sealed_request].answer(code=f"code-{len(self.issued)}")
+        return pb.IssueCodeResponse(position=1, **answer)
 
     async def RefuseAuthorization(self, request: pb.RefuseAuthorizationRequest, context: Any) -> Any:  # noqa: N802, ARG002
-        redirect_uri, state = self._sealed[request.sealed_request]
         self.refused.append(request)
-        answer = {"error": request.error, "state": state}
-        return pb.RefuseAuthorizationResponse(redirect=f"{redirect_uri}?{urlencode(answer)}")
+        return pb.RefuseAuthorizationResponse(**self._sealed[request.sealed_request].answer(error=request.error))
+
+    async def SignUserinfo(self, request: pb.SignUserinfoRequest, context: Any) -> Any:  # noqa: N802, ARG002
+        self.signed.append(request)
+        return pb.SignUserinfoResponse(jwt="header.claims.signature")
 
     async def BeginLogout(self, request: pb.BeginLogoutRequest, context: Any) -> Any:  # noqa: N802, ARG002
         given = {parameter.name: parameter.value for parameter in request.parameters}

@@ -231,7 +231,7 @@ class Stage:
         """An authorization code for this user."""
         person, position = await self.sign_in(sub)
         sent = await self.issue(await self.begin(client, **changes), person, position)
-        answer = query(sent.redirect)
+        answer = query(sent.redirect.uri)
         assert "code" in answer, answer
         return answer["code"]
 

@@ -30,11 +30,17 @@ ATTRIBUTE_LIMIT = 256
 REASON_LIMIT = 200
 """Characters of the reason for which a user is disabled."""
 
-_PERSONAL = ("given_name", "family_name", "display_name", "email", "locale", "zoneinfo")
+ADDRESS = ("street_address", "locality", "region", "postal_code", "country")
+"""The parts of a postal address (OpenID Connect Core section 5.1.1)."""
+PERSONAL = ("given_name", "family_name", "display_name", "email", "locale", "zoneinfo", "phone_number", *ADDRESS)
+"""The attributes that are text."""
+VERIFIED = {"email": "email_verified", "phone_number": "phone_number_verified"}
+"""Where a person is reached, and the attribute that says that it was proved to be theirs."""
 _SHAPES = {
     "email": re.compile(r"[^\s@<>()\[\],;:\\\"]{1,64}@[^\s@<>()\[\],;:\\\"]{1,190}"),
     "locale": re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,5}"),  # the shape of BCP 47
     "zoneinfo": re.compile(r"[A-Za-z0-9_+-]{1,30}(/[A-Za-z0-9_+-]{1,30}){0,2}"),  # the shape of an IANA name
+    "phone_number": re.compile(r"\+[1-9][0-9]{3,14}(;ext=[0-9]{1,10})?"),  # E.164, RFC 3966 for an extension
 }
 
 
@@ -182,7 +188,8 @@ def _valid_profile(profile: Profile) -> Profile:
     for name, value in attributes(profile).items():
         if not isinstance(value, str):
             continue
-        if not 1 <= len(value) <= ATTRIBUTE_LIMIT or not value.isprintable() or value != value.strip():
+        shown = value.replace("\n", "") if name == "street_address" else value  # which may have several lines
+        if not 1 <= len(value) <= ATTRIBUTE_LIMIT or not shown.isprintable() or value != value.strip():
             raise Refusal(
                 Kind.INVALID,
                 "invalid_profile",
@@ -191,15 +198,16 @@ def _valid_profile(profile: Profile) -> Profile:
         shape = _SHAPES.get(name)
         if shape is not None and shape.fullmatch(value) is None:
             raise Refusal(Kind.INVALID, "invalid_profile", f"{name} is not well formed")
-    if profile.email_verified and profile.email is None:
-        raise Refusal(Kind.INVALID, "invalid_profile", "without an address there is none that is verified")
+    for name, verified in VERIFIED.items():
+        if getattr(profile, verified) and getattr(profile, name) is None:
+            raise Refusal(Kind.INVALID, "invalid_profile", f"without {name} there is none that is verified")
     return profile
 
 
 def attributes(profile: Profile) -> dict[str, str | bool | None]:
     """The attributes in the clear; None where there is none, or none that can be read."""
-    found: dict[str, str | bool | None] = {"email_verified": profile.email_verified}
-    for name in _PERSONAL:
+    found: dict[str, str | bool | None] = {name: getattr(profile, name) for name in VERIFIED.values()}
+    for name in PERSONAL:
         value = getattr(profile, name)
         found[name] = None if value is None else value.reveal()
     return found

@@ -7,10 +7,11 @@ it, so there is one place that decides, and going straight to a later page gains
 from starlette.requests import Request
 from starlette.responses import Response
 
+from protos.stagedoor.tokens.v1.tokens_pb2 import Proceed
 from services.identity.domain.interaction import SignedIn, Step, next_step
-from services.identity.issuer import NotTrusted, Redirect
+from services.identity.issuer import Answer, NotTrusted, Redirect
 from services.identity.pages.pending import PendingAuthorization
-from services.identity.pages.rendering import see_other
+from services.identity.pages.rendering import origin_of, see_other
 from services.identity.pages.site import Site
 from services.identity.read_model import SessionRow
 from shared.http.client_address import Sent
@@ -37,8 +38,8 @@ class Authorize:
         except NotTrusted:
             site.attempts.failed(Sent.by(request.scope), named)
             raise
-        if isinstance(outcome, Redirect):
-            return see_other(outcome.to)
+        if not isinstance(outcome, Proceed):
+            return self.answer(outcome)
         pending = PendingAuthorization(outcome, position)
         if posted:
             # Browsers send no cookies of ours with a form of another site, so the way on is by GET.
@@ -50,15 +51,22 @@ class Authorize:
         site = self._site
         step = next_step(pending.demands, signed_in(session), site.clock())
         if step is Step.ISSUE and session is not None:
-            return see_other((await site.issuer.issue_code(pending.proceed, session, 0)).to)
+            return self.answer(await site.issuer.issue_code(pending.proceed, session, 0))
         if step in (Step.LOGIN_REQUIRED, Step.CONSENT_REQUIRED):
-            return see_other((await site.issuer.refuse(pending.proceed, step.value)).to)
+            return self.answer(await site.issuer.refuse(pending.proceed, step.value))
         pages = {Step.CHOOSE_ACCOUNT: "/signin/choose", Step.CONSENT: "/consent"}
         return site.pages.see(pages.get(step, "/signin"), request=site.seals.seal(pending))
 
     async def refuse(self, pending: PendingAuthorization) -> Response:
         """Back to the application with nothing: the person said no."""
-        return see_other((await self._site.issuer.refuse(pending.proceed, "access_denied")).to)
+        return self.answer(await self._site.issuer.refuse(pending.proceed, "access_denied"))
+
+    def answer(self, answer: Answer) -> Response:
+        """Back to the application, with what the issuer has to tell it."""
+        if isinstance(answer, Redirect):
+            return see_other(answer.to)
+        fields = {"action": answer.action, "hidden": {field.name: field.value for field in answer.fields}}
+        return self._site.pages.render_posting("form_post.html", fields, origin_of(answer.action))
 
 
 def signed_in(session: SessionRow | None) -> SignedIn | None:

@@ -6,7 +6,6 @@ from starlette.responses import Response
 from protos.stagedoor.tokens.v1.tokens_pb2 import Proceed, RequestedScope
 from services.identity.domain.interaction import Step, next_step
 from services.identity.pages.authorize import Authorize, signed_in
-from services.identity.pages.rendering import see_other
 from services.identity.pages.site import Site, query
 from services.identity.read_model import SessionRow
 from shared.http.errors import invalid_request
@@ -67,7 +66,7 @@ class Consent:
         if session is None or step not in (Step.CONSENT, Step.ISSUE):
             return await self._authorize.go_on(pending, session)
         position = await self._remember(session, pending.proceed)
-        return see_other((await site.issuer.issue_code(pending.proceed, session, position)).to)
+        return self._authorize.answer(await site.issuer.issue_code(pending.proceed, session, position))
 
     async def _remember(self, session: SessionRow, proceed: Proceed) -> int:
         scopes = tuple(scope.name for scope in proceed.scopes)

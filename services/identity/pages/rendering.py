@@ -1,6 +1,7 @@
 """Templates into answers, with the headers that a page needs."""
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,8 @@ _STATIC = {"style.css": "text/css; charset=utf-8", "mark.svg": "image/svg+xml"}
 _HOST = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
 """Private-use scheme of a native application (RFC 8252 section 7.1): it has a dot in it."""
+_SUBMIT = "document.forms[0].submit()"
+"""Sends the form of a page. Its digest stands in the page's policy, so nothing may be added to it."""
 _LOOPBACK = ("http://127.0.0.1:*", "http://localhost:*")
 
 
@@ -47,6 +50,14 @@ class Pages:
         """A page. `form_targets`: origins that a form on it may lead to in the end, beside this site."""
         text = self._environment.get_template(template).render(fields)
         return HTMLResponse(text, status, {**_page_headers(self._images, form_targets), **(headers or {})})
+
+    def render_posting(self, template: str, fields: Mapping[str, object], target: str) -> HTMLResponse:
+        """A page whose form a script sends to another site at once, by itself (OAuth 2.0 Form Post Response Mode).
+
+        The form may lead to `target`, an origin, and nowhere else; no script but that one line runs.
+        """
+        text = self._environment.get_template(template).render({**fields, "script": _SUBMIT})
+        return HTMLResponse(text, 200, _posting_headers(target))
 
     def see(self, path: str, **query: str) -> RedirectResponse:
         """On to another page of ours, by GET (RFC 9110 section 15.4.4); its address is never taken from the request."""
@@ -90,20 +101,36 @@ def _source(target: str) -> str:
     return f"{scheme}:" if _SCHEME.fullmatch(scheme) else ""
 
 
+def _posting_headers(target: str) -> dict[str, str]:
+    script = b64encode(sha256(_SUBMIT.encode()).digest()).decode()
+    return {
+        "Content-Security-Policy": _policy(("'self'",), _source(target) or "'none'", f"script-src 'sha256-{script}'"),
+        # Applications that look at `Origin` see where the form comes from; the rest of the address stays here.
+        "Referrer-Policy": "strict-origin",
+        "Cache-Control": "no-store",
+    }
+
+
 def _page_headers(images: tuple[str, ...], form_targets: tuple[str, ...]) -> dict[str, str]:
     targets = " ".join(["'self'", *filter(None, map(_source, form_targets))])
     return {
-        "Content-Security-Policy": "; ".join(
-            [
-                "default-src 'none'",
-                "style-src 'self'",
-                f"img-src {' '.join(images)}",
-                f"form-action {targets}",
-                "frame-ancestors 'none'",
-                "base-uri 'none'",
-            ]
-        ),
+        "Content-Security-Policy": _policy(images, targets),
         # So that our own forms say where they come from, and other sites learn nothing.
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
+
+
+def _policy(images: tuple[str, ...], form_targets: str, *more: str) -> str:
+    """The `Content-Security-Policy` of a page: nothing but what it is made of, and nobody else's frame around it."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "style-src 'self'",
+            f"img-src {' '.join(images)}",
+            *more,
+            f"form-action {form_targets}",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ]
+    )

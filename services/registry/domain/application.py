@@ -19,6 +19,7 @@ from services.registry.domain.trust import (
     default_auth_method,
     has_secrets,
     narrowed,
+    proof_changed,
     references_narrowed,
 )
 from services.registry.events import (
@@ -231,6 +232,7 @@ def _change(command: Change, state: Trusted) -> Sequence[Event]:
             settings=settings,
             narrowed=narrowed(state.settings, settings),
             references_narrowed=references_narrowed(state.settings, settings),
+            proof_changed=proof_changed(state.settings, settings),
         ),
     )
 

@@ -13,6 +13,8 @@ _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,64}")
 
 PROTOCOL_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
 """Of the protocol itself (OpenID Connect Core sections 5.4, 11); they depend on the flow, so nobody registers them."""
+CLAIM_SCOPES = "claim:"
+"""How the scopes of single claims begin (section 5.5), which are the protocol's, too."""
 
 
 def check_text(text: str, what: str, *, longest: int = 100, empty: bool = False) -> None:
@@ -33,7 +35,7 @@ def check_scope(name: str) -> None:
         raise invalid(
             "a scope has 1 to 64 printable ASCII characters without spaces, quotes or backslashes", "invalid_scope"
         )
-    if name in PROTOCOL_SCOPES:
+    if name in PROTOCOL_SCOPES or name.startswith(CLAIM_SCOPES):
         raise invalid(
             f"{name} is a scope of the protocol; it depends on the flow and is not registered", "invalid_scope"
         )

@@ -87,6 +87,11 @@ def references_narrowed(before: ApplicationSettings, after: ApplicationSettings)
     return fewer or after.service_account != before.service_account
 
 
+def proof_changed(before: ApplicationSettings, after: ApplicationSettings) -> bool:
+    """Whether what proved the application before may prove it no more."""
+    return (before.auth_method, before.jwks, before.jwks_uri) != (after.auth_method, after.jwks, after.jwks_uri)
+
+
 def _check_grants(settings: ApplicationSettings) -> None:
     grants = settings.grants
     check_distinct(grants, "grants", most=len(GrantType))

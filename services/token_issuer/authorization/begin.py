@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from services.token_issuer.authorization.answers import Redirect, ResponseMode, answer
 from services.token_issuer.authorization.checking import surroundings, targets
 from services.token_issuer.authorization.parameters import Parameters
 from services.token_issuer.authorization.pushed import PushedRequest
 from services.token_issuer.authorization.pushing import URN, pulled
-from services.token_issuer.authorization.redirects import origin, with_parameters
+from services.token_issuer.authorization.redirects import origin
 from services.token_issuer.authorization.rules import (
     Destination,
     check,
     destination,
     invalid_request,
     login_hint,
+    mode_to_answer_in,
     state_to_return,
     ui_locales,
 )
@@ -30,13 +32,6 @@ class Refused:
 
     error: str
     description: str
-
-
-@dataclass(frozen=True, slots=True)
-class Redirect:
-    """Where to send the browser, with an error for the application."""
-
-    uri: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +97,15 @@ async def _begin(issuer: Issuer, client_id: str, parameters: Parameters, pushed:
     except Refusal as refusal:
         if there is None:
             return Refused(refusal.code, refusal.message)
-        return Redirect(error(issuer, there.redirect_uri, state_to_return(parameters), refusal))
+        mode = mode_to_answer_in(there, parameters)
+        return error(issuer, there.redirect_uri, mode, state_to_return(parameters), refusal)
 
 
-def error(issuer: Issuer, redirect_uri: str, state: str | None, refusal: Refusal) -> str:
+def error(issuer: Issuer, redirect_uri: str, mode: ResponseMode, state: str | None, refusal: Refusal) -> Redirect:
     """Where an error goes (RFC 6749 section 4.1.2.1); `iss` says whose it is (RFC 9207)."""
-    return with_parameters(
+    return answer(
         redirect_uri,
+        mode,
         {
             "error": refusal.code,
             "error_description": refusal.message,

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.identity.events import UserKind
+from services.token_issuer.acr import acr_of
+from services.token_issuer.authorization.answers import Redirect, ResponseMode, answer
 from services.token_issuer.authorization.begin import error
 from services.token_issuer.authorization.pushing import invalid_request_uri, used_up
-from services.token_issuer.authorization.redirects import registered, with_parameters
+from services.token_issuer.authorization.redirects import registered
+from services.token_issuer.authorization.rules import unmet
 from services.token_issuer.domain.grant import Open, decider
 from services.token_issuer.issuer import Issuer, append_of
 from services.token_issuer.refreshing import new_code
@@ -48,7 +51,7 @@ class SignedIn:
 class Sent:
     """Where to send the browser, and where in the log the grant began; 0 where there is none."""
 
-    redirect: str
+    redirect: Redirect
     position: int
 
 
@@ -105,21 +108,26 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
     try:
         refusal, appended = await issuer.write(decide)
     except AlreadyUsed:
-        return Sent(error(issuer, request.redirect_uri, request.state, invalid_request_uri()), 0)
+        return Sent(_error(issuer, request, invalid_request_uri()), 0)
     if refusal is not None or appended is None:
         refusal = refusal or _denied("nothing was given")
-        return Sent(error(issuer, request.redirect_uri, request.state, refusal), 0)
-    answer = {"code": code, "state": request.state, "iss": issuer.policy.issuer}
-    return Sent(with_parameters(request.redirect_uri, answer), appended.position)
+        return Sent(_error(issuer, request, refusal), 0)
+    parameters = {"code": code, "state": request.state, "iss": issuer.policy.issuer}
+    mode = ResponseMode(request.response_mode)
+    return Sent(answer(request.redirect_uri, mode, parameters), appended.position)
 
 
-def refuse(issuer: Issuer, sealed: str, code: str) -> str:
+def refuse(issuer: Issuer, sealed: str, code: str) -> Redirect:
     """Where to send the browser when the person, or `prompt=none`, refuses."""
     issuer.check_switch()
     if code not in REFUSALS:
         raise Refusal(Kind.INVALID, "invalid_request", "this is not an error that a person's answer can be")
     request = issuer.sealing.open(sealed, issuer.clock())
-    return error(issuer, request.redirect_uri, request.state, Refusal(Kind.INVALID, code, REFUSALS[code]))
+    return _error(issuer, request, Refusal(Kind.INVALID, code, REFUSALS[code]))
+
+
+def _error(issuer: Issuer, request: AuthorizationRequest, refusal: Refusal) -> Redirect:
+    return error(issuer, request.redirect_uri, ResponseMode(request.response_mode), request.state, refusal)
 
 
 def _application(known: Known, request: AuthorizationRequest) -> Application:
@@ -146,6 +154,8 @@ def _user(known: Known, request: AuthorizationRequest, person: SignedIn, now: da
         raise _login("the person had to sign in again, and did not")
     if request.max_age is not None and person.auth_time < since - timedelta(seconds=request.max_age):
         raise _login("the sign-in is too long ago")
+    if request.acr and acr_of(person.amr) not in request.acr:
+        raise unmet()
     return user
 
 

@@ -16,7 +16,7 @@ from services.token_issuer.authorization.checking import surroundings, targets
 from services.token_issuer.authorization.parameters import Parameters
 from services.token_issuer.authorization.pushed import PUSHED, PushedRequest, find
 from services.token_issuer.authorization.rules import check, destination, invalid_request
-from services.token_issuer.clients import Presented
+from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.pushed_request import Push, decider
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from shared.denials import DenialKind
@@ -54,7 +54,7 @@ async def push(issuer: Issuer, who: Presented, form: Params) -> Pushed:
         check(destination(application, parameters), parameters, surroundings(issuer, known))
         expires_at = issuer.clock() + issuer.policy.pushed_request
         command = Push(application.client_id, digest(reference), expires_at)
-        fence = Fence(known.as_of, ((DenialKind.CLIENT, application.client_id),))
+        fence = Fence(known.as_of, ((DenialKind.CLIENT, application.client_id), *proof(who)))
         append = append_of(stream, None, decider.decide(command, None), context, fence)
         row: dict[str, RowValue] = {
             "digest": command.request_digest,

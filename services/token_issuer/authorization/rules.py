@@ -11,6 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from services.registry.events import GrantType
+from services.token_issuer import claims
+from services.token_issuer.acr import ACR_VALUES
+from services.token_issuer.authorization.answers import ResponseMode, suits
 from services.token_issuer.authorization.parameters import Parameters
 from services.token_issuer.authorization.redirects import registered
 from services.token_issuer.scopes import OPENID, Places, asked, parse
@@ -78,10 +81,12 @@ def check(there: Destination, parameters: Parameters, around: Surroundings) -> A
     _check_kind(there.application, parameters)
     nonce = _bounded(parameters, "nonce", LONGEST_NONCE)
     prompt = _prompt(parameters.get("prompt"))
+    wanted = claims.parse(parameters.get("claims"))
+    scopes = parse(parameters.get("scope"))
     access = asked(
         there.application,
         around.resources,
-        parameters.get("scope"),
+        _with_claims(scopes, wanted),
         parameters.all("resource"),
         around.places,
         with_user=True,
@@ -92,14 +97,15 @@ def check(there: Destination, parameters: Parameters, around: Surroundings) -> A
         redirect_uri_given=there.given,
         scopes=access.scopes,
         audiences=access.audiences,
-        scopes_given=bool(parse(parameters.get("scope"))),
+        scopes_given=bool(scopes),
         state=parameters.get("state"),
         nonce=nonce,
         code_challenge=_challenge(there.application, parameters),
-        response_mode="query",
+        response_mode=_response_mode(there, parameters).value,
         prompt=prompt,
         max_age=_max_age(parameters.get("max_age")),
-        expected_sub=_expected_sub(there.application, parameters.get("id_token_hint"), around.read_hint),
+        expected_sub=_expected_sub(there.application, parameters.get("id_token_hint"), around.read_hint, wanted.sub),
+        acr=_acr(wanted),
         begun_at=around.now,
         position=around.position,
     )
@@ -109,6 +115,13 @@ def state_to_return(parameters: Parameters) -> str | None:
     """The `state` for an answer, which is as trustworthy as it has to be: one, and of a length that fits."""
     state = parameters.trusted("state")
     return state if state is not None and len(state) <= LONGEST_STATE else None
+
+
+def mode_to_answer_in(there: Destination, parameters: Parameters) -> ResponseMode:
+    """How an error goes back: as was asked for, if that can be understood, else as an answer to a code request does."""
+    asked_for = parameters.trusted("response_mode")
+    mode = ResponseMode(asked_for) if asked_for in set(ResponseMode) else ResponseMode.QUERY
+    return mode if suits(mode, there.redirect_uri) else ResponseMode.QUERY
 
 
 def login_hint(parameters: Parameters) -> str:
@@ -126,6 +139,11 @@ def ui_locales(parameters: Parameters) -> list[str]:
 def invalid_request(message: str) -> Refusal:
     """RFC 6749 section 4.1.2.1."""
     return _refusal("invalid_request", message)
+
+
+def unmet() -> Refusal:
+    """OpenID Connect Core Error Code unmet_authentication_requirements."""
+    return _refusal("unmet_authentication_requirements", "no sign-in here is worth what the application asks for")
 
 
 def _check_form(parameters: Parameters) -> None:
@@ -151,8 +169,19 @@ def _check_kind(application: Application, parameters: Parameters) -> None:
         raise _refusal("unsupported_response_type", "response_type has to be code")
     if not application.uses(GrantType.AUTHORIZATION_CODE):
         raise _refusal("unauthorized_client", "the application may not use authorization codes")
-    if parameters.get("response_mode") not in (None, "query"):
-        raise invalid_request("response_mode has to be query")
+
+
+def _response_mode(there: Destination, parameters: Parameters) -> ResponseMode:
+    mode = mode_to_answer_in(there, parameters)
+    if parameters.get("response_mode") not in (None, mode):
+        raise invalid_request("response_mode is not supported, or not for this redirect_uri")
+    return mode
+
+
+def _with_claims(scopes: tuple[str, ...], wanted: claims.AskedClaims) -> str:
+    """The scopes, and those of the claims asked for one by one, which only OpenID Connect knows."""
+    single = claims.scopes_for(wanted, scopes) if OPENID in scopes else ()
+    return " ".join((*scopes, *single))
 
 
 def _challenge(application: Application, parameters: Parameters) -> str | None:
@@ -188,14 +217,29 @@ def _max_age(text: str | None) -> int | None:
     return int(text)
 
 
-def _expected_sub(application: Application, hint: str | None, read_hint: ReadHint) -> str | None:
-    """The user that an ID token names, given to this application before (OpenID Connect Core section 3.1.2.1)."""
+def _expected_sub(
+    application: Application, hint: str | None, read_hint: ReadHint, wanted_sub: str | None
+) -> str | None:
+    """The user that the answer has to be about (OpenID Connect Core sections 3.1.2.1 and 3.1.2.2).
+
+    An ID token that was given to this application before names one, or the `claims` parameter does.
+    """
     if hint is None:
-        return None
-    claims = read_hint(hint)
-    if claims is None or claims.get("aud") != application.client_id:
+        return wanted_sub
+    hinted = read_hint(hint)
+    if hinted is None or hinted.get("aud") != application.client_id:
         raise invalid_request("id_token_hint is not an ID token that this application was given")
-    return str(claims["sub"])
+    if wanted_sub not in (None, hinted["sub"]):
+        raise invalid_request("id_token_hint and claims name two users")
+    return str(hinted["sub"])
+
+
+def _acr(wanted: claims.AskedClaims) -> tuple[str, ...]:
+    """What the sign-in has to be worth (OpenID Connect Core section 5.5.1.1); `acr_values` is a wish (3.1.2.1)."""
+    possible = tuple(value for value in ACR_VALUES if value in wanted.acr)
+    if wanted.acr and not possible:
+        raise unmet()
+    return possible
 
 
 def _bounded(parameters: Parameters, name: str, longest: int) -> str | None:

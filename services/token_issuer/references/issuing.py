@@ -18,11 +18,11 @@ from services.token_issuer.references.tables import NOTES
 from services.token_issuer.references.texts import kind_of, new_reference
 from services.token_issuer.scopes import (
     OFFLINE_ACCESS,
-    USERINFO_SCOPES,
     Access,
     Places,
     asked,
     invalid_scope,
+    of_userinfo,
     permitted,
 )
 from services.token_issuer.views import Application, Known, Resource, User
@@ -163,7 +163,7 @@ def access_of(
 ) -> Access:
     """What the token allows: scopes of APIs. Neither the protocol's own nor management, which asks for a person now."""
     names = tuple(dict.fromkeys(scopes))
-    if any(name in USERINFO_SCOPES or name == OFFLINE_ACCESS for name in names):
+    if any(of_userinfo(name) or name == OFFLINE_ACCESS for name in names):
         raise invalid_scope("reference tokens are for APIs; the scopes of the protocol itself are not among theirs")
     apis = [resource for resource in resources if resource.identifier != places.management]
     wanted = asked(application, apis, " ".join(names) or None, (), places, with_user=False)

@@ -91,7 +91,7 @@ async def test_nor_one_for_a_service_account(stage: Stage) -> None:
     hub = await stage.register(resources=True)
     account, position = await stage.sign_in(await stage.user(UserKind.SERVICE))
     sent = await stage.issue(await stage.begin(hub), account, position)
-    assert query(sent.redirect)["error"] == "access_denied"
+    assert query(sent.redirect.uri)["error"] == "access_denied"
     assert sent.position == 0
 
 
@@ -113,6 +113,24 @@ async def test_it_changes_nothing_of_a_request(doors: Doors, issuer: Any, sessio
     # As it is, it leads where the application wanted it, with what it asked for.
     answer = await issuer.IssueCode(session.request(sealed, "openid", "read"), timeout=10)
     assert answer.redirect.startswith(f"{flow.redirect_uri}?")
+
+
+async def test_it_has_nothing_signed_but_userinfo_for_a_token_that_it_shows(
+    doors: Doors, issuer: Any, session: Session
+) -> None:
+    honest = doors.honest
+    told = f'{{"sub":"{session.sub}"}}'
+    for token, claims in (
+        ("", told),
+        (honest.id_token, told),
+        (honest.access_token[:-8] + "AAAAAAAA", told),
+        (honest.access_token, '{"sub":"somebody-else"}'),
+        (honest.access_token, f'{{"sub":"{session.sub}","exp":2147483647,"nonce":"n"}}'),
+    ):
+        request = pb.SignUserinfoRequest(access_token=token, claims=claims)
+        assert (await refusal(issuer.SignUserinfo(request, timeout=10))).code in ("invalid_request", "not_signed")
+    plain = pb.SignUserinfoRequest(access_token=honest.access_token, claims=told)
+    assert (await refusal(issuer.SignUserinfo(plain, timeout=10))).code == "not_signed"
 
 
 async def test_it_redeems_no_code_that_an_application_asked_for(doors: Doors, issuer: Any, session: Session) -> None:

@@ -128,6 +128,10 @@ async def test_the_life_of_a_user(brian: Command) -> None:
     assert await brian.json("users", "show", "--sub", added["sub"]) == shown
     changed = await brian.json("users", "change", name, "--role", "auditor", "--family-name", "Deacon")
     assert (changed["roles"], changed["family_name"], changed["given_name"]) == (["auditor"], "Deacon", "John")
+    reached = ("--phone", "+442079460958", "--phone-verified", "--address", "1 Logan Place", "--country", "GB")
+    changed = await brian.json("users", "change", name, *reached)
+    assert (changed["phone_number"], changed["phone_number_verified"]) == ("+442079460958", True)
+    assert (changed["street_address"], changed["country"], changed["given_name"]) == ("1 Logan Place", "GB", "John")
     await brian.json("users", "disable", name, "--reason", "on leave")
     assert (await brian.json("users", "show", name))["enabled"] is False
     await brian.json("users", "enable", name)

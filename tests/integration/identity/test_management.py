@@ -131,6 +131,22 @@ async def test_an_address_that_changes_has_to_be_verified_again(operator: Operat
     assert not (await operator("ChangeUser", other)).user.profile.email_verified
 
 
+async def test_a_telephone_number_too_and_the_rest_stays(operator: Operator) -> None:
+    known = pb.Profile(
+        email="f@example.com",
+        email_verified=True,
+        phone_number="+442079460958",
+        phone_number_verified=True,
+        country="GB",
+    )
+    await operator("RegisterUser", pb.RegisterUserRequest(user_name="freddie", profile=known))
+    other = pb.ChangeUserRequest(
+        user=KEY, profile=pb.Profile(phone_number="+442079460959"), mask=FieldMask(paths=["profile.phone_number"])
+    )
+    profile = (await operator("ChangeUser", other)).user.profile
+    assert profile == pb.Profile(email="f@example.com", email_verified=True, phone_number="+442079460959", country="GB")
+
+
 async def test_masks_that_are_refused(operator: Operator) -> None:
     await operator("RegisterUser", FREDDIE)
     for path in ("", "password", "profile.sub", "sub"):

@@ -1,3 +1,4 @@
+import json
 import time
 from typing import Any
 
@@ -27,6 +28,11 @@ async def freddie(identity: Identity) -> str:
         display_name="Freddie",
         email="freddie@example.com",
         zoneinfo="Europe/London",
+        phone_number="+442079460958",
+        street_address="1 Logan Place",
+        locality="London",
+        postal_code="W8 6QN",
+        country="GB",
     )
 
 
@@ -51,6 +57,65 @@ async def test_claims_follow_the_scopes(identity: Identity, freddie: str) -> Non
 
     answer = await ask(identity, identity.token(freddie, scope="openid email"))
     assert answer.json() == {"sub": freddie, "email": "freddie@example.com", "email_verified": False}
+
+    answer = await ask(identity, identity.token(freddie, scope="openid phone address"))
+    assert answer.json() == {
+        "sub": freddie,
+        "phone_number": "+442079460958",
+        "phone_number_verified": False,
+        "address": {
+            "street_address": "1 Logan Place",
+            "locality": "London",
+            "postal_code": "W8 6QN",
+            "country": "GB",
+        },
+    }
+
+
+async def test_single_claims_have_scopes_of_their_own(identity: Identity, freddie: str) -> None:
+    answer = await ask(identity, identity.token(freddie, scope="openid claim:given_name claim:locale claim:email"))
+    assert answer.json() == {"sub": freddie, "given_name": "Farrokh", "email": "freddie@example.com"}
+
+
+async def test_what_a_person_has_not_told_is_left_out(identity: Identity) -> None:
+    brian = await identity.register("brian", PASSWORD)
+    told = (await ask(identity, identity.token(brian, scope="openid profile email address phone"))).json()
+    assert told.keys() == {"sub", "name", "preferred_username", "updated_at"}
+
+
+async def test_a_token_in_a_posted_form(identity: Identity, freddie: str) -> None:
+    token = identity.token(freddie)
+    answer = await ask(identity, None, "POST", data={"access_token": token})
+    assert (answer.status_code, answer.json()) == (200, {"sub": freddie})
+    answer = await ask(identity, token, "POST", data={"other": "x"})
+    assert answer.status_code == 200
+    answer = await ask(identity, None, "POST", data={"other": "x"})
+    assert answer.status_code == 401
+    assert "error" not in answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["access_token={token}&access_token={token}", "access_token=%zz", "access_token=%C3%A9", "access_token=a%0D%0Ab"],
+)
+async def test_a_form_that_is_not_in_order(identity: Identity, freddie: str, content: str) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    body = content.format(token=identity.token(freddie))
+    answer = await ask(identity, None, "POST", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_a_form_counts_only_where_it_is_one(identity: Identity, freddie: str) -> None:
+    token = identity.token(freddie)
+    both = await ask(identity, token, "POST", data={"access_token": token})
+    assert (both.status_code, both.json()["error"]) == (400, "invalid_request")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    body = f"access_token={token}"
+    assert (await ask(identity, None, "GET", content=body, headers=form)).status_code == 401
+    for kind in ("text/plain", "multipart/form-data; boundary=x", "application/json"):
+        answer = await ask(identity, None, "POST", content=body, headers={"content-type": kind})
+        assert answer.status_code == 401, kind
 
 
 async def test_it_tells_what_is_true_now(identity: Identity, freddie: str) -> None:
@@ -83,6 +148,7 @@ async def test_a_challenge_without_an_error_for_who_brings_nothing(identity: Ide
     address = challenge.partition('resource_metadata="')[2].partition('"')[0]
     metadata = (await identity.browser().send("GET", address)).response
     assert metadata.json()["resource"] == f"{ISSUER}/connect/userinfo"
+    assert metadata.json()["bearer_methods_supported"] == ["header", "body"]
 
 
 async def test_tokens_that_are_not_for_this(identity: Identity, freddie: str) -> None:
@@ -140,3 +206,24 @@ async def test_no_page_is_open_to_scripts(identity: Identity) -> None:
 async def test_other_methods_are_refused(identity: Identity) -> None:
     for method in ("PUT", "DELETE", "PATCH"):
         assert (await ask(identity, None, method)).status_code == 405
+
+
+async def test_an_application_that_wants_it_signed(identity: Identity, freddie: str) -> None:
+    client_id = "com.signed/app"
+    async with identity.database.connection() as operator:
+        await operator.execute("INSERT INTO identity.signed_userinfo VALUES ($1, 1)", client_id)
+    token = identity.token(freddie, client_id=client_id, scope="openid email")
+    for answer in (
+        await ask(identity, token),
+        await ask(identity, token, headers={"accept": "application/json"}),
+        await ask(identity, None, "POST", data={"access_token": token}),
+    ):
+        assert (answer.status_code, answer.text) == (200, "header.claims.signature")
+        assert answer.headers["content-type"] == "application/jwt"
+        asked = identity.issuer.signed.pop()
+        assert asked.access_token == token
+        told = {"sub": freddie, "email": "freddie@example.com", "email_verified": False}
+        assert json.loads(asked.claims) == told
+    assert (await ask(identity, identity.token(freddie))).headers["content-type"] == "application/json"
+    await identity.issuer.stop()
+    assert (await ask(identity, token)).status_code == 503

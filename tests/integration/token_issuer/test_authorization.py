@@ -10,7 +10,8 @@ from services.identity import events as identity
 from services.identity.events import Role, UserKind
 from services.registry import events as registry
 from services.registry.events import ApplicationType
-from services.token_issuer.authorization.begin import Proceed, Redirect, Refused
+from services.token_issuer.authorization.answers import Redirect
+from services.token_issuer.authorization.begin import Proceed, Refused
 from services.token_issuer.authorization.issue import refuse
 from services.token_issuer.events import GrantOpened
 from shared.errors import Refusal, Unavailable
@@ -93,7 +94,7 @@ async def test_who_says_no_is_sent_back_with_it(stage: Stage) -> None:
     hub = await stage.register(resources=True)
     outcome = await stage.begin(hub)
     assert isinstance(outcome, Proceed)
-    answer = query(refuse(stage.issuer, outcome.sealed, "access_denied"))
+    answer = query(refuse(stage.issuer, outcome.sealed, "access_denied").uri)
     assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "xyz", ISSUER)
     with pytest.raises(Refusal):
         refuse(stage.issuer, outcome.sealed, "server_error")
@@ -123,14 +124,14 @@ async def test_the_person_decides_about_less(stage: Stage) -> None:
     with pytest.raises(Refusal):
         await stage.issue(outcome, person, position)
     object.__setattr__(outcome.request, "scopes", ())
-    assert query((await stage.issue(outcome, person, position)).redirect)["error"] == "access_denied"
+    assert query((await stage.issue(outcome, person, position)).redirect.uri)["error"] == "access_denied"
 
 
 async def test_an_internal_user_where_none_is_admitted(stage: Stage) -> None:
     fans = await stage.register(CONFIDENTIAL.model_copy(update={"user_kinds": (UserKind.COMMUNITY,)}), resources=True)
     person, position = await stage.sign_in(await stage.user())
     sent = await stage.issue(await stage.begin(fans), person, position)
-    assert (query(sent.redirect)["error"], sent.position) == ("access_denied", 0)
+    assert (query(sent.redirect.uri)["error"], sent.position) == ("access_denied", 0)
 
 
 async def test_a_community_user_gets_userinfo_only(stage: Stage) -> None:
@@ -141,14 +142,14 @@ async def test_a_community_user_gets_userinfo_only(stage: Stage) -> None:
     assert jwt.decode(body["access_token"], options={"verify_signature": False})["aud"] == [USERINFO]
     person, position = await stage.sign_in(fan)
     sent = await stage.issue(await stage.begin(hub, scope="read"), person, position)
-    assert query(sent.redirect)["error"] == "access_denied"
+    assert query(sent.redirect.uri)["error"] == "access_denied"
 
 
 async def test_a_service_account_never_signs_in(stage: Stage) -> None:
     hub = await stage.register(resources=True)
     person, position = await stage.sign_in(await stage.user(UserKind.SERVICE))
     sent = await stage.issue(await stage.begin(hub), person, position)
-    assert query(sent.redirect)["error"] == "access_denied"
+    assert query(sent.redirect.uri)["error"] == "access_denied"
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -160,7 +161,7 @@ async def test_management_is_for_who_has_a_role(stage: Stage, role: Role) -> Non
     assert (claims["aud"], claims["roles"], claims["scope"]) == ([MANAGEMENT], [role.value], "sec offline_access")
     person, position = await stage.sign_in(await stage.user())
     sent = await stage.issue(await stage.begin(cli, scope="sec"), person, position)
-    assert query(sent.redirect)["error"] == "access_denied"
+    assert query(sent.redirect.uri)["error"] == "access_denied"
 
 
 async def test_a_role_that_was_taken_meanwhile(stage: Stage) -> None:
@@ -172,7 +173,7 @@ async def test_a_role_that_was_taken_meanwhile(stage: Stage) -> None:
     removed = identity.RolesChanged(sub=brian, roles=(), removed=(Role.ADMINISTRATOR,))
     await stage.of_user(brian, removed)
     sent = await stage.issue(outcome, person, position)
-    assert query(sent.redirect)["error"] == "access_denied"
+    assert query(sent.redirect.uri)["error"] == "access_denied"
     assert await stage.facts(GrantOpened) == []
 
 
@@ -201,7 +202,7 @@ async def test_a_session_that_ended_meanwhile(stage: Stage, what: str, told: boo
     if told:
         await stage.follow()
     sent = await stage.issue(outcome, person, position)
-    assert query(sent.redirect)["error"] in ("access_denied", "login_required")
+    assert query(sent.redirect.uri)["error"] in ("access_denied", "login_required")
     assert await stage.facts(GrantOpened) == []
 
 
@@ -220,14 +221,14 @@ async def test_an_application_that_the_person_stopped_meanwhile(stage: Stage, to
         await stage.follow()
     for minimum in (position, agreed):
         sent = await stage.issue(outcome, person, minimum)
-        assert query(sent.redirect)["error"] == "access_denied"
+        assert query(sent.redirect.uri)["error"] == "access_denied"
     assert await stage.facts(GrantOpened) == []
     again = await stage.write(
         stage.identity, f"consent-{sub}.{HUB}", identity.ConsentGiven(sub=sub, client_id=HUB, scopes=("read",))
     )
-    assert "code" in query((await stage.issue(outcome, person, again)).redirect)
+    assert "code" in query((await stage.issue(outcome, person, again)).redirect.uri)
     # A request that came after it is not concerned: whoever had to be asked was asked.
-    assert "code" in query((await stage.issue(await stage.begin(hub), person, position)).redirect)
+    assert "code" in query((await stage.issue(await stage.begin(hub), person, position)).redirect.uri)
 
 
 async def test_an_application_that_was_disabled_meanwhile_gets_nobody_back(stage: Stage) -> None:
@@ -257,11 +258,11 @@ async def test_somebody_elses_session(stage: Stage) -> None:
     brian = await stage.user()
     outcome = await stage.begin(hub)
     sent = await stage.issue(outcome, freddie, position, sub=brian)
-    assert query(sent.redirect)["error"] == "login_required"
+    assert query(sent.redirect.uri)["error"] == "login_required"
     sent = await stage.issue(outcome, freddie, position, sid="unheard-of")
-    assert query(sent.redirect)["error"] == "login_required"
+    assert query(sent.redirect.uri)["error"] == "login_required"
     sent = await stage.issue(outcome, freddie, position, sub="unheard-of")
-    assert query(sent.redirect)["error"] == "access_denied"
+    assert query(sent.redirect.uri)["error"] == "access_denied"
 
 
 @pytest.mark.parametrize("changes", [{"max_age": "60"}, {"max_age": "0"}, {"prompt": "login"}])
@@ -271,9 +272,9 @@ async def test_a_sign_in_that_is_too_long_ago(stage: Stage, changes: dict[str, s
     outcome = await stage.begin(hub, **changes)
     old, position = await stage.sign_in(sub, ago=timedelta(minutes=5))
     sent = await stage.issue(outcome, old, position)
-    assert query(sent.redirect)["error"] == "login_required"
+    assert query(sent.redirect.uri)["error"] == "login_required"
     fresh, position = await stage.sign_in(sub)
-    assert "code" in query((await stage.issue(outcome, fresh, position)).redirect)
+    assert "code" in query((await stage.issue(outcome, fresh, position)).redirect.uri)
 
 
 async def test_a_hint_says_who_has_to_be_signed_in(stage: Stage) -> None:
@@ -286,7 +287,7 @@ async def test_a_hint_says_who_has_to_be_signed_in(stage: Stage) -> None:
     assert outcome.request.expected_sub == freddie
     brian, position = await stage.sign_in(await stage.user())
     sent = await stage.issue(outcome, brian, position)
-    assert query(sent.redirect)["error"] == "login_required"
+    assert query(sent.redirect.uri)["error"] == "login_required"
 
 
 async def test_a_position_that_nobody_has_handed_out(stage: Stage) -> None:

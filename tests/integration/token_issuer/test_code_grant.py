@@ -70,9 +70,9 @@ async def test_the_answer_says_whose_it_is(stage: Stage) -> None:
     hub = await stage.register(resources=True)
     person, position = await stage.sign_in(await stage.user())
     sent = await stage.issue(await stage.begin(hub), person, position)
-    assert query(sent.redirect).keys() == {"code", "state", "iss"}
-    assert query(sent.redirect)["iss"] == ISSUER
-    assert query(sent.redirect)["state"] == "xyz"
+    assert query(sent.redirect.uri).keys() == {"code", "state", "iss"}
+    assert query(sent.redirect.uri)["iss"] == ISSUER
+    assert query(sent.redirect.uri)["state"] == "xyz"
     assert sent.position > position
 
 

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from services.registry.events import ApplicationChanged
-from services.token_issuer.authorization.begin import Proceed, Redirect, Refused
+from services.token_issuer.authorization.answers import Redirect
+from services.token_issuer.authorization.begin import Proceed, Refused
 from services.token_issuer.events import AuthorizationRequestPushed
 from services.token_issuer.pruning import prune
 from tests.support.assertions import signing_client
@@ -34,7 +35,7 @@ async def test_what_was_pushed_leads_to_tokens(stage: Stage) -> None:
         assert isinstance(outcome, Proceed)
         assert outcome.request.state == "xyz"
         person, position = await stage.sign_in(await stage.user())
-        sent = query((await stage.issue(outcome, person, position)).redirect)
+        sent = query((await stage.issue(outcome, person, position)).redirect.uri)
         assert (sent["state"], sent["iss"]) == ("xyz", stage.issuer.policy.issuer)
         assert (await stage.redeem(client, sent["code"])).status_code == 200
 

@@ -56,7 +56,7 @@ async def test_a_code_flow_is_five_and_a_refresh_two(stage: Stage, round_trips: 
         sent = await stage.issue(await stage.begin(hub), person, position)
     assert seen == ["ask", "ask", "append"]
     with round_trips.counted() as seen:
-        answer = await stage.redeem(hub, sent.redirect.partition("code=")[2].partition("&")[0])
+        answer = await stage.redeem(hub, sent.redirect.uri.partition("code=")[2].partition("&")[0])
     assert answer.status_code == 200, answer.text
     assert seen == ["ask", "append"]
     with round_trips.counted() as seen:

@@ -31,6 +31,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     identity.SESSIONS: ("sid",),
     identity.CONSENTS: ("sub", "client_id", "scope"),
     identity.UNINSTALLED: ("client_id",),
+    identity.SIGNED_USERINFO: ("client_id",),
     issuer.GRANTS: ("gid",),
     issuer.KEYS: ("kid",),
     issuer_subscriptions.APPLICATIONS: ("client_id",),

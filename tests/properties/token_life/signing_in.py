@@ -11,7 +11,7 @@ from hypothesis.stateful import precondition, rule
 
 from protos.stagedoor.tokens.v1.tokens_pb2 import Proceed
 from services.identity.events import SessionEndReason
-from services.identity.issuer import NotTrusted, Redirect
+from services.identity.issuer import Answer, NotTrusted, Redirect
 from services.identity.read_model import SessionRow
 from shared.errors import Refusal
 from tests.properties.token_life import model as life
@@ -159,7 +159,7 @@ class SigningIn(Administering):
             **({"scope": asked} if asked else {}),
         }
 
-        def start() -> Proceed | Redirect | Refusal:
+        def start() -> Proceed | Answer | Refusal:
             return self.attempt(self.world.issuer_of_identity.begin(list(parameters.items())))
 
         wanted = asked.split() or sorted(app.scopes)
@@ -242,6 +242,7 @@ class SigningIn(Administering):
             if isinstance(answer, Refusal):
                 note(f"refused: {answer.code}")
                 return None
+            assert isinstance(answer, Redirect), answer
             found = parse_qs(urlsplit(answer.to).query)
             return found["code"][0] if "code" in found else None
 

@@ -87,11 +87,28 @@ def test_only_internal_users_have_roles(kind: UserKind) -> None:
         Profile(locale=Personal("en_GB")),
         Profile(zoneinfo=Personal("Europe/../London")),
         Profile(email_verified=True),
+        Profile(phone_number_verified=True),
+        Profile(phone_number=Personal("020 7946 0958")),
+        Profile(phone_number=Personal("+0123456789")),
+        Profile(phone_number=Personal("+442079460958;isub=1")),
+        Profile(street_address=Personal("1 Logan Place\r\nLondon")),
+        Profile(locality=Personal("London\nEngland")),
     ],
 )
 def test_attributes_that_are_refused(profile: Profile) -> None:
     given(USER).when(replace(REGISTER, profile=profile)).refused("invalid_profile")
     given(USER, FREDDIE).when(ChangeUser("brian", profile=profile)).refused("invalid_profile")
+
+
+def test_where_a_person_lives_and_is_called() -> None:
+    there = Profile(
+        phone_number=Personal("+442079460958;ext=7"),
+        phone_number_verified=True,
+        street_address=Personal("Garden Lodge\n1 Logan Place"),
+        country=Personal("GB"),
+    )
+    changed = given(USER, FREDDIE).when(ChangeUser("brian", profile=there))
+    assert changed.events == (ProfileChanged(sub=SUB, profile=there),)
 
 
 def test_attributes_change() -> None:

@@ -32,7 +32,7 @@ from services.registry.events import (
     SecretReportedCompromised,
     SecretRevoked,
 )
-from shared.denials import Denial, DenialKind, DenialRule
+from shared.denials import Denial, DenialKind, DenialRule, secrets_id
 from tests.support.decider import given
 from tests.unit.registry.applications import HUB, KNOWN, confidential, native, public, registered
 
@@ -108,7 +108,6 @@ def test_uninstalling_is_for_ever_and_can_be_repeated() -> None:
         ({"user_kinds": (UserKind.INTERNAL,)}, True),
         ({"user_kinds": (UserKind.INTERNAL, UserKind.COMMUNITY, UserKind.SERVICE)}, False),
         ({"redirect_uris": ("https://hub.example/callback",)}, False),
-        ({"auth_method": AuthMethod.CLIENT_SECRET_POST}, False),
         ({"access_token_seconds": 300}, False),
     ],
 )
@@ -116,6 +115,13 @@ def test_a_change_that_takes_something_away_ends_the_tokens_of_before(changes: d
     changed = ApplicationChanged(client_id=HUB, settings=confidential(**changes), narrowed=less)
     given(decider, *registered()).when(change(**changes)).then(changed)
     assert bool(changed.denies()) is less
+
+
+def test_another_way_to_prove_itself_ends_no_token_and_fences_what_the_old_one_proved() -> None:
+    post = confidential(auth_method=AuthMethod.CLIENT_SECRET_POST)
+    changed = ApplicationChanged(client_id=HUB, settings=post, narrowed=False, proof_changed=True)
+    given(decider, *registered()).when(change(auth_method=AuthMethod.CLIENT_SECRET_POST)).then(changed)
+    assert changed.denies() == (Denial(DenialKind.CLIENT, secrets_id(HUB), DenialRule.CUT_OFF),)
 
 
 def test_a_change_touches_only_what_it_names() -> None:
@@ -153,10 +159,13 @@ def test_the_type_is_fixed() -> None:
 
 def test_no_authentication_method_named_means_the_usual_one() -> None:
     post = ApplicationChanged(
-        client_id=HUB, settings=confidential(auth_method=AuthMethod.CLIENT_SECRET_POST), narrowed=False
+        client_id=HUB,
+        settings=confidential(auth_method=AuthMethod.CLIENT_SECRET_POST),
+        narrowed=False,
+        proof_changed=True,
     )
     given(decider, *registered(), post).when(change(auth_method=None)).then(
-        ApplicationChanged(client_id=HUB, settings=confidential(), narrowed=False)
+        ApplicationChanged(client_id=HUB, settings=confidential(), narrowed=False, proof_changed=True)
     )
 
 

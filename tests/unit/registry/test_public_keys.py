@@ -158,14 +158,14 @@ def test_where_keys_are_fetched_from(uri: str, *, outside: bool, demo: bool) -> 
 
 def test_from_a_secret_to_a_key_and_back_is_one_change() -> None:
     signs = confidential(**SIGNING)
-    changed = ApplicationChanged(client_id=HUB, settings=signs, narrowed=False)
+    changed = ApplicationChanged(client_id=HUB, settings=signs, narrowed=False, proof_changed=True)
     given(decider, *registered()).when(Change(HUB, SIGNING, KNOWN)).then(changed)
     # Left open, it is what the keys say.
     to_keys = {"auth_method": None, "jwks": SIGNING["jwks"]}
     given(decider, *registered()).when(Change(HUB, to_keys, KNOWN)).then(changed)
     back = {"auth_method": None, "jwks": ()}
     given(decider, *registered(), changed).when(Change(HUB, back, KNOWN)).then(
-        ApplicationChanged(client_id=HUB, settings=confidential(), narrowed=False)
+        ApplicationChanged(client_id=HUB, settings=confidential(), narrowed=False, proof_changed=True)
     )
     given(decider, *registered(), changed).when(Change(HUB, {"jwks": ()}, KNOWN)).refused(METADATA, "keys")
 

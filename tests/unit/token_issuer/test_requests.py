@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from services.registry.events import ApplicationType, GrantType
+from services.token_issuer.acr import PASSWORD
+from services.token_issuer.authorization.answers import ResponseMode
 from services.token_issuer.authorization.parameters import Parameters
 from services.token_issuer.authorization.rules import (
     Destination,
@@ -13,6 +15,7 @@ from services.token_issuer.authorization.rules import (
     check,
     destination,
     login_hint,
+    mode_to_answer_in,
     state_to_return,
     ui_locales,
 )
@@ -140,11 +143,10 @@ def test_nothing_is_given_twice(name: str) -> None:
         ({"response_type": "token"}, "unsupported_response_type"),
         ({"response_type": "code id_token"}, "unsupported_response_type"),
         ({"response_type": "none"}, "unsupported_response_type"),
-        ({"response_mode": "fragment"}, "invalid_request"),
-        ({"response_mode": "form_post"}, "invalid_request"),
+        ({"response_mode": "query.jwt"}, "invalid_request"),
+        ({"response_mode": "FORM_POST"}, "invalid_request"),
         ({"request": "eyJ"}, "request_not_supported"),
         ({"request_uri": "https://mallory.example/r"}, "request_uri_not_supported"),
-        ({"registration": "{}"}, "registration_not_supported"),
         ({"scope": "openid erase"}, "invalid_scope"),
         ({"scope": 'openid "'}, "invalid_scope"),
         ({"code_challenge_method": "plain"}, "invalid_request"),
@@ -166,12 +168,61 @@ def test_nothing_is_given_twice(name: str) -> None:
         ({"nonce": "a\0b"}, "invalid_request"),
         ({"id_token_hint": "garbage"}, "invalid_request"),
         ({"id_token_hint": "foreign"}, "invalid_request"),
+        ({"claims": "[]"}, "invalid_request"),
+        ({"id_token_hint": "freddies", "claims": '{"id_token":{"sub":{"value":"brian"}}}'}, "invalid_request"),
+        ({"claims": '{"id_token":{"acr":{"essential":true,"value":"phr"}}}'}, "unmet_authentication_requirements"),
+        ({"registration": "{}"}, "registration_not_supported"),
         ({"resource": "https://unknown.example"}, "invalid_target"),
         ({"resource": MERCH}, "invalid_scope"),
     ],
 )
 def test_a_wrong_request(changes: dict[str, Any], code: str) -> None:
     assert refused(**changes) == code
+
+
+def test_how_the_answer_is_to_travel() -> None:
+    assert request(response_mode="fragment").response_mode == "fragment"
+    assert request(response_mode="form_post").response_mode == "form_post"
+    native = Destination(application(public(type=ApplicationType.NATIVE)), "com.example.app:/back", given=True)
+    with pytest.raises(Refusal) as refusal:
+        check(native, parameters(response_mode="form_post"), AROUND)
+    assert refusal.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("asked", "uri", "mode"),
+    [
+        ("", CALLBACK, ResponseMode.QUERY),
+        ("fragment", CALLBACK, ResponseMode.FRAGMENT),
+        ("form_post", CALLBACK, ResponseMode.FORM_POST),
+        ("form_post", "com.example.app:/back", ResponseMode.QUERY),
+        ("web_message", CALLBACK, ResponseMode.QUERY),
+    ],
+)
+def test_errors_travel_as_was_asked_if_that_is_possible(asked: str, uri: str, mode: ResponseMode) -> None:
+    there = Destination(application(), uri, given=True)
+    assert mode_to_answer_in(there, parameters(response_mode=asked)) is mode
+    assert mode_to_answer_in(there, parameters(("response_mode", "form_post"), ("response_mode", "fragment"))) is (
+        ResponseMode.QUERY
+    )
+
+
+def test_claims_asked_for_one_by_one_are_scopes() -> None:
+    asked = '{"userinfo":{"email":null,"given_name":{"essential":true},"shoe_size":null},"id_token":{"name":null}}'
+    assert request(claims=asked).scopes == ("openid", "read", "claim:email", "claim:given_name")
+    assert request(claims=asked).audiences == (API, PLACES.userinfo)
+    assert request(claims=asked, scope="openid profile").scopes == ("openid", "profile", "claim:email")
+    assert request(claims=asked, scope="read").scopes == ("read",)
+
+
+def test_claims_can_say_who_it_has_to_be_and_what_the_sign_in_has_to_be_worth() -> None:
+    assert request(claims='{"id_token":{"sub":{"value":"freddie"}}}').expected_sub == "freddie"
+    both = request(id_token_hint="freddies", claims='{"userinfo":{"sub":{"values":["freddie"]}}}')
+    assert both.expected_sub == "freddie"
+    essential = f'{{"id_token":{{"acr":{{"essential":true,"values":["phr","{PASSWORD}"]}}}}}}'
+    assert request(claims=essential).acr == (PASSWORD,)
+    assert request(claims='{"id_token":{"acr":{"values":["phr"]}}}').acr == ()
+    assert request(acr_values="phr phrh").acr == ()
 
 
 def test_the_response_type_is_needed() -> None:

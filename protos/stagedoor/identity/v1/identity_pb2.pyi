@@ -34,6 +34,13 @@ class Profile(_message.Message):
     EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
     ZONEINFO_FIELD_NUMBER: _builtins.int
+    PHONE_NUMBER_FIELD_NUMBER: _builtins.int
+    PHONE_NUMBER_VERIFIED_FIELD_NUMBER: _builtins.int
+    STREET_ADDRESS_FIELD_NUMBER: _builtins.int
+    LOCALITY_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    POSTAL_CODE_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
     given_name: _builtins.str
     family_name: _builtins.str
     display_name: _builtins.str
@@ -43,6 +50,15 @@ class Profile(_message.Message):
     """BCP 47"""
     zoneinfo: _builtins.str
     """IANA time zone"""
+    phone_number: _builtins.str
+    """E.164"""
+    phone_number_verified: _builtins.bool
+    street_address: _builtins.str
+    """The postal address; may have several lines."""
+    locality: _builtins.str
+    region: _builtins.str
+    postal_code: _builtins.str
+    country: _builtins.str
     def __init__(
         self,
         *,
@@ -53,10 +69,17 @@ class Profile(_message.Message):
         email_verified: _builtins.bool = ...,
         locale: _builtins.str = ...,
         zoneinfo: _builtins.str = ...,
+        phone_number: _builtins.str = ...,
+        phone_number_verified: _builtins.bool = ...,
+        street_address: _builtins.str = ...,
+        locality: _builtins.str = ...,
+        region: _builtins.str = ...,
+        postal_code: _builtins.str = ...,
+        country: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "family_name", b"family_name", "given_name", b"given_name", "locale", b"locale", "zoneinfo", b"zoneinfo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "family_name", b"family_name", "given_name", b"given_name", "locale", b"locale", "locality", b"locality", "phone_number", b"phone_number", "phone_number_verified", b"phone_number_verified", "postal_code", b"postal_code", "region", b"region", "street_address", b"street_address", "zoneinfo", b"zoneinfo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

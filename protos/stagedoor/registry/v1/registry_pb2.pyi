@@ -47,6 +47,7 @@ class ApplicationSettings(_message.Message):
     FIRST_PARTY_FIELD_NUMBER: _builtins.int
     BACKCHANNEL_LOGOUT_URI_FIELD_NUMBER: _builtins.int
     BACKCHANNEL_LOGOUT_SESSION_REQUIRED_FIELD_NUMBER: _builtins.int
+    USERINFO_SIGNED_RESPONSE_ALG_FIELD_NUMBER: _builtins.int
     JWKS_FIELD_NUMBER: _builtins.int
     JWKS_URI_FIELD_NUMBER: _builtins.int
     REQUIRE_PUSHED_AUTHORIZATION_REQUESTS_FIELD_NUMBER: _builtins.int
@@ -75,6 +76,8 @@ class ApplicationSettings(_message.Message):
     also on this machine
     """
     backchannel_logout_session_required: _builtins.bool
+    userinfo_signed_response_alg: _builtins.str
+    """RS256; empty: userinfo answers with plain JSON"""
     jwks: _builtins.str
     """For private_key_jwt: a JWK Set (RFC 7517 section 5) in JSON, of public keys. Either this or jwks_uri."""
     jwks_uri: _builtins.str
@@ -116,13 +119,14 @@ class ApplicationSettings(_message.Message):
         first_party: _builtins.bool = ...,
         backchannel_logout_uri: _builtins.str = ...,
         backchannel_logout_session_required: _builtins.bool = ...,
+        userinfo_signed_response_alg: _builtins.str = ...,
         jwks: _builtins.str = ...,
         jwks_uri: _builtins.str = ...,
         require_pushed_authorization_requests: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "require_pkce", b"require_pkce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "access_token_seconds", b"access_token_seconds", "auth_method", b"auth_method", "backchannel_logout_session_required", b"backchannel_logout_session_required", "backchannel_logout_uri", b"backchannel_logout_uri", "contact", b"contact", "display_name", b"display_name", "first_party", b"first_party", "grants", b"grants", "jwks", b"jwks", "jwks_uri", b"jwks_uri", "logo_uri", b"logo_uri", "post_logout_redirect_uris", b"post_logout_redirect_uris", "redirect_uris", b"redirect_uris", "reference_tokens", b"reference_tokens", "refresh_token_seconds", b"refresh_token_seconds", "require_pkce", b"require_pkce", "require_pushed_authorization_requests", b"require_pushed_authorization_requests", "scopes", b"scopes", "service_account", b"service_account", "type", b"type", "user_kinds", b"user_kinds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "access_token_seconds", b"access_token_seconds", "auth_method", b"auth_method", "backchannel_logout_session_required", b"backchannel_logout_session_required", "backchannel_logout_uri", b"backchannel_logout_uri", "contact", b"contact", "display_name", b"display_name", "first_party", b"first_party", "grants", b"grants", "jwks", b"jwks", "jwks_uri", b"jwks_uri", "logo_uri", b"logo_uri", "post_logout_redirect_uris", b"post_logout_redirect_uris", "redirect_uris", b"redirect_uris", "reference_tokens", b"reference_tokens", "refresh_token_seconds", b"refresh_token_seconds", "require_pkce", b"require_pkce", "require_pushed_authorization_requests", b"require_pushed_authorization_requests", "scopes", b"scopes", "service_account", b"service_account", "type", b"type", "user_kinds", b"user_kinds", "userinfo_signed_response_alg", b"userinfo_signed_response_alg"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__require_pkce: _TypeAlias = _typing.Literal["require_pkce"]  # noqa: Y015
     _WhichOneofArgType__require_pkce: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce"]  # noqa: Y015

@@ -70,6 +70,7 @@ class BeginAuthorizationResponse(_message.Message):
     PROCEED_FIELD_NUMBER: _builtins.int
     REDIRECT_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    FORM_POST_FIELD_NUMBER: _builtins.int
     redirect: _builtins.str
     """Send the browser there: an error for the application (RFC 6749 section 4.1.2.1)."""
     @_builtins.property
@@ -78,22 +79,53 @@ class BeginAuthorizationResponse(_message.Message):
     def refused(self) -> Global___Refused:
         """Show this to the person and redirect nowhere: client or redirect URI cannot be trusted."""
 
+    @_builtins.property
+    def form_post(self) -> Global___FormPost:
+        """As `redirect`, where the application asked for response_mode=form_post."""
+
     def __init__(
         self,
         *,
         proceed: Global___Proceed | None = ...,
         redirect: _builtins.str = ...,
         refused: Global___Refused | None = ...,
+        form_post: Global___FormPost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "proceed", b"proceed", "redirect", b"redirect", "refused", b"refused"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["form_post", b"form_post", "outcome", b"outcome", "proceed", b"proceed", "redirect", b"redirect", "refused", b"refused"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "proceed", b"proceed", "redirect", b"redirect", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form_post", b"form_post", "outcome", b"outcome", "proceed", b"proceed", "redirect", b"redirect", "refused", b"refused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["proceed", "redirect", "refused"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["proceed", "redirect", "refused", "form_post"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___BeginAuthorizationResponse: _TypeAlias = BeginAuthorizationResponse  # noqa: Y015
+
+@_typing.final
+class FormPost(_message.Message):
+    """An answer that the browser posts (OAuth 2.0 Form Post Response Mode)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    action: _builtins.str
+    """The validated redirect URI."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]: ...
+    def __init__(
+        self,
+        *,
+        action: _builtins.str = ...,
+        fields: _abc.Iterable[Global___Parameter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "fields", b"fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FormPost: _TypeAlias = FormPost  # noqa: Y015
 
 @_typing.final
 class Refused(_message.Message):
@@ -254,17 +286,23 @@ class IssueCodeResponse(_message.Message):
 
     REDIRECT_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    FORM_POST_FIELD_NUMBER: _builtins.int
     redirect: _builtins.str
     position: _builtins.int
+    @_builtins.property
+    def form_post(self) -> Global___FormPost:
+        """Instead of `redirect`, where the application asked for response_mode=form_post."""
+
     def __init__(
         self,
         *,
         redirect: _builtins.str = ...,
         position: _builtins.int = ...,
+        form_post: Global___FormPost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["form_post", b"form_post"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "redirect", b"redirect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form_post", b"form_post", "position", b"position", "redirect", b"redirect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,19 +336,68 @@ class RefuseAuthorizationResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REDIRECT_FIELD_NUMBER: _builtins.int
+    FORM_POST_FIELD_NUMBER: _builtins.int
     redirect: _builtins.str
+    @_builtins.property
+    def form_post(self) -> Global___FormPost:
+        """As in IssueCodeResponse."""
+
     def __init__(
         self,
         *,
         redirect: _builtins.str = ...,
+        form_post: Global___FormPost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["form_post", b"form_post"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["redirect", b"redirect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form_post", b"form_post", "redirect", b"redirect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefuseAuthorizationResponse: _TypeAlias = RefuseAuthorizationResponse  # noqa: Y015
+
+@_typing.final
+class SignUserinfoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    access_token: _builtins.str
+    """The access token that userinfo was asked with: who asks, and about whom."""
+    claims: _builtins.str
+    """A JSON object of claims about that person."""
+    def __init__(
+        self,
+        *,
+        access_token: _builtins.str = ...,
+        claims: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "claims", b"claims"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignUserinfoRequest: _TypeAlias = SignUserinfoRequest  # noqa: Y015
+
+@_typing.final
+class SignUserinfoResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JWT_FIELD_NUMBER: _builtins.int
+    jwt: _builtins.str
+    def __init__(
+        self,
+        *,
+        jwt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jwt", b"jwt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignUserinfoResponse: _TypeAlias = SignUserinfoResponse  # noqa: Y015
 
 @_typing.final
 class BeginLogoutRequest(_message.Message):

@@ -50,6 +50,11 @@ class AuthorizationStub:
                 request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationResponse.FromString,
                 _registered_method=True)
+        self.SignUserinfo = channel.unary_unary(
+                '/stagedoor.tokens.v1.Authorization/SignUserinfo',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.SignUserinfoRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.SignUserinfoResponse.FromString,
+                _registered_method=True)
         self.BeginLogout = channel.unary_unary(
                 '/stagedoor.tokens.v1.Authorization/BeginLogout',
                 request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.BeginLogoutRequest.SerializeToString,
@@ -82,6 +87,13 @@ class AuthorizationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignUserinfo(self, request, context):
+        """Signs what userinfo answers, for an application that wants it so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BeginLogout(self, request, context):
         """Applies the rules of RP-initiated logout to a raw request.
         """
@@ -106,6 +118,11 @@ def add_AuthorizationServicer_to_server(servicer, server):
                     servicer.RefuseAuthorization,
                     request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationResponse.SerializeToString,
+            ),
+            'SignUserinfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignUserinfo,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.SignUserinfoRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.SignUserinfoResponse.SerializeToString,
             ),
             'BeginLogout': grpc.unary_unary_rpc_method_handler(
                     servicer.BeginLogout,
@@ -195,6 +212,33 @@ class Authorization:
             '/stagedoor.tokens.v1.Authorization/RefuseAuthorization',
             protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationRequest.SerializeToString,
             protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignUserinfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Authorization/SignUserinfo',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.SignUserinfoRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.SignUserinfoResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class AuthorizationStub:
     """Opens the grant and answers where to send the browser."""
     RefuseAuthorization: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.RefuseAuthorizationRequest, _tokens_pb2.RefuseAuthorizationResponse]
     """Where to send the browser when the user, or `prompt=none`, refuses."""
+    SignUserinfo: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.SignUserinfoRequest, _tokens_pb2.SignUserinfoResponse]
+    """Signs what userinfo answers, for an application that wants it so."""
     BeginLogout: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.BeginLogoutRequest, _tokens_pb2.BeginLogoutResponse]
     """Applies the rules of RP-initiated logout to a raw request."""
 
@@ -53,6 +55,8 @@ class AuthorizationAsyncStub(AuthorizationStub):
     """Opens the grant and answers where to send the browser."""
     RefuseAuthorization: _aio.UnaryUnaryMultiCallable[_tokens_pb2.RefuseAuthorizationRequest, _tokens_pb2.RefuseAuthorizationResponse]  # type: ignore[assignment]
     """Where to send the browser when the user, or `prompt=none`, refuses."""
+    SignUserinfo: _aio.UnaryUnaryMultiCallable[_tokens_pb2.SignUserinfoRequest, _tokens_pb2.SignUserinfoResponse]  # type: ignore[assignment]
+    """Signs what userinfo answers, for an application that wants it so."""
     BeginLogout: _aio.UnaryUnaryMultiCallable[_tokens_pb2.BeginLogoutRequest, _tokens_pb2.BeginLogoutResponse]  # type: ignore[assignment]
     """Applies the rules of RP-initiated logout to a raw request."""
 
@@ -82,6 +86,14 @@ class AuthorizationServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.RefuseAuthorizationResponse, _abc.Awaitable[_tokens_pb2.RefuseAuthorizationResponse]]:
         """Where to send the browser when the user, or `prompt=none`, refuses."""
+
+    @_abc_1.abstractmethod
+    def SignUserinfo(
+        self,
+        request: _tokens_pb2.SignUserinfoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.SignUserinfoResponse, _abc.Awaitable[_tokens_pb2.SignUserinfoResponse]]:
+        """Signs what userinfo answers, for an application that wants it so."""
 
     @_abc_1.abstractmethod
     def BeginLogout(
