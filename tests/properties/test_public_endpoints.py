@@ -75,7 +75,7 @@ AUTHORIZE: Final = (
     *("display", "acr_values", "claims", "request", "request_uri", "resource"),
 )
 CLIENT: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
-PAGE: Final = ("request", "csrf_token", "form_token", "user_name", "password", "decision", "sign_in", "id", "scope")
+PAGE: Final = ("request", "form", "then", "user_name", "password", "decision", "action", "id", "scope")
 KINDS: Final = (
     Kind("/id/connect/authorize", AUTHORIZE),
     Kind(
@@ -94,12 +94,12 @@ KINDS: Final = (
     Kind("/id/consent", PAGE),
     Kind("/id/signedout", ("state", "client_id", "request")),
     Kind("/id/account", PAGE),
-    Kind("/id/account/password", ("csrf_token", "current", "new", "again")),
-    Kind("/id/account/tokens/new", ("csrf_token", "client_id", "name", "scope", "days")),
-    Kind("/id/account/tokens/revoke", ("csrf_token", "token_id", "jti")),
-    Kind("/id/account/sessions/end", ("csrf_token", "sid")),
-    Kind("/id/account/applications/stop", ("csrf_token", "client_id")),
-    Kind("/id/account/signout", ("csrf_token", "request")),
+    Kind("/id/account/password", ("form", "current", "new", "again")),
+    Kind("/id/account/tokens/new", ("form", "client_id", "name", "scope", "days")),
+    Kind("/id/account/tokens/revoke", ("form", "token_id", "jti")),
+    Kind("/id/account/sessions/end", ("form", "sid")),
+    Kind("/id/account/applications/stop", ("form", "client_id")),
+    Kind("/id/account/signout", ("form", "request")),
     Kind("/id/static/{text}", ("v",)),
     Kind("/id/.well-known/openid-configuration", ("x",), frozenset(METADATA_ERRORS)),
     Kind("/.well-known/oauth-authorization-server/id", ("x",), frozenset(METADATA_ERRORS)),
@@ -160,13 +160,29 @@ async def outside(running: System) -> AsyncIterator[Outside]:
         cookies = {cookie.name: cookie.value or "" for cookie in freddie.browser.cookies.jar}
         unused = CodeFlow(ports.issuer, HUB, hub["redirect_uris"][0], "openid read")
         waiting = unused.code(await freddie.go(unused.address))
+        pages = [
+            (await freddie.browser.get(f"{ports.issuer}/account{path}")).text for path in ("/password", "/tokens/new")
+        ]
+    forms = {value for page in pages for value in re.findall(r'name="form" value="([^"]+)"', page)}
     truths = (
         *("code", "query", "S256", "none", "login", "consent", "page", "en de", "0", "3600", "-1", "read update"),
         *("openid", "openid profile offline_access read", "authorization_code", "refresh_token", "client_credentials"),
         *(HUB, "com.roadie/spa", "com.merchsync/service", hub["client_secret"], *hub["redirect_uris"]),
         *(str(tokens["access_token"]), str(tokens["refresh_token"]), str(tokens["id_token"]), code, waiting),
         *(flow.verifier, "A" * 43, f"{ports.origin}/api", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-        *("access_token", "refresh_token", *hub["post_logout_redirect_uris"], '{"userinfo":{"name":null}}', "{}"),
+        *(
+            *sorted(forms),
+            "sign_in",
+            "allow",
+            "deny",
+            "cancel",
+            *FREDDIE,
+            "access_token",
+            "refresh_token",
+            *hub["post_logout_redirect_uris"],
+            '{"userinfo":{"name":null}}',
+            "{}",
+        ),
     )
     landing = tuple(
         address for one in demo["applications"] for address in one["redirect_uris"] + one["post_logout_redirect_uris"]
