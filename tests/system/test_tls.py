@@ -19,6 +19,7 @@ from infra.local.system import System
 from services.cli import profile
 from tests.story import Story
 from tests.support.command import stagedoor
+from tests.support.documented import block, register, run
 from tests.support.ports import free_ports
 from tests.support.system import new_folder
 
@@ -135,3 +136,15 @@ async def test_the_command_talks_to_it(secure: System) -> None:
     assert profile.read(path).access_token != kept.access_token
     # And without a profile it finds the place by what ran in the folder.
     assert profile.local(secure.home.path, secure.ports.base).issuer == secure.ports.issuer
+
+
+async def test_the_example_of_a_service_needs_to_be_told_the_authority_alone(
+    secure: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISSUER", secure.ports.issuer)
+    monkeypatch.setenv("API", f"{secure.ports.origin}/api")
+    monkeypatch.setenv("SSL_CERT_FILE", secure.demo["ca"])
+    monkeypatch.setenv("CLIENT_SECRET", await register(secure, "com.example/service"))
+    example = run(block("python", "com.example/service"))
+    with example["client"]:
+        assert await asyncio.to_thread(example["tours"]) == []
