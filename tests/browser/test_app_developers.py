@@ -1,7 +1,5 @@
 """The single-page application of `docs/app-developers.md`, in a real browser."""
 
-import asyncio
-import contextlib
 import shlex
 from collections.abc import AsyncIterator
 
@@ -9,10 +7,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from infra.local.ports import LOOPBACK
 from infra.local.system import System
 from tests.support.command import stagedoor
 from tests.support.documented import block
+from tests.support.one_page import one_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -28,14 +26,7 @@ async def page_at(system: System) -> AsyncIterator[str]:
         block("html", CLIENT_ID).replace('"ISSUER"', f'"{system.ports.issuer}"').replace(WRITTEN, address).encode()
     )
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n" + content)
-            await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(serve, LOOPBACK, system.ports.spa):
+    async with one_page(system.ports.spa, content):
         yield address
 
 

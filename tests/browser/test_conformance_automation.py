@@ -1,6 +1,6 @@
 """What the conformance suite's browser is told to do on our pages leads where it should, in a real browser.
 
-The suite itself is not here; its addresses are answered by a page that has what it waits for.
+The suite itself is not here; in its place is a page that has what its browser waits for.
 """
 
 import asyncio
@@ -15,17 +15,16 @@ from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Route, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from infra.conformance.__main__ import ALIAS, SUITE
+from infra.conformance.__main__ import ALIAS
 from infra.local.services import python_environment
 from infra.local.system import System
+from tests.support.one_page import one_page
 from tests.support.ports import free_ports
 from tests.support.system import new_folder
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
-
-HERE = f"{SUITE}/test/a/{ALIAS}"
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -42,19 +41,21 @@ async def secure() -> AsyncIterator[System]:
 async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
     """As the suite's browser, it believes every certificate."""
     opened = await chromium.new_context(ignore_https_errors=True)
-
-    async def answer(route: Route) -> None:
-        await route.fulfill(body="<div id=submission_complete>done</div>", content_type="text/html")
-
-    await opened.route(f"{SUITE}/**", answer)
     yield opened
     await opened.close()
 
 
-async def written(system: System) -> dict[str, Any]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def suite(secure: System) -> AsyncIterator[str]:
+    """Where the suite would be."""
+    async with one_page(secure.ports.setlist, "<div id=submission_complete>done</div>"):
+        yield f"http://localhost:{secure.ports.setlist}"
+
+
+async def written(system: System, *more: str) -> dict[str, Any]:
     """The configuration, as the command writes it."""
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "infra.conformance"),
+        *(sys.executable, "-m", "infra.conformance", *more),
         env={**python_environment(), "STAGEDOOR_HOME": str(system.home.path)},
         stdout=asyncio.subprocess.PIPE,
     )
@@ -102,8 +103,8 @@ async def _wait(page: Page, how: str, what: str, seconds: int, text: str = "", _
 _COMMANDS: dict[str, Callable[..., Awaitable[None]]] = {"text": _text, "click": _click, "wait": _wait}
 
 
-async def test_signing_in_refusals_and_signing_out(secure: System, context: BrowserContext) -> None:
-    configuration = await written(secure)
+async def test_signing_in_refusals_and_signing_out(secure: System, context: BrowserContext, suite: str) -> None:
+    configuration, here = await written(secure, "--suite", suite), f"{suite}/test/a/{ALIAS}"
     issuer = secure.ports.issuer
     assert configuration["server"]["discoveryUrl"] == f"{issuer}/.well-known/openid-configuration"
     client_id = configuration["client"]["client_id"]
@@ -111,7 +112,7 @@ async def test_signing_in_refusals_and_signing_out(secure: System, context: Brow
 
     def asked(**more: str) -> str:
         request = {"response_type": "code", "client_id": client_id, "scope": "openid email", "state": "s", "nonce": "n"}
-        return f"{issuer}/connect/authorize?{urlencode({**request, 'redirect_uri': f'{HERE}/callback', **more})}"
+        return f"{issuer}/connect/authorize?{urlencode({**request, 'redirect_uri': f'{here}/callback', **more})}"
 
     usual, override = configuration["browser"], configuration["override"]
     everything = ["Sign in", "Consent", "Back at the application"]
@@ -122,13 +123,13 @@ async def test_signing_in_refusals_and_signing_out(secure: System, context: Brow
     assert await follow(page, asked(prompt="login"), again) == [everything[0], everything[2]]
 
     refused = override["oidcc-ensure-registered-redirect-uri"]["browser"]
-    assert await follow(page, asked(redirect_uri=f"{HERE}/elsewhere"), refused) == ["Refused here"]
+    assert await follow(page, asked(redirect_uri=f"{here}/elsewhere"), refused) == ["Refused here"]
 
     out = f"{issuer}/connect/endsession"
     bad = override["oidcc-rp-initiated-logout-bad-post-logout-redirect-uri"]["browser"]
-    elsewhere = urlencode({"client_id": client_id, "post_logout_redirect_uri": f"{HERE}/elsewhere"})
+    elsewhere = urlencode({"client_id": client_id, "post_logout_redirect_uri": f"{here}/elsewhere"})
     assert await follow(page, f"{out}?{elsewhere}", bad) == ["Refused here"]
-    registered = urlencode({"client_id": client_id, "post_logout_redirect_uri": f"{HERE}/post_logout_redirect"})
+    registered = urlencode({"client_id": client_id, "post_logout_redirect_uri": f"{here}/post_logout_redirect"})
     assert await follow(page, f"{out}?{registered}", usual) == ["Confirm", "Back at the application"]
     stays = override["oidcc-rp-initiated-logout-no-params"]["browser"]
     assert await follow(page, asked(), usual) == [everything[0], everything[2]]
@@ -137,6 +138,6 @@ async def test_signing_in_refusals_and_signing_out(secure: System, context: Brow
 
 @pytest.mark.parametrize("method", ["client", "client_secret_post"])
 async def test_the_secrets_are_those_of_the_last_run(secure: System, method: str) -> None:
-    first, second = await written(secure), await written(secure)
+    first, second = await written(secure, "--alias", "again"), await written(secure, "--alias", "again")
     assert first[method]["client_id"] == second[method]["client_id"]
     assert first[method]["client_secret"] != second[method]["client_secret"]
