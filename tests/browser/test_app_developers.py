@@ -22,9 +22,7 @@ WRITTEN = "http://localhost:8001/"
 async def page_at(system: System) -> AsyncIterator[str]:
     """The page as it stands there, but for the issuer that one puts in, and for a port that is this test's."""
     address = f"http://localhost:{system.ports.spa}/"
-    content = (
-        block("html", CLIENT_ID).replace('"ISSUER"', f'"{system.ports.issuer}"').replace(WRITTEN, address).encode()
-    )
+    content = block("html", CLIENT_ID).replace('"ISSUER"', f'"{system.ports.issuer}"').replace(WRITTEN, address)
 
     async with one_page(system.ports.spa, content):
         yield address
