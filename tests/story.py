@@ -287,7 +287,10 @@ class Story:
         """One button ends it everywhere."""
         step("7. Freddie signs out at the identity server: BackstageHub, which the system runs, is told.")
         hub = f"http://localhost:{self.system.ports.backstagehub}"
-        async with httpx.AsyncClient(base_url=hub, trust_env=False, timeout=30) as app, Visitor(*FREDDIE) as visitor:
+        async with (
+            httpx.AsyncClient(base_url=hub, trust_env=False, timeout=30) as app,
+            Visitor(*FREDDIE, self.trust) as visitor,
+        ):
             login = (await app.get("/login")).headers["location"]
             await app.get(await visitor.go(login))
             holds("Freddie" in (await app.get("/")).text, "he is signed in to BackstageHub")

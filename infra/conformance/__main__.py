@@ -38,6 +38,8 @@ def settings(alias: str, suite: str, auth_method: str) -> pb.ApplicationSettings
         type="confidential",
         redirect_uris=[f"{here}/callback"],
         post_logout_redirect_uris=[f"{here}/post_logout_redirect"],
+        backchannel_logout_uri=f"{here}/backchannel_logout",
+        backchannel_logout_session_required=True,
         scopes=[],
         grants=["authorization_code", "refresh_token"],
         auth_method=auth_method,
