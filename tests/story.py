@@ -307,7 +307,10 @@ class Story:
                 await asyncio.sleep(0.05)
             elapsed = (time.monotonic() - began) * 1000
             page = Page(await visitor.browser.get(f"{self.issuer}/account"))
-            holds(page.path != "/id/account", f"BackstageHub shows him as a stranger ({elapsed:.0f} ms)")
+            holds(
+                page.headers.get("location", "").startswith(f"{self.issuer}/signin"),
+                f"he has to sign in again, and BackstageHub shows him as a stranger ({elapsed:.0f} ms)",
+            )
 
     async def the_log_tells(self) -> None:
         """Promise 5."""
