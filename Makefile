@@ -15,8 +15,8 @@ READY := .venv/.ready
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-run: $(READY) ## start everything with the demo data and BackstageHub, until Ctrl-C
-	@exec $(BIN)/stagedoor up
+run: $(READY) ## start everything with the demo data and BackstageHub, until Ctrl-C; TLS=1: over https
+	@STAGEDOOR_TLS='$(or $(TLS),$(STAGEDOOR_TLS))' exec $(BIN)/stagedoor up
 
 test: $(READY) ## run every test that this machine can run
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
@@ -29,8 +29,8 @@ check: $(READY) ## format, lint, types, architecture, generated code: under a mi
 	$(BIN)/python -m infra.protos --check
 	$(BIN)/python -m infra.event_docs --check
 
-story: $(READY) ## play the whole story against a system of its own, and check every step
-	@$(BIN)/python -m tests.story
+story: $(READY) ## play the whole story against a system of its own, and check every step; TLS=1: over https
+	@STAGEDOOR_TLS='$(or $(TLS),$(STAGEDOOR_TLS))' $(BIN)/python -m tests.story
 
 chaos: $(READY) ## kill everything in turn under load, seeded: make chaos SEED=n; nothing may be lost or doubled
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) $(ARGS)

@@ -46,7 +46,7 @@ class Management:
                 inbox_prefix=nats.inbox_prefix.decode(),
                 heartbeat_seconds=settings.heartbeat_seconds,
             ),
-            keys=HttpKeys(f"{settings.issuer}/connect/jwks"),
+            keys=HttpKeys(f"{settings.issuer}/connect/jwks", ca_file=settings.issuer_ca_file),
             online=GrpcOnline(channel(settings.token_issuer_address, tls, "token_issuer")),
             max_staleness=settings.max_staleness_seconds,
         )

@@ -24,6 +24,8 @@ class ServiceSettings(BaseSettings):
     """The public origin (the front door), without a slash at the end."""
     issuer: str = "http://127.0.0.1:8400/id"
     """Issuer identifier (RFC 8414 section 2)."""
+    issuer_ca_file: Path | None = None
+    """Authorities of the certificate at the issuer's address; None: those that this machine knows."""
     demo: bool = False
     """Demo mode: known passwords; refuses any bind address and issuer that is not loopback."""
 

@@ -3,6 +3,7 @@
 import sys
 
 from infra.local import demo, services
+from infra.local.certificates import Authority
 from infra.local.home import Home
 from infra.local.ports import Ports
 from infra.local.process import Process
@@ -15,6 +16,7 @@ def process(home: Home, ports: Ports) -> Process:
         "BACKSTAGEHUB_PORT": str(ports.backstagehub),
         "BACKSTAGEHUB_ISSUER": ports.issuer,
         "BACKSTAGEHUB_API": f"{ports.origin}/api",
+        **({"BACKSTAGEHUB_CA_FILE": str(Authority(home.certificates).certificate)} if ports.tls else {}),
         "BACKSTAGEHUB_CLIENT_SECRET_FILE": str(demo.backstagehub_secret(home)),
     }
     command = [sys.executable, "-P", "-m", "backstagehub"]

@@ -1,14 +1,15 @@
-"""The front door of the local system: Caddy with `infra/caddy/Caddyfile`."""
+"""The front door of the local system: Caddy with `infra/caddy/Caddyfile`, or with `tls.Caddyfile` over https."""
 
 import os
 import sysconfig
 from pathlib import Path
 
+from infra.local.certificates import Authority
 from infra.local.home import Home
 from infra.local.ports import LOOPBACK, Ports
 from infra.local.process import Process
 
-_CONFIGURATION = Path(__file__).resolve().parent.parent / "caddy" / "Caddyfile"
+_CONFIGURATIONS = Path(__file__).resolve().parent.parent / "caddy"
 
 
 def program(name: str) -> str:
@@ -31,5 +32,9 @@ def process(home: Home, ports: Ports) -> Process:
             for service in ("identity", "token_issuer", "resource")
         },
     }
-    command = [program("caddy"), "run", "--config", str(_CONFIGURATION), "--adapter", "caddyfile"]
+    if ports.tls:
+        shown = Authority(home.certificates).door()
+        environment |= {"STAGEDOOR_CERTIFICATE": str(shown.certificate), "STAGEDOOR_KEY": str(shown.key)}
+    configuration = _CONFIGURATIONS / ("tls.Caddyfile" if ports.tls else "Caddyfile")
+    command = [program("caddy"), "run", "--config", str(configuration), "--adapter", "caddyfile"]
     return Process("caddy", command, environment, home.log("caddy"))

@@ -2,6 +2,7 @@
 
     <folder>/ca.pem  .key                       the authority
     <folder>/<service>.pem  .key                a service, as server and as client
+    <folder>/door.pem  .key                     the front door, for browsers and clients
     <folder>/operator.pem  .key                 the `stagedoor` command
     <folder>/resource-<name>.pem  .key          an outside resource server that asks for validation
 
@@ -67,6 +68,10 @@ class Authority:
             (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
             addresses=True,
         )
+
+    def door(self) -> Shown:
+        """The front door's certificate: server for this machine's own names."""
+        return self._leaf("door", "door", ("localhost",), (ExtendedKeyUsageOID.SERVER_AUTH,), addresses=True)
 
     def operator(self) -> Shown:
         """The certificate of the `stagedoor` command: client only."""

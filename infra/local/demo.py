@@ -6,6 +6,7 @@ another one, with new secrets: the old ones are nowhere to be read.
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -122,9 +123,10 @@ async def _stay_signed_in(home: Home, ports: Ports) -> None:
 async def _sign_in(nobody: Profile) -> Profile:
     """The profile with Brian signed in: the command's own way, with a browser that has no window."""
     visits: list[asyncio.Task[None]] = []
+    trust = ssl.create_default_context(cafile=nobody.ca_file)
 
     async def visit(address: str) -> None:
-        async with Visitor(ADMINISTRATOR.name, ADMINISTRATOR.password) as brian:
+        async with Visitor(ADMINISTRATOR.name, ADMINISTRATOR.password, trust) as brian:
             await brian.browser.get(await brian.go(address))
 
     signing_in = asyncio.create_task(

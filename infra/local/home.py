@@ -15,6 +15,7 @@ import secrets
 import shutil
 from base64 import b64encode
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from infra.local.failure import SystemFailure
 
@@ -75,9 +76,11 @@ class Home:
             self.write_private(path, f"{origin}\n")
         known = path.read_text().strip()
         if known != origin:
+            other_way = urlsplit(known).scheme != urlsplit(origin).scheme
+            here = "run it with" if known.startswith("https:") else "run it without"
+            way = f"{here} TLS=1" if other_way else "set STAGEDOOR_PORT_BASE to its port"
             raise SystemFailure(
-                f"the data in {self.path} are those of {known}; set STAGEDOOR_PORT_BASE to its port, or STAGEDOOR_HOME"
-                " to another folder"
+                f"the data in {self.path} are those of {known} for ever; {way}, or set STAGEDOOR_HOME to another folder"
             )
 
     def release(self) -> None:

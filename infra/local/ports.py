@@ -1,8 +1,11 @@
 """Which part of the local system listens where. Everything is on the loopback address."""
 
+import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from infra.local.failure import SystemFailure
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_BASE = 8400
@@ -15,11 +18,13 @@ class Ports:
     """All ports of one system; another base moves them all, so that several systems run side by side."""
 
     base: int = DEFAULT_BASE
+    tls: bool = False
+    """Whether the front door speaks https, and nothing else."""
 
     @property
     def door(self) -> int:
         """The front door, the only public one."""
-        return self.base
+        return self.base + 43 if self.tls else self.base
 
     @property
     def readiness(self) -> int:
@@ -57,7 +62,7 @@ class Ports:
     @property
     def origin(self) -> str:
         """The public origin."""
-        return f"http://{LOOPBACK}:{self.door}"
+        return f"https://localhost:{self.door}" if self.tls else f"http://{LOOPBACK}:{self.door}"
 
     @property
     def issuer(self) -> str:
@@ -84,6 +89,14 @@ class Ports:
             if not _free(port):
                 return what, port
         return None
+
+
+def tls_wanted(environment: Mapping[str, str] = os.environ) -> bool:
+    """What `STAGEDOOR_TLS` says (`make run TLS=1`): whether the front door is to speak https."""
+    said = environment.get("STAGEDOOR_TLS", "")
+    if said not in {"", "0", "1"}:
+        raise SystemFailure(f"TLS has to be 1 or 0, not {said!r}")
+    return said == "1"
 
 
 def _free(port: int) -> bool:

@@ -47,6 +47,7 @@ def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports | Non
     return {
         "STAGEDOOR_ORIGIN": ports.origin,
         "STAGEDOOR_ISSUER": ports.issuer,
+        **({"STAGEDOOR_ISSUER_CA_FILE": str(authority.certificate)} if ports.tls else {}),
         "STAGEDOOR_DEMO": "true",
         "STAGEDOOR_HTTP_BIND": f"{LOOPBACK}:{own.http(service)}",
         "STAGEDOOR_GRPC_BIND": own.grpc_address(service),

@@ -5,6 +5,7 @@ The demo is set up by this, and tests and the story use it, so the pages are alw
 
 import hashlib
 import secrets
+import ssl
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,10 +69,11 @@ class _Forms(HTMLParser):
 class Visitor:
     """A person with a browser of their own: cookies are kept from page to page."""
 
-    def __init__(self, user_name: str, password: str) -> None:
+    def __init__(self, user_name: str, password: str, trust: ssl.SSLContext | None = None) -> None:
+        """`trust`: whose certificates are good; those of the authorities that everybody knows, if it is not given."""
         self.user_name = user_name
         self._password = password
-        self.browser = httpx.AsyncClient(trust_env=False, timeout=30)
+        self.browser = httpx.AsyncClient(trust_env=False, timeout=30, verify=trust or True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -164,8 +166,10 @@ class CodeFlow:
             raise SystemFailure(f"authorization was refused: {answer.get('error')} {answer.get('error_description')}")
         return answer["code"]
 
-    async def redeem(self, code: str, *, client_secret: str | None = None) -> dict[str, object]:
-        """The token endpoint's answer to a code."""
+    async def redeem(
+        self, code: str, *, client_secret: str | None = None, trust: ssl.SSLContext | None = None
+    ) -> dict[str, object]:
+        """The token endpoint's answer to a code; `trust` as a `Visitor` has it."""
         data = {
             "grant_type": "authorization_code",
             "code": code,
@@ -175,7 +179,7 @@ class CodeFlow:
         secret = httpx.BasicAuth(_form_encoded(self.client_id), client_secret) if client_secret is not None else None
         if secret is None:
             data["client_id"] = self.client_id
-        async with httpx.AsyncClient(trust_env=False, timeout=30, auth=secret) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=30, auth=secret, verify=trust or True) as client:
             answer = await client.post(f"{self.issuer}/connect/token", data=data)
         if answer.is_error:
             raise SystemFailure(f"the token endpoint refuses ({answer.status_code}): {answer.text}")

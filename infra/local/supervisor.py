@@ -13,7 +13,7 @@ from rich.table import Table
 from infra.local.failure import SystemFailure
 from infra.local.home import DEFAULT
 from infra.local.leash import end_with_parent
-from infra.local.ports import DEFAULT_BASE, Ports
+from infra.local.ports import DEFAULT_BASE, Ports, tls_wanted
 from infra.local.system import System
 
 _LOOK_SECONDS = 0.2
@@ -36,7 +36,7 @@ def _ports() -> Ports:
     text = os.environ.get("STAGEDOOR_PORT_BASE", str(DEFAULT_BASE))
     if not text.isascii() or not text.isdigit() or not 1024 <= int(text) <= _HIGHEST_BASE:
         raise SystemFailure(f"STAGEDOOR_PORT_BASE has to be a number from 1024 to {_HIGHEST_BASE}, not {text!r}")
-    return Ports(int(text))
+    return Ports(int(text), tls=tls_wanted())
 
 
 async def _run() -> None:
@@ -87,6 +87,8 @@ def _table(system: System) -> Table:
     table.add_column(overflow="fold")
     table.add_row("BackstageHub", f"http://localhost:{ports.backstagehub}")
     table.add_row("the front door", ports.origin)
+    if ports.tls:
+        table.add_row("its authority", demo["ca"])
     table.add_row("issuer", demo["issuer"])
     table.add_row("API", f"{ports.origin}/api")
     table.add_row("NATS", f"nats://127.0.0.1:{ports.nats}")

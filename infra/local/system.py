@@ -7,6 +7,7 @@ async with System(folder, ports=Ports(21000)) as system:
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import httpx
 
 from infra import migrate
 from infra.local import backstagehub, caddy, demo, nats, services
+from infra.local.certificates import Authority
 from infra.local.failure import SystemFailure
 from infra.local.home import Home
 from infra.local.ports import LOOPBACK, SERVICES, Ports
@@ -72,6 +74,10 @@ class System:
         except (OSError, ValueError) as error:
             raise SystemFailure(f"{self.home.demo} cannot be read; without it, the next run makes another") from error
         return found
+
+    def trust(self) -> ssl.SSLContext:
+        """What a client of the front door checks certificates against."""
+        return ssl.create_default_context(cafile=Authority(self.home.certificates).certificate)
 
     def part(self, name: str) -> Part:
         """One part, to look at; use the methods below to stop or start it."""
@@ -172,7 +178,7 @@ class System:
         await self._run(replica)
 
         async def asked() -> bool:
-            return (await _ask(f"http://{LOOPBACK}:{own.http(service)}/readyz"))[0]
+            return (await _ask(f"http://{LOOPBACK}:{own.http(service)}/readyz", self.trust()))[0]
 
         if not await until(asked, READY_SECONDS, every=_POLL_SECONDS):
             raise SystemFailure(f"{replica.name} is not ready. Its last words:\n{replica.last_words()}")
@@ -197,17 +203,17 @@ class System:
             raise SystemFailure(f"not ready within {seconds:.0f} s: {said}")
 
     async def _ask_door(self) -> tuple[bool, str]:
-        is_ready, said = await _ask(f"{self.ports.origin}/readyz")
+        is_ready, said = await _ask(f"{self.ports.origin}/readyz", self.trust())
         return is_ready, _not_ready(said)
 
     async def _ask_backstagehub(self) -> tuple[bool, str]:
-        return await _ask(f"http://localhost:{self.ports.backstagehub}/")
+        return await _ask(f"http://localhost:{self.ports.backstagehub}/", self.trust())
 
 
-async def _ask(address: str) -> tuple[bool, str]:
+async def _ask(address: str, trust: ssl.SSLContext) -> tuple[bool, str]:
     """Whether the answer is a success; and what it, or the failure to get one, says."""
     try:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=trust) as client:
             answer = await client.get(address, timeout=5)
     except httpx.HTTPError as failure:
         return False, f"{address}: {failure}"

@@ -6,6 +6,7 @@ A key is used with one algorithm only, the one that it was published for: the he
 import asyncio
 import logging
 import re
+import ssl
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Mapping
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from http.client import HTTPException, HTTPMessage
+from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -153,16 +155,19 @@ class HttpKeys:
     A document that cannot be fetched or read leaves the known keys as they are.
     """
 
-    def __init__(self, jwks_uri: str, *, minimum_seconds: float = 10.0) -> None:
+    def __init__(self, jwks_uri: str, *, minimum_seconds: float = 10.0, ca_file: str | Path | None = None) -> None:
         """`minimum_seconds`: the least time between two fetches, however many unknown keys are asked for.
 
         It is less where the server says that the document is kept for less (`Cache-Control: max-age`, RFC 9111): an
-        issuer announces a key for so long before it uses it.
+        issuer announces a key for so long before it uses it. `ca_file`: authorities (PEM) of the server's certificate,
+        in the place of those that this machine knows; `OSError` where they cannot be read.
         """
         parts = urlsplit(jwks_uri)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
             raise ValueError("a JWKS is fetched over https; http is for loopback only")
         handlers: list[Any] = [_NoRedirects]
+        if parts.scheme == "https":
+            handlers.append(HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
         if parts.hostname in _LOOPBACK:
             handlers.append(ProxyHandler({}))
         self._opener = build_opener(*handlers)

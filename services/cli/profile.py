@@ -69,9 +69,12 @@ def default_path() -> Path:
 
 
 def local(folder: Path, base: int) -> Profile:
-    """What the local system in a folder has: certificates there, ports from the base."""
+    """What the local system in a folder has: certificates and origin there, ports from the base."""
     certificates = folder.absolute() / "certificates"
-    origin = f"http://127.0.0.1:{base}"
+    try:
+        origin = (folder / "origin").read_text().strip()
+    except OSError:
+        origin = f"http://127.0.0.1:{base}"
     ports = {"registry": 1001, "identity": 1002, "token_issuer": 1003, "ledger": 1005}
     return Profile(
         issuer=f"{origin}/id",

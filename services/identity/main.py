@@ -167,7 +167,7 @@ async def main() -> None:
             inbox_prefix=nats.inbox_prefix.decode(),
             heartbeat_seconds=settings.heartbeat_seconds,
         ),
-        keys=HttpKeys(f"{settings.issuer}/connect/jwks"),
+        keys=HttpKeys(f"{settings.issuer}/connect/jwks", ca_file=settings.issuer_ca_file),
         online=GrpcOnline(issuer),
         max_staleness=settings.max_staleness_seconds,
     )

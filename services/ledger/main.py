@@ -53,7 +53,7 @@ async def main() -> None:
             issuer=settings.issuer,
             audience=audience(settings),
             feed=LogFeed(log, wake),
-            keys=HttpKeys(f"{settings.issuer}/connect/jwks"),
+            keys=HttpKeys(f"{settings.issuer}/connect/jwks", ca_file=settings.issuer_ca_file),
             max_staleness=settings.max_staleness_seconds,
         )
         management = Management(guard)

@@ -16,7 +16,7 @@ from tests.support.system import new_folder
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
-_QUIET = ("--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+QUIET = ("--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
           "--disable-sync", "--disable-quic")  # fmt: skip
 
 
@@ -45,7 +45,7 @@ async def chromium() -> AsyncIterator[Browser]:
     # Chromium's sandbox refuses root; only pages of our own are opened.
     root = ("--no-sandbox",) if os.geteuid() == 0 else ()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*_QUIET, *root])
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
         yield browser
         await browser.close()
 

@@ -37,13 +37,13 @@ def free_port() -> int:
     raise RuntimeError("no free port was found")
 
 
-def free_ports() -> Ports:
+def free_ports(*, tls: bool = False) -> Ports:
     """Ports that nobody listens on, and that no other test takes meanwhile."""
     while len(_held) >= _MOST_HELD:
         os.close(_held.popleft()[1])
     mine = {base for base, _ in _held}
     for base in random.sample(_BASES, len(_BASES)):
-        ports = Ports(base)
+        ports = Ports(base, tls=tls)
         if base in mine or (lock := _lock(base)) is None:
             continue
         if all(_quiet(port) for _, port in ports.listening()):

@@ -37,7 +37,7 @@ _LONGEST_FORM = 8 * 1024
 
 def application(settings: Settings) -> Starlette:
     """BackstageHub."""
-    http = httpx.AsyncClient(timeout=10, trust_env=False)
+    http = httpx.AsyncClient(timeout=10, trust_env=False, verify=settings.trust())
     hub = Hub(settings, http)
 
     @asynccontextmanager

@@ -1,6 +1,7 @@
 """What BackstageHub is told by its environment, in variables `BACKSTAGEHUB_*`."""
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ class Settings:
     """Host and port to listen on."""
     origin: str
     """How browsers reach it. The redirect URI below it has to be registered, letter by letter."""
+    ca_file: Path | None = None
+    """Authorities of Stagedoor's certificate; None: those that this machine knows."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -36,6 +39,9 @@ class Settings:
         bind = environment.get("BACKSTAGEHUB_BIND", f"127.0.0.1:{port}")
         if not bind.rpartition(":")[2].isdecimal():
             raise SystemExit("backstagehub: BACKSTAGEHUB_BIND is a host and a port")
+        ca_file = environment.get("BACKSTAGEHUB_CA_FILE")
+        if ca_file and not Path(ca_file).is_file():
+            raise SystemExit("backstagehub: BACKSTAGEHUB_CA_FILE names no file")
         return cls(
             issuer=environment.get("BACKSTAGEHUB_ISSUER", "http://127.0.0.1:8400/id"),
             api=environment.get("BACKSTAGEHUB_API", "http://127.0.0.1:8400/api").rstrip("/"),
@@ -43,6 +49,7 @@ class Settings:
             client_secret=secret,
             bind=bind,
             origin=environment.get("BACKSTAGEHUB_ORIGIN", f"http://localhost:{port}").rstrip("/"),
+            ca_file=Path(ca_file) if ca_file else None,
         )
 
     @property
@@ -60,6 +67,10 @@ class Settings:
         """Scheme, host and port of the issuer."""
         parts = urlsplit(self.issuer)
         return f"{parts.scheme}://{parts.netloc}"
+
+    def trust(self) -> ssl.SSLContext:
+        """Whose certificates Stagedoor may show."""
+        return ssl.create_default_context(cafile=self.ca_file)
 
     @property
     def secure(self) -> bool:

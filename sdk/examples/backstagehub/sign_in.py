@@ -44,6 +44,7 @@ class SignIn:
                 "code_challenge_method": "S256",
                 "token_endpoint_auth_method": "client_secret_basic",
                 "timeout": 10,
+                "verify": settings.trust(),
                 # The demo is on the loopback address, where a proxy would only be in the way.
                 "trust_env": False,
             },

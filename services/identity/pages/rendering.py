@@ -5,10 +5,12 @@ from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from shared.http.binding import is_loopback
 
 _HERE = Path(__file__).parent
 _STATIC = {"style.css": "text/css; charset=utf-8", "mark.svg": "image/svg+xml"}
@@ -18,6 +20,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
 _SUBMIT = "document.forms[0].submit()"
 """Sends the form of a page. Its digest stands in the page's policy, so nothing may be added to it."""
 _LOOPBACK = ("http://127.0.0.1:*", "http://localhost:*")
+_YEAR = 365 * 24 * 3600
+"""Seconds for which a browser comes by https alone once it has seen a page (RFC 6797 section 6.1.1)."""
 
 
 class Pages:
@@ -27,6 +31,7 @@ class Pages:
         self._issuer = issuer
         parts = urlsplit(issuer)
         self._base = parts.path.rstrip("/")
+        self._transport = {"Strict-Transport-Security": f"max-age={_YEAR}"} if _lasting(parts) else {}
         self._images = ("'self'", "https:", "data:", *(_LOOPBACK if demo else ()))
         self._static = {name: (_HERE / name).read_bytes() for name in _STATIC}
         self._environment = Environment(
@@ -49,7 +54,8 @@ class Pages:
     ) -> HTMLResponse:
         """A page. `form_targets`: origins that a form on it may lead to in the end, beside this site."""
         text = self._environment.get_template(template).render(fields)
-        return HTMLResponse(text, status, {**_page_headers(self._images, form_targets), **(headers or {})})
+        given = {**_page_headers(self._images, form_targets), **self._transport, **(headers or {})}
+        return HTMLResponse(text, status, given)
 
     def render_posting(self, template: str, fields: Mapping[str, object], target: str) -> HTMLResponse:
         """A page whose form a script sends to another site at once, by itself (OAuth 2.0 Form Post Response Mode).
@@ -91,6 +97,14 @@ def origin_of(address: str) -> str:
     """scheme://host[:port] of an address; of one without a host, its scheme."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
+
+
+def _lasting(issuer: SplitResult) -> bool:
+    """Whether browsers may remember that this host speaks https.
+
+    They would remember it of all ports of the host (RFC 6797 section 8.3), so never of this machine's own name.
+    """
+    return issuer.scheme == "https" and not is_loopback(issuer.hostname or "")
 
 
 def _source(target: str) -> str:

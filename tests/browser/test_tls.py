@@ -1,0 +1,78 @@
+"""Freddie in a real browser over https: cookies that only this host gets, and no page that a browser warns of."""
+
+import asyncio
+import os
+import re
+import shutil
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from playwright.async_api import Browser, async_playwright, expect
+
+from infra.local.certificates import Authority
+from infra.local.system import System
+from tests.browser.conftest import CHROMIUM, QUIET
+from tests.support.ports import free_ports
+from tests.support.system import new_folder
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def secure() -> AsyncIterator[System]:
+    folder = new_folder()
+    try:
+        async with System(folder, ports=free_ports(tls=True), durable=False) as running:
+            yield running
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def trusting(secure: System) -> AsyncIterator[Browser]:
+    """A browser that believes the door's certificate, and no other that it does not know."""
+    shown = x509.load_pem_x509_certificate(Authority(secure.home.certificates).door().certificate.read_bytes())
+    key = shown.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    known = b64encode(sha256(key).digest()).decode()
+    root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*QUIET, *root, f"--ignore-certificate-errors-spki-list={known}"]
+        )
+        yield browser
+        await browser.close()
+
+
+async def test_freddie_signs_in_and_out_over_https(secure: System, trusting: Browser, screenshots: Path) -> None:
+    hub = f"http://localhost:{secure.ports.backstagehub}"
+    context = await trusting.new_context()
+    page = await context.new_page()
+    spoken: list[str] = []
+    page.on("console", lambda message: spoken.append(message.text) if message.type == "error" else None)
+    await page.goto(hub)
+    await page.get_by_role("link", name="Sign in").first.click()
+    await expect(page).to_have_url(re.compile(f"^{re.escape(secure.ports.issuer)}/signin"))
+    await page.screenshot(path=screenshots / "tls-1-sign-in.png", full_page=True)
+    await page.get_by_label("Name").fill("freddie")
+    await page.get_by_label("Password").fill("a-kind-of-magic-1986")
+    await page.get_by_role("button", name="Sign in", exact=True).click()
+    await page.get_by_role("button", name="Allow").click()
+    await expect(page).to_have_url(re.compile(f"^{re.escape(hub)}"))
+    await expect(page.get_by_text("Freddie").first).to_be_visible()
+    await page.screenshot(path=screenshots / "tls-2-signed-in.png", full_page=True)
+
+    ours = [cookie for cookie in await context.cookies(secure.ports.issuer) if "stagedoor" in cookie["name"]]
+    assert {cookie["name"] for cookie in ours} >= {"__Host-stagedoor_session", "__Host-stagedoor_device"}
+    assert all(cookie["secure"] and cookie["httpOnly"] and cookie["path"] == "/" for cookie in ours)
+    assert all(cookie["sameSite"] == "Lax" for cookie in ours)
+
+    await page.get_by_role("button", name="Sign out").first.click()
+    await expect(page.get_by_text("signed out").first).to_be_visible()
+    assert not spoken, spoken
+    await context.close()

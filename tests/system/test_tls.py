@@ -1,0 +1,150 @@
+"""The whole system over https: what `make run TLS=1` starts."""
+
+import asyncio
+import json
+import re
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from infra.local.ports import LOOPBACK
+from infra.local.sign_in import CodeFlow, Visitor
+from infra.local.system import System
+from services.cli import profile
+from tests.story import Story
+from tests.support.command import stagedoor
+from tests.support.documented import block, register, run
+from tests.support.ports import free_ports
+from tests.support.system import new_folder
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+
+HUB = "com.backstagehub/app"
+FREDDIE = ("freddie", "a-kind-of-magic-1986")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def secure() -> AsyncIterator[System]:
+    folder = new_folder()
+    try:
+        async with System(folder, ports=free_ports(tls=True), durable=False) as running:
+            yield running
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(secure: System) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False, timeout=30, verify=secure.trust()) as opened:
+        yield opened
+
+
+async def test_the_whole_story(secure: System) -> None:
+    await Story(secure).play()
+
+
+async def test_everything_public_is_https(secure: System, client: httpx.AsyncClient) -> None:
+    ports, demo = secure.ports, secure.demo
+    assert ports.origin == f"https://localhost:{ports.base + 43}"
+    assert (demo["origin"], demo["issuer"]) == (ports.origin, f"{ports.origin}/id")
+    for address in (
+        f"{ports.issuer}/.well-known/openid-configuration",
+        f"{ports.origin}/.well-known/oauth-authorization-server/id",
+        f"{ports.origin}/.well-known/oauth-protected-resource/api",
+    ):
+        said = (await client.get(address)).json()
+        places = [value for name, value in said.items() if name == "issuer" or name.endswith(("_endpoint", "_uri"))]
+        places += said.get("authorization_servers", [])
+        assert places
+        assert all(place.startswith(f"{ports.origin}/") for place in places), places
+    assert demo["resources"][0]["identifier"] == f"{ports.origin}/api"
+
+
+async def test_only_who_knows_the_authority_believes_the_certificate(secure: System) -> None:
+    known = ssl.create_default_context(cafile=secure.demo["ca"])
+    async with httpx.AsyncClient(trust_env=False, verify=known) as there:
+        assert (await there.get(f"{secure.ports.origin}/readyz")).status_code == 200
+        assert (await there.get(f"https://{LOOPBACK}:{secure.ports.door}/readyz")).status_code == 421
+    async with httpx.AsyncClient(trust_env=False) as stranger:
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            await stranger.get(f"{secure.ports.origin}/readyz")
+
+
+async def test_nothing_is_answered_over_plain_http(secure: System) -> None:
+    async with httpx.AsyncClient(trust_env=False) as plain:
+        answer = await plain.get(f"http://localhost:{secure.ports.door}/id/.well-known/openid-configuration")
+        assert answer.status_code == 400
+        assert "issuer" not in answer.text
+    with socket.socket() as probe:
+        assert probe.connect_ex((LOOPBACK, secure.ports.base)) != 0
+
+
+async def test_cookies_are_for_this_host_over_https_alone(secure: System) -> None:
+    redirect_uri = f"http://localhost:{secure.ports.backstagehub}/callback"
+    flow = CodeFlow(secure.ports.issuer, HUB, redirect_uri, "openid read")
+    headers: list[str] = []
+
+    async def note(response: httpx.Response) -> None:
+        headers.extend(response.headers.get_list("set-cookie"))
+        assert "strict-transport-security" not in response.headers
+
+    async with Visitor(*FREDDIE, secure.trust()) as freddie:
+        freddie.browser.event_hooks["response"].append(note)
+        flow.code(await freddie.go(flow.address))
+    names = {header.partition("=")[0] for header in headers}
+    assert names >= {"__Host-stagedoor_session", "__Host-stagedoor_form", "__Host-stagedoor_device"}
+    for header in headers:
+        attributes = {part.strip().lower() for part in header.split(";")[1:]}
+        assert header.startswith("__Host-")
+        assert {"secure", "httponly", "path=/", "samesite=lax"} <= attributes
+        assert not any(attribute.startswith("domain") for attribute in attributes)
+
+
+async def test_backstagehub_signs_people_in(secure: System) -> None:
+    hub = f"http://localhost:{secure.ports.backstagehub}"
+    async with httpx.AsyncClient(base_url=hub, trust_env=False, timeout=30) as browser:
+        leaving = (await browser.get("/login")).headers["location"]
+        assert leaving.startswith(f"{secure.ports.issuer}/connect/authorize?")
+        async with Visitor(*FREDDIE, secure.trust()) as freddie:
+            back = await freddie.go(leaving)
+        assert (await browser.get(back)).status_code == 303
+        page = (await browser.get("/")).text
+        assert "Freddie" in page
+        found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+        assert found is not None
+        synced = await browser.post("/sync", data={"csrf_token": found[1]})
+        assert synced.status_code == 303
+        assert "Wembley Stadium" in (await browser.get("/")).text
+        out = await browser.post("/logout", data={"csrf_token": found[1]})
+        assert urlsplit(out.headers["location"]).scheme == "https"
+
+
+async def test_the_command_talks_to_it(secure: System) -> None:
+    path = secure.home.path / "profile.toml"
+    kept = profile.read(path)
+    assert kept.issuer == secure.ports.issuer
+    # A token that has ended is replaced, which takes the token endpoint.
+    profile.write(path, kept.model_copy(update={"expires_at": 0}))
+    (applications,) = await stagedoor(secure, "apps", "list")
+    assert HUB in json.dumps(applications)
+    assert profile.read(path).access_token != kept.access_token
+    # And without a profile it finds the place by what ran in the folder.
+    assert profile.local(secure.home.path, secure.ports.base).issuer == secure.ports.issuer
+
+
+async def test_the_example_of_a_service_needs_to_be_told_the_authority_alone(
+    secure: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISSUER", secure.ports.issuer)
+    monkeypatch.setenv("API", f"{secure.ports.origin}/api")
+    monkeypatch.setenv("SSL_CERT_FILE", secure.demo["ca"])
+    monkeypatch.setenv("CLIENT_SECRET", await register(secure, "com.example/service"))
+    example = run(block("python", "com.example/service"))
+    with example["client"]:
+        assert await asyncio.to_thread(example["tours"]) == []
