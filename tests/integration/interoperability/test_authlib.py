@@ -1,8 +1,11 @@
 """Authlib, a client library that we did not write, against the running system, with nothing special set up for it."""
 
 import asyncio
+import json
+import secrets
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,15 +14,17 @@ import pytest
 from authlib.common.security import generate_token
 from authlib.deprecate import AuthlibDeprecationWarning
 from authlib.integrations.base_client import OAuthError
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oidc.core import CodeIDToken, UserInfo
 from authlib.oidc.discovery import OpenIDProviderMetadata
 from joserfc import jwt
 from joserfc.errors import BadSignatureError
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, RSAKey
 
 from infra.local.sign_in import Visitor
 from infra.local.system import System
+from tests.support.command import stagedoor
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", AuthlibDeprecationWarning)
@@ -151,6 +156,32 @@ async def test_client_credentials(provider: Provider) -> None:
         token = await client.fetch_token(grant_type="client_credentials")
         assert token["scope"] == "read"
         assert "refresh_token" not in token
+        assert (await client.get(f"{provider.system.ports.origin}/api/tours")).status_code == 200
+
+
+async def test_an_application_that_signs(provider: Provider, tmp_path: Path) -> None:
+    """private_key_jwt, as the library makes its assertions (RFC 7523); their audience is the issuer."""
+    client_id = f"com.example/signs-{secrets.token_hex(4)}"
+    key = RSAKey.generate_key(2048, {"kid": "first", "use": "sig", "alg": "RS256"})
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    await stagedoor(
+        provider.system,
+        *("apps", "register", client_id, "--name", "Signs", "--auth-method", "private_key_jwt"),
+        *("--jwks", str(file), "--scope", "read", "--grant", "client_credentials"),
+    )
+    client = AsyncOAuth2Client(
+        client_id,
+        key.as_dict(private=True),
+        scope="read",
+        token_endpoint_auth_method="private_key_jwt",
+        token_endpoint=provider.metadata["token_endpoint"],
+        trust_env=False,
+    )
+    client.register_client_auth_method(PrivateKeyJWT(provider.metadata["issuer"], headers={"kid": "first"}))
+    async with client:
+        token = await client.fetch_token(grant_type="client_credentials")
+        assert token["scope"] == "read"
         assert (await client.get(f"{provider.system.ports.origin}/api/tours")).status_code == 200
 
 
