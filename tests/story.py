@@ -43,7 +43,7 @@ ACCESS_TOKEN_CLAIMS = {
     *("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti"),
     *("sid", "gid", "auth_time", "amr", "pos", "epoch"),
 }
-ID_TOKEN_CLAIMS = {"iss", "sub", "aud", "iat", "exp", "auth_time", "amr", "sid", "at_hash"}
+ID_TOKEN_CLAIMS = {"iss", "sub", "aud", "iat", "exp", "auth_time", "acr", "amr", "sid", "at_hash"}
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
 

@@ -34,7 +34,11 @@ def process(home: Home, ports: Ports) -> Process:
     }
     if ports.tls:
         shown = Authority(home.certificates).door()
-        environment |= {"STAGEDOOR_CERTIFICATE": str(shown.certificate), "STAGEDOOR_KEY": str(shown.key)}
+        environment |= {
+            "STAGEDOOR_CERTIFICATE": str(shown.certificate),
+            "STAGEDOOR_KEY": str(shown.key),
+            "STAGEDOOR_PLAIN": str(ports.base),
+        }
     configuration = _CONFIGURATIONS / ("tls.Caddyfile" if ports.tls else "Caddyfile")
     command = [program("caddy"), "run", "--config", str(configuration), "--adapter", "caddyfile"]
     return Process("caddy", command, environment, home.log("caddy"))

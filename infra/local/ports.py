@@ -19,7 +19,7 @@ class Ports:
 
     base: int = DEFAULT_BASE
     tls: bool = False
-    """Whether the front door speaks https, and nothing else."""
+    """Whether the front door speaks https; over http it then only says how it is."""
 
     @property
     def door(self) -> int:
@@ -76,6 +76,8 @@ class Ports:
     def listening(self) -> Iterator[tuple[str, int]]:
         """Every port that the system itself listens on, with what it is for."""
         yield "the front door", self.door
+        if self.tls:
+            yield "the front door over http", self.base
         yield "readiness", self.readiness
         yield "NATS", self.nats
         yield "BackstageHub", self.backstagehub

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -81,8 +80,16 @@ async def test_nothing_is_answered_over_plain_http(secure: System) -> None:
         answer = await plain.get(f"http://localhost:{secure.ports.door}/id/.well-known/openid-configuration")
         assert answer.status_code == 400
         assert "issuer" not in answer.text
-    with socket.socket() as probe:
-        assert probe.connect_ex((LOOPBACK, secure.ports.base)) != 0
+        for answer in (
+            await plain.get(f"http://{LOOPBACK}:{secure.ports.base}/id/.well-known/openid-configuration"),
+            await plain.post(f"http://{LOOPBACK}:{secure.ports.base}/id/connect/token", data={"grant_type": "x"}),
+            await plain.get(f"http://localhost:{secure.ports.base}/api/tours"),
+        ):
+            assert (answer.status_code, answer.json()["error"]) == (426, "invalid_request")
+            assert "TLS" in answer.headers["upgrade"]
+            assert "location" not in answer.headers
+        for path in ("/healthz", "/readyz"):
+            assert (await plain.get(f"http://{LOOPBACK}:{secure.ports.base}{path}")).status_code == 200
 
 
 async def test_cookies_are_for_this_host_over_https_alone(secure: System) -> None:

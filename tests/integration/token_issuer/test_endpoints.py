@@ -4,6 +4,7 @@ import asyncpg
 import httpx
 import pytest
 
+from services.token_issuer import read_model
 from tests.support.issuing import HUB, ISSUER, ORIGIN, PUBLIC, SPA, Stage, error
 
 OPENID = "/id/.well-known/openid-configuration"
@@ -110,6 +111,7 @@ async def test_what_cannot_be_decided_now_is_not_refused(stage: Stage, monkeypat
 
     gone = await asyncpg.create_pool("postgresql://token_issuer@/nothing?host=/nowhere", min_size=0)
     monkeypatch.setattr(stage.issuer.questions, "_pool", gone)
+    monkeypatch.setattr(read_model, "LATELY_SECONDS", 0.0)
     for answer in (
         await stage.token(hub, grant_type="client_credentials"),
         await stage.refresh(hub, body["refresh_token"]),
