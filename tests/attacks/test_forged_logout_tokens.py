@@ -111,7 +111,7 @@ async def test_a_good_one_is_believed(hub: LogoutTokens, rsa_key: SigningKey) ->
         {"events": {"http://schemas.openid.net/event/other": {}}},
         {"nonce": "n-0S6"},
     ],
-    ids=lambda changes: " ".join(changes),
+    ids=" ".join,
 )
 async def test_one_that_says_something_else(hub: LogoutTokens, rsa_key: SigningKey, changes: dict[str, Any]) -> None:
     await refused(hub, logout_token(rsa_key, **changes))
