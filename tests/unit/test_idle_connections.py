@@ -5,7 +5,7 @@ from pathlib import Path
 
 import uvicorn
 
-_CADDYFILE = Path(__file__).resolve().parents[2] / "infra" / "caddy" / "Caddyfile"
+_CADDYFILE = Path(__file__).resolve().parents[2] / "infra" / "caddy" / "door.Caddyfile"
 _LATE_SECONDS = 1
 """By so much either may be late."""
 

@@ -24,7 +24,9 @@ async def test_denials_that_do_not_come_as_they_were_sent(
     facts: Facts, nats_server: NatsServer, work: Work, fate: str
 ) -> None:
     log, mischief = await facts.log("ledger"), Mischief()
-    await facts.write("application-x", registry.SecretRevoked(client_id="x", secret_id="s"))  # an epoch has begun
+    await facts.write(
+        "application-x", registry.SecretAdded(client_id="x", secret_id="s", secret_digest="d")
+    )  # an epoch
     wake = Wake(log)
     feed = DenialFeed(log, wake, nats_server.access("ledger"), 0.05)
     for each in (wake.run(), feed.answer(), feed.publish()):
