@@ -5,7 +5,6 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -14,6 +13,7 @@ from starlette.requests import Request
 from services.resource.collection import Body
 from services.resource.domain.rows import Author
 from services.resource.read_model import START, After
+from shared.encoding import strict_json
 from shared.errors import Refusal
 from shared.http.errors import invalid_request, unsupported_media_type
 from shared.http.forms import read_query, single
@@ -76,8 +76,8 @@ async def read_body(request: Request, body: type[Body]) -> Body:
         raise unsupported_media_type("the body has to be application/json, in UTF-8")
     raw = await request.body()
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = strict_json(raw.decode("utf-8"))
+    except ValueError:
         raise invalid_request("the body is not JSON") from None
     try:
         return body.model_validate(value)
@@ -129,14 +129,3 @@ def _idempotency_key(request: Request) -> UUID | None:
         return UUID(text)
     except ValueError:
         raise invalid_request("Idempotency-Key is one UUID") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member is repeated")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -4,12 +4,12 @@ A claim that is asked for by itself is a scope like any other, `claim:` and its 
 remembered, narrowed and taken back as scopes are, and the access token says to userinfo that it may be told.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared.encoding import strict_json
 from shared.errors import Kind, Refusal
 
 SCOPES: Mapping[str, Mapping[str, str]] = {
@@ -86,23 +86,12 @@ def scopes_for(asked: AskedClaims, scopes: Sequence[str]) -> tuple[str, ...]:
 def _json(text: str) -> dict[str, Any]:
     """A JSON object, in which nothing is said twice."""
     try:
-        found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+        found = strict_json(text)
+    except ValueError:
         raise _malformed("claims is not JSON, or says something twice") from None
     if not isinstance(found, dict) or _too_deep(found):
         raise _malformed("claims is not an object, or is nested too deeply")
     return found
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a member is there twice")
-    return found
-
-
-def _no_number(_: str) -> Any:
-    raise ValueError("NaN and Infinity are not JSON")
 
 
 def _too_deep(value: object) -> bool:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
 from services.token_issuer.events import KeyUse
+from shared.encoding import base64url, from_base64url
 from stagedoor.keys import Algorithm, PublicKey, parse_jwk
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -54,9 +53,9 @@ class SigningKey:
         head = self._heads.get(typ)
         if head is None:
             header = {"alg": self.public.algorithm.value, "typ": typ, "kid": self.kid}
-            head = self._heads[typ] = encode(msgspec.json.encode(header)) + b"."
-        signed = head + encode(msgspec.json.encode(claims))
-        return (signed + b"." + encode(self._raw(signed))).decode()
+            head = self._heads[typ] = base64url(msgspec.json.encode(header)) + b"."
+        signed = head + base64url(msgspec.json.encode(claims))
+        return (signed + b"." + base64url(self._raw(signed))).decode()
 
     def private_der(self) -> bytes:
         """The private half, PKCS #8; only ever to be wrapped."""
@@ -84,7 +83,7 @@ def restored(use: KeyUse, private: PrivateKey) -> tuple[SigningKey, dict[str, st
     """The key pair of a private key, and its public JWK; the `kid` is its thumbprint (RFC 7638)."""
     required = _required_members(private)
     canonical = json.dumps(required, sort_keys=True, separators=(",", ":")).encode()
-    kid = encode(hashlib.sha256(canonical).digest()).decode()
+    kid = base64url(hashlib.sha256(canonical).digest()).decode()
     jwk = {**required, "kid": kid, "use": "sig", "alg": ALGORITHMS[use].value}
     public = parse_jwk(jwk)
     if public is None:
@@ -112,7 +111,7 @@ def read(token: str, find: Callable[[str], PublicKey | None], typ: str) -> dict[
     if header is None or header.keys() != {"alg", "typ", "kid"} or header["typ"] != typ:
         return None
     key = find(header["kid"]) if isinstance(header["kid"], str) else None
-    signature = _decode(parts[2])
+    signature = from_base64url(parts[2])
     if key is None or signature is None or header["alg"] != key.algorithm.value:
         return None
     if not key.verifies(signature, f"{parts[0]}.{parts[1]}".encode()):
@@ -120,26 +119,12 @@ def read(token: str, find: Callable[[str], PublicKey | None], typ: str) -> dict[
     return _json(parts[1])
 
 
-def encode(raw: bytes) -> bytes:
-    """base64url without padding (RFC 7515 section 2)."""
-    return urlsafe_b64encode(raw).rstrip(b"=")
-
-
-def _decode(part: str) -> bytes | None:
-    """The bytes of a part in its one canonical form; None for anything else."""
-    try:
-        raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except (Base64Error, ValueError):
-        return None
-    return raw if encode(raw).decode() == part else None
-
-
 def _json(part: str) -> dict[str, Any] | None:
     """The JSON object in a part; None for anything else, and for any text of it but the one that `sign` would write.
 
     So nothing in it is said twice, or in a way that another reader reads otherwise.
     """
-    raw = _decode(part)
+    raw = from_base64url(part)
     if raw is None:
         return None
     try:
@@ -161,4 +146,4 @@ def _required_members(private: PrivateKey) -> dict[str, str]:
 
 
 def _number(value: int, length: int | None = None) -> str:
-    return encode(value.to_bytes(length or (value.bit_length() + 7) // 8)).decode()
+    return base64url(value.to_bytes(length or (value.bit_length() + 7) // 8)).decode()

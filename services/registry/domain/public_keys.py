@@ -7,13 +7,12 @@ to be, certificates in any case: nobody would check them).
 
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from services.registry.domain.refusals import invalid
 from services.registry.events import PublicJwk
+from shared.encoding import from_base64url, strict_json
 
 MOST_KEYS: Final = 10
 """Enough for a rotation; each may be tried for an assertion that names none."""
@@ -39,8 +38,8 @@ def public_keys(text: str) -> tuple[PublicJwk, ...]:
     if len(text) > LONGEST_SET:
         raise invalid(f"the JWKS is longer than {LONGEST_SET} characters")
     try:
-        document = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        document = strict_json(text)
+    except ValueError:
         raise invalid("the JWKS is not JSON") from None
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
@@ -87,7 +86,7 @@ def _public_key(entry: object) -> PublicJwk:
 
 
 def _well_formed(key: PublicJwk) -> bool:
-    numbers = {name: _bytes(getattr(key, name)) for name in ("x", "y", "n", "e")}
+    numbers = {name: _member(getattr(key, name)) for name in ("x", "y", "n", "e")}
     x, y, n, e = numbers["x"], numbers["y"], numbers["n"], numbers["e"]
     match key.kty:
         case "EC":
@@ -108,19 +107,6 @@ def _on_p256(x: bytes, y: bytes) -> bool:
     return at < _P and height < _P and (height * height - (at**3 - 3 * at + _B)) % _P == 0
 
 
-def _bytes(text: str | None) -> bytes | None:
-    """The bytes of a member in the one canonical form of base64url; None for anything else."""
-    if not text:
-        return None
-    try:
-        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (Error, ValueError):
-        return None
-    return raw if urlsafe_b64encode(raw).rstrip(b"=").decode() == text else None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member is repeated")
-    return members
+def _member(text: str | None) -> bytes | None:
+    """The bytes of a member; None where it is missing, empty or not in its one form."""
+    return from_base64url(text) if text else None

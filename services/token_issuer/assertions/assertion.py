@@ -4,8 +4,6 @@ Read first, believed last: what stands in it refuses a request before its signat
 """
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +11,7 @@ from hashlib import sha256
 from math import isfinite
 from typing import Any, Final
 
+from shared.encoding import from_base64url, strict_json
 from shared.log.append import OnceKey
 
 TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -77,7 +76,7 @@ def read(text: str) -> Assertion | None:
     parts = text.split(".") if len(text) <= LONGEST and text.isascii() else []
     if len(parts) != 3:
         return None
-    header, claims, signature = _object(parts[0]), _object(parts[1]), _decoded(parts[2])
+    header, claims, signature = _object(parts[0]), _object(parts[1]), from_base64url(parts[2])
     if header is None or claims is None or not signature:
         return None
     algorithm, kid = header.get("alg"), header.get("kid")
@@ -128,30 +127,14 @@ def _moment(value: object) -> datetime | None:
     return datetime.fromtimestamp(value, UTC) if 0 <= value < _LATEST else None
 
 
-def _decoded(part: str) -> bytes | None:
-    """The bytes of a part in its one canonical form; None for anything else."""
-    try:
-        raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except (Base64Error, ValueError):
-        return None
-    return raw if urlsafe_b64encode(raw).rstrip(b"=").decode() == part else None
-
-
 def _object(part: str) -> dict[str, Any] | None:
     """The JSON object in a part; None for anything else, and for one that says something twice."""
-    raw = _decoded(part)
+    raw = from_base64url(part)
     if raw is None:
         return None
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=_unique)
+        value = strict_json(raw.decode())
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError, OverflowError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member is repeated")
-    return members
