@@ -20,9 +20,10 @@ from services.token_issuer.domain.signing_keys import (
     decider,
 )
 from services.token_issuer.events import KeyUse, SigningKeyActivated, SigningKeyCompromised, SigningKeyCreated
-from services.token_issuer.read_model import VAULT, project
+from services.token_issuer.read_model import project
 from services.token_issuer.settings import KeyRules
 from services.token_issuer.signing import ALGORITHMS, SigningKey, generate
+from services.token_issuer.signing_key_tables import VAULT
 from services.token_issuer.vault import Wrapping
 from shared.handle import Guards, Handled, handle
 from shared.log.append import Context

@@ -14,9 +14,10 @@ from services.token_issuer.domain.signing_keys import KeyState
 from services.token_issuer.events import KeyUse
 from services.token_issuer.key_changes import KeyChanges, Rotated
 from services.token_issuer.public_keys import PUBLISHED, PublicKeys
-from services.token_issuer.read_model import KeptKey, Questions
+from services.token_issuer.read_model import Questions
 from services.token_issuer.settings import KeyRules
 from services.token_issuer.signing import SigningKey
+from services.token_issuer.signing_key_tables import KeptKey
 from services.token_issuer.vault import Wrapping
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal, Unavailable

@@ -43,36 +43,45 @@ _PAUSE_SECONDS: Final = 0.05
 _FIRST_SECONDS: Final = 60.0
 _FAILED: Final = (LogUnavailable, *OUT_OF_REACH, asyncpg.PostgresError)
 
-_GRANTS = """
-WITH page AS (
-    SELECT g.gid,
-           greatest(g.code_expires_at, g.tokens_end_at,
-                    CASE WHEN g.ended IS NULL AND g.refresh_digest IS NOT NULL THEN g.refresh_expires_at END)
-               < clock_timestamp() - $3::interval
-           AND NOT EXISTS (SELECT FROM token_issuer.sessions s
-                            WHERE s.sid = g.sid AND NOT s.ended AND s.expires_at > clock_timestamp()) AS dead
-      FROM token_issuer.grants g WHERE g.gid > $1 ORDER BY g.gid LIMIT $2
-), free AS (
-    SELECT g.gid FROM token_issuer.grants g WHERE g.gid IN (SELECT p.gid FROM page p WHERE p.dead)
-       FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM token_issuer.grants g USING free f WHERE g.gid = f.gid RETURNING g.gid
-)
-SELECT (SELECT max(p.gid) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
-"""
 
-_SESSIONS = """
+def _rows(table: str, key: str, dead: str, *, found_in: str = "", unless: str = "false") -> str:
+    """Lets go of a page of rows that are `dead`: SQL about `t`, a row of `found_in`, else of the table itself.
+
+    A row that is `unless` (SQL about its key) is still needed stays. $1 is where the page begins, $2 how long it is.
+    """
+    return f"""
 WITH page AS (
-    SELECT s.sid, s.expires_at < clock_timestamp() - $3::interval AS dead
-      FROM token_issuer.sessions s WHERE s.sid > $1 ORDER BY s.sid LIMIT $2
+    SELECT t.{key}, {dead} AS dead FROM token_issuer.{found_in or table} t WHERE t.{key} > $1 ORDER BY t.{key} LIMIT $2
 ), free AS (
-    SELECT s.sid FROM token_issuer.sessions s WHERE s.sid IN (SELECT p.sid FROM page p WHERE p.dead)
-       FOR UPDATE SKIP LOCKED
+    SELECT r.{key} FROM token_issuer.{table} r
+     WHERE r.{key} IN (SELECT p.{key} FROM page p WHERE p.dead) AND NOT ({unless}) FOR UPDATE SKIP LOCKED
 ), gone AS (
-    DELETE FROM token_issuer.sessions s USING free f WHERE s.sid = f.sid RETURNING s.sid
+    DELETE FROM token_issuer.{table} r USING free f WHERE r.{key} = f.{key} RETURNING r.{key}
 )
-SELECT (SELECT max(p.sid) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
-"""
+SELECT (SELECT max(p.{key}) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
+"""  # noqa: S608  (what is put in is written below)
+
+
+_EXPIRED: Final = "t.expires_at < clock_timestamp() - $3::interval"
+_GRANTS = _rows(
+    "grants",
+    "gid",
+    """greatest(t.code_expires_at, t.tokens_end_at,
+             CASE WHEN t.ended IS NULL AND t.refresh_digest IS NOT NULL THEN t.refresh_expires_at END)
+        < clock_timestamp() - $3::interval
+    AND NOT EXISTS (SELECT FROM token_issuer.sessions s
+                     WHERE s.sid = t.sid AND NOT s.ended AND s.expires_at > clock_timestamp())""",
+)
+_SESSIONS = _rows("sessions", "sid", _EXPIRED)
+_PUSHED = _rows("pushed_requests", "digest", _EXPIRED)
+# Two steps, so that each holds rows of one table: an append that revokes a token writes to both.
+_NOTES = _rows("reference_notes", "jti", _EXPIRED, found_in="reference_tokens")
+_REFERENCES = _rows(
+    "reference_tokens",
+    "jti",
+    _EXPIRED,
+    unless="EXISTS (SELECT FROM token_issuer.reference_notes n WHERE n.jti = r.jti)",
+)
 
 _DENIED_SESSIONS = """
 WITH page AS (
@@ -118,47 +127,6 @@ WITH gone AS (
     RETURNING delivery_id
 )
 SELECT CASE WHEN count(*) = $2 THEN '' END AS last, count(*) AS gone FROM gone
-"""
-
-_PUSHED = """
-WITH page AS (
-    SELECT p.digest, p.expires_at < clock_timestamp() - $3::interval AS dead
-      FROM token_issuer.pushed_requests p WHERE p.digest > $1 ORDER BY p.digest LIMIT $2
-), free AS (
-    SELECT p.digest FROM token_issuer.pushed_requests p WHERE p.digest IN (SELECT g.digest FROM page g WHERE g.dead)
-       FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM token_issuer.pushed_requests p USING free f WHERE p.digest = f.digest RETURNING p.digest
-)
-SELECT (SELECT max(p.digest) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
-"""
-
-# Two steps, so that each holds rows of one table: an append that revokes a token writes to both.
-_NOTES = """
-WITH page AS (
-    SELECT r.jti, r.expires_at < clock_timestamp() - $3::interval AS dead
-      FROM token_issuer.reference_tokens r WHERE r.jti > $1 ORDER BY r.jti LIMIT $2
-), free AS (
-    SELECT n.jti FROM token_issuer.reference_notes n WHERE n.jti IN (SELECT p.jti FROM page p WHERE p.dead)
-       FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM token_issuer.reference_notes n USING free f WHERE n.jti = f.jti RETURNING n.jti
-)
-SELECT (SELECT max(p.jti) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
-"""
-
-_REFERENCES = """
-WITH page AS (
-    SELECT r.jti, r.expires_at < clock_timestamp() - $3::interval AS dead
-      FROM token_issuer.reference_tokens r WHERE r.jti > $1 ORDER BY r.jti LIMIT $2
-), free AS (
-    SELECT r.jti FROM token_issuer.reference_tokens r WHERE r.jti IN (SELECT p.jti FROM page p WHERE p.dead)
-       AND NOT EXISTS (SELECT FROM token_issuer.reference_notes n WHERE n.jti = r.jti)
-       FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM token_issuer.reference_tokens r USING free f WHERE r.jti = f.jti RETURNING r.jti
-)
-SELECT (SELECT max(p.jti) FROM page p) AS last, (SELECT count(*) FROM gone) AS gone
 """
 
 _STEPS: Final = (

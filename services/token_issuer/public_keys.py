@@ -10,7 +10,8 @@ from typing import Final
 
 from services.token_issuer.domain.signing_keys import KeyState
 from services.token_issuer.events import KeyUse
-from services.token_issuer.read_model import KeptKey, Questions
+from services.token_issuer.read_model import Questions
+from services.token_issuer.signing_key_tables import KeptKey
 from shared.errors import Refusal, Unavailable
 from shared.telemetry import logger
 from shared.wake import Wake
@@ -98,7 +99,7 @@ class PublicKeys:
 
     async def _look(self) -> datetime:
         asked_at = since_boot()
-        now, kept = await self._questions.keys(private=self.private)
+        now, kept = await self._questions.keys.all(private=self.private)
         self._take_in(kept)
         self._looked_at = asked_at
         return now

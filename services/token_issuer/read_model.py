@@ -4,7 +4,7 @@ What a request is decided on is one question with one answer, so that all of it 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -12,13 +12,12 @@ from typing import Any
 import msgspec
 
 from services.registry.events import ApplicationSettings, ResourceSettings
+from services.token_issuer import signing_key_tables
 from services.token_issuer.domain.grant import Grant, evolve
-from services.token_issuer.domain.signing_keys import KeyState
 from services.token_issuer.events import (
     CodeRedeemed,
     GrantEnded,
     GrantOpened,
-    KeyUse,
     RefreshTokenRotated,
     SigningKeyActivated,
     SigningKeyCompromised,
@@ -34,14 +33,12 @@ from shared.questions import Together, ask
 from stagedoor.clock import since_boot
 
 GRANTS = "token_issuer.grants"
-KEYS = "token_issuer.signing_keys"
-VAULT = "token_issuer.vault"
 
 
 # What the tables learn
 
 
-def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: PLR0911  (one answer for each fact)
+def project(recorded: Recorded) -> Iterable[RowChange]:
     """The rows that change with a fact of the issuer."""
     event = recorded.event
     match event:
@@ -57,14 +54,8 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: PLR0911  (one a
             return (_issued(event, recorded, rotated),)
         case GrantEnded():
             return (Patch(GRANTS, {"gid": event.gid}, {"ended": event.reason.value, "version": recorded.version}),)
-        case SigningKeyCreated():
-            return (Put(KEYS, _announced(event, recorded)),)
-        case SigningKeyActivated():
-            return _activated(event, recorded)
-        case SigningKeyRetired():
-            return (_key(event.kid, KeyState.RETIRED),)
-        case SigningKeyCompromised():
-            return (_key(event.kid, KeyState.COMPROMISED),)
+        case SigningKeyCreated() | SigningKeyActivated() | SigningKeyRetired() | SigningKeyCompromised():
+            return signing_key_tables.project(recorded)
         case _:
             return references.project(recorded)
 
@@ -100,32 +91,6 @@ def _place(recorded: Recorded) -> dict[str, RowValue]:
         "epoch": recorded.epoch,
         "issued_at": recorded.recorded_at,
     }
-
-
-def _announced(event: SigningKeyCreated, recorded: Recorded) -> dict[str, RowValue]:
-    return {
-        "kid": event.kid,
-        "algorithm": event.algorithm,
-        "use": event.use.value,
-        "public_jwk": event.public_jwk,
-        "state": KeyState.PENDING.value,
-        "announced": recorded.position,
-        "announced_at": recorded.recorded_at,
-        "use_from": event.use_from,
-        "activated_at": None,
-        "retire_from": None,
-    }
-
-
-def _activated(event: SigningKeyActivated, recorded: Recorded) -> tuple[RowChange, ...]:
-    active = _key(event.kid, KeyState.ACTIVE, activated_at=recorded.recorded_at)
-    if event.instead_of is None:
-        return (active,)
-    return _key(event.instead_of, KeyState.RETIRING, retire_from=event.retire_from), active
-
-
-def _key(kid: str, state: KeyState, **more: RowValue) -> Patch:
-    return Patch(KEYS, {"kid": kid}, {"state": state.value, **more})
 
 
 # What is asked
@@ -168,15 +133,6 @@ SELECT to_jsonb(g)::text AS grant FROM token_issuer.grants g
  ORDER BY g.born DESC LIMIT $4
 """
 
-_KEYS = """
-SELECT t.now, k.kid, k.algorithm, k.use, k.public_jwk::text AS public_jwk, k.state, k.announced_at, k.use_from,
-       k.activated_at, k.retire_from, CASE WHEN $1 THEN v.wrapped END AS wrapped
-  FROM (SELECT clock_timestamp() AS now) t
-  LEFT JOIN token_issuer.signing_keys k ON true LEFT JOIN token_issuer.vault v ON v.kid = k.kid
- ORDER BY k.announced
-"""
-
-
 _MOST_REMEMBERED = 4096
 """Answers; each is a few hundred bytes, since applications and resources are shared."""
 LATELY_SECONDS = 0.05
@@ -196,25 +152,6 @@ class _Place(msgspec.Struct):
 class _Resource(msgspec.Struct):
     identifier: str
     settings: msgspec.Raw
-
-
-@dataclass(frozen=True, slots=True)
-class KeptKey:
-    """A signing key as it is kept."""
-
-    kid: str
-    algorithm: str
-    use: KeyUse
-    public_jwk: dict[str, str]
-    state: KeyState
-    announced_at: datetime
-    use_from: datetime | None
-    """When it may begin to sign; None: when it was announced."""
-    activated_at: datetime | None
-    retire_from: datetime | None
-    """When nothing that it signed can be alive; None as long as it signs."""
-    wrapped: bytes | None = field(repr=False)
-    """The private half; None: it is deleted, or was not asked for."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -253,6 +190,7 @@ class Questions:
         self._together = Together(self._known)
         self._remembered: dict[Asked, _Remembered] = {}
         self.references = references.ReferenceQuestions(pool)
+        self.keys = signing_key_tables.KeyQuestions(pool, learn)
 
     async def known(
         self,
@@ -330,30 +268,9 @@ class Questions:
         rows = await ask(self._pool.fetch(_GRANTS, sub, client_id, before, limit))
         return [_grant(row["grant"]) for row in rows]
 
-    async def keys(self, *, private: bool) -> tuple[datetime, list[KeptKey]]:
-        """All signing keys there ever were, the one announced first before the others; and the time."""
-        rows = await ask(self._pool.fetch(_KEYS, private))
-        self._learn(rows[0]["now"])
-        return rows[0]["now"], [_kept(row) for row in rows if row["kid"] is not None]
-
 
 def _named(identifiers: Sequence[str]) -> str:
     return msgspec.json.encode(identifiers).decode() if identifiers else "[]"
-
-
-def _kept(row: Mapping[str, Any]) -> KeptKey:
-    return KeptKey(
-        kid=row["kid"],
-        algorithm=row["algorithm"],
-        use=KeyUse(row["use"]),
-        public_jwk=msgspec.json.decode(row["public_jwk"], type=dict[str, str]),
-        state=KeyState(row["state"]),
-        announced_at=row["announced_at"],
-        use_from=row["use_from"],
-        activated_at=row["activated_at"],
-        retire_from=row["retire_from"],
-        wrapped=row["wrapped"],
-    )
 
 
 def _at(answer: Known, head: int) -> Known:

@@ -18,12 +18,12 @@ from services.token_issuer.authorization.logout import Logout, begin_logout
 from services.token_issuer.events import GrantEndReason, KeyUse, ReferenceEndReason
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.paging import page_size, page_start, page_token
-from services.token_issuer.read_model import KeptKey
 from services.token_issuer.references import messages
 from services.token_issuer.references.issuing import Maker, issue, revoke, revoke_presented
 from services.token_issuer.references.texts import kind_of
 from services.token_issuer.revoking import ANYBODY, end_grant, revoke_by_id, revoke_token
 from services.token_issuer.signed_userinfo import sign_userinfo
+from services.token_issuer.signing_key_tables import KeptKey
 from services.token_issuer.views import KnownGrant
 from shared.errors import Kind, Refusal
 from shared.rpc import caller

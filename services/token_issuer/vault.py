@@ -9,8 +9,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.token_issuer.events import KeyUse
-from services.token_issuer.read_model import KeptKey
 from services.token_issuer.signing import SigningKey, load
+from services.token_issuer.signing_key_tables import KeptKey
 from shared.keys import MasterKey
 
 _NONCE = 12

@@ -153,7 +153,7 @@ async def test_signing_keys_of_before_rotation_are_kept(database: Database) -> N
             "INSERT INTO token_issuer.signing_keys VALUES ('k', 'ES256', 'access_token', '{}', 1, 2, false)"
         )
         await stagedoor.migrate(database.dsn("postgres"), database.server.password, passwords(stagedoor.tenants()))
-    _, (key,) = await Questions(log.pool).keys(private=True)
+    _, (key,) = await Questions(log.pool).keys.all(private=True)
     assert (key.kid, key.state, key.retire_from) == ("k", "active", None)
     assert key.announced_at == key.activated_at == (await log.load("keys-signing")).events[0].recorded_at
 

@@ -153,7 +153,7 @@ async def test_rotated_again_and_again_without_one_refused_token(stage: Stage, d
     assert len(activated) == len(set(activated))
     assert set(kids) <= set(activated)
     assert any(isinstance(event, SigningKeyRetired) for event in facts)
-    _, kept = await stage.issuer.questions.keys(private=True)
+    _, kept = await stage.issuer.questions.keys.all(private=True)
     signing = {KeyState.PENDING, KeyState.ACTIVE}
     assert {key.kid for key in kept if key.wrapped is not None} == {key.kid for key in kept if key.state in signing}
     ring = issuers[0].keys

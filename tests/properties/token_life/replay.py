@@ -14,6 +14,7 @@ from services.identity.domain.user import USER
 from services.registry import read_model as registry
 from services.registry.domain import application
 from services.token_issuer import read_model as issuer
+from services.token_issuer import signing_key_tables
 from services.token_issuer import subscriptions as issuer_subscriptions
 from services.token_issuer.domain import grant
 from services.token_issuer.domain.grant import Grant
@@ -33,7 +34,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     identity.UNINSTALLED: ("client_id",),
     identity.SIGNED_USERINFO: ("client_id",),
     issuer.GRANTS: ("gid",),
-    issuer.KEYS: ("kid",),
+    signing_key_tables.KEYS: ("kid",),
     issuer_subscriptions.APPLICATIONS: ("client_id",),
     issuer_subscriptions.SECRETS: ("client_id", "secret_id"),
     issuer_subscriptions.RESOURCES: ("resource_id",),
