@@ -157,7 +157,7 @@ class _Requests:
             return
         current = correlation.get()
         self._lines.append(
-            f'{{"module":"{module}","method":{_text(method)},"path":{_text(path)},"status":{status},'
+            f'{{"module":"{module}","method":{_text(method)},"path":{_text(scrub(path))},"status":{status},'
             f'"milliseconds":{round(seconds * 1000, 2)},"event":"request","level":"info",'
             f'"timestamp":"{datetime.now(UTC).isoformat()[:-6]}Z","service":"{self._service}"'
             f"{_CORRELATED % current if current else '}'}"
@@ -180,8 +180,8 @@ _CORRELATED: Final = ',"correlation_id":"%s"}'
 
 @lru_cache(maxsize=1024)
 def _text(text: str) -> str:
-    """As JSON, without what must not be written down; most requests say the same."""
-    return json.dumps(scrub(text))
+    """As JSON; most requests say the same. What must not be written down has been taken out: it is not kept here."""
+    return json.dumps(text)
 
 
 _requests = _Requests()
