@@ -13,7 +13,7 @@ END $$;
 REVOKE ALL ON FUNCTION log.leaf_hashes FROM PUBLIC;
 
 -- Events after a position and up to another as they are hashed: what is in the columns now, in the form that
--- log.append hashes (and shared.log.merkle), so whoever changed a column has changed this. `misfiled`: the column that
+-- log.append hashes (and stagedoor_verify.py), so whoever changed a column has changed this. `misfiled`: the column that
 -- events are found by, which is not hashed, does not say what the type says.
 CREATE OR REPLACE FUNCTION log.evidence(p_after bigint, p_until bigint) RETURNS TABLE (
     "position" bigint, leaf bytea, salt bytea, data bytea, leaf_hash bytea, misfiled boolean)

@@ -27,7 +27,7 @@ class EventRow(Struct, frozen=True):
     causation_id: int | None
     recorded_at: datetime
     leaf_hash: bytes
-    """Over everything but data and salt (`shared.log.merkle.leaf_hash`)."""
+    """Over everything but data and salt (`shared.evidence.stagedoor_verify.leaf_hash`)."""
 
     @classmethod
     def of(cls, record: Any) -> "EventRow":

@@ -1,6 +1,5 @@
 """A real Chromium, where there is one."""
 
-import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -11,8 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from infra.local.system import System
-from tests.support.ports import free_ports
-from tests.support.system import new_folder
+from tests.support.system import running_system
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -31,12 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def system() -> AsyncIterator[System]:
     """A system for each file: what people have allowed so far decides which pages they see."""
-    folder = new_folder()
-    try:
-        async with System(folder, ports=free_ports(), durable=False) as running:
-            yield running
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    async with running_system() as running:
+        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")

@@ -5,7 +5,6 @@ The suite itself is not here; in its place is a page that has what its browser w
 
 import asyncio
 import json
-import shutil
 import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,20 +20,15 @@ from infra.conformance.__main__ import ALIAS
 from infra.local.services import python_environment
 from infra.local.system import System
 from tests.support.one_page import one_page
-from tests.support.ports import free_ports
-from tests.support.system import new_folder
+from tests.support.system import running_system
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def secure() -> AsyncIterator[System]:
-    folder = new_folder()
-    try:
-        async with System(folder, ports=free_ports(tls=True), durable=False) as running:
-            yield running
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    async with running_system(tls=True) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session")

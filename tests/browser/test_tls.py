@@ -1,9 +1,7 @@
 """Freddie in a real browser over https: cookies that only this host gets, and no page that a browser warns of."""
 
-import asyncio
 import os
 import re
-import shutil
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -18,20 +16,15 @@ from playwright.async_api import Browser, async_playwright, expect
 from infra.local.certificates import Authority
 from infra.local.system import System
 from tests.browser.conftest import CHROMIUM, QUIET
-from tests.support.ports import free_ports
-from tests.support.system import new_folder
+from tests.support.system import running_system
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def secure() -> AsyncIterator[System]:
-    folder = new_folder()
-    try:
-        async with System(folder, ports=free_ports(tls=True), durable=False) as running:
-            yield running
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    async with running_system(tls=True) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shared.denials import DenialKind, DenialRule
 from shared.log.append import Append, Fence, Name, OnceKey
 from shared.log.event import Event
-from shared.log.merkle import is_intact
+from tests.support.hashes import is_intact
 from tests.support.postgres import Database, Databases
 from tests.support.theatre import ALL, TENANTS, Barred, Outcome, Sold, context, send
 

@@ -9,11 +9,9 @@ every answer.
 asks more, and other things with another seed.
 """
 
-import asyncio
 import json
 import os
 import re
-import shutil
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -28,8 +26,7 @@ from hypothesis import strategies as st
 
 from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
-from tests.support.ports import free_ports
-from tests.support.system import new_folder
+from tests.support.system import running_system
 
 EXAMPLES: Final = int(os.environ.get("STAGEDOOR_FUZZ_EXAMPLES", "40"))
 SEED: Final = os.environ.get("STAGEDOOR_FUZZ_SEED")
@@ -137,16 +134,12 @@ class Outside:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def running() -> AsyncIterator[System]:
     """A system whose limits do not end what is asked here after a hundred requests."""
-    folder = new_folder()
     generous = {
         f"STAGEDOOR_{name}": "100000000"
         for name in ("CLIENT_FAILURES", "CLIENT_ADDRESS_FAILURES", "SIGN_IN_FAILURES", "ADDRESS_FAILURES")
     }
-    try:
-        async with System(folder, ports=free_ports(), settings=generous, durable=False) as system:
-            yield system
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    async with running_system(settings=generous) as system:
+        yield system
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -5,10 +5,8 @@ However a message looks: the answer, or a status with its stable code; never one
     STAGEDOOR_FUZZ_EXAMPLES=5000 STAGEDOOR_FUZZ_SEED=7 pytest tests/properties/test_public_rpc.py
 """
 
-import asyncio
 import os
 import re
-import shutil
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -35,8 +33,7 @@ from protos.stagedoor.tokens.v1 import tokens_pb2
 from shared.rpc.status import DETAILS
 from shared.rpc.tls import Tls
 from stagedoor.validation.v1 import validation_pb2
-from tests.support.ports import free_ports
-from tests.support.system import new_folder
+from tests.support.system import running_system
 
 EXAMPLES: Final = int(os.environ.get("STAGEDOOR_FUZZ_EXAMPLES", "20"))
 SEED: Final = os.environ.get("STAGEDOOR_FUZZ_SEED")
@@ -82,27 +79,23 @@ class Inside:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def inside() -> AsyncIterator[Inside]:
-    folder = new_folder()
-    try:
-        async with System(folder, ports=free_ports(), durable=False) as system:
-            authority = Authority(system.home.certificates)
-            callers = {"operator": authority.operator(), "resource/stagehands": authority.resource("stagehands")}
-            callers |= {"service/identity": authority.service("identity")}
-            channels = {
-                (caller, service): grpc.secure_channel(
-                    system.ports.grpc_address(service),
-                    Tls.read_files(authority.certificate, shown.certificate, shown.key).channel_credentials(),
-                    (("grpc.ssl_target_name_override", service),),
-                )
-                for caller, shown in callers.items()
-                for service in {service for service, _ in SERVED}
-            }
-            profile = tomllib.loads((system.home.path / "profile.toml").read_text())
-            yield Inside(system, channels, profile["access_token"])
-            for channel in channels.values():
-                channel.close()
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    async with running_system() as system:
+        authority = Authority(system.home.certificates)
+        callers = {"operator": authority.operator(), "resource/stagehands": authority.resource("stagehands")}
+        callers |= {"service/identity": authority.service("identity")}
+        channels = {
+            (caller, service): grpc.secure_channel(
+                system.ports.grpc_address(service),
+                Tls.read_files(authority.certificate, shown.certificate, shown.key).channel_credentials(),
+                (("grpc.ssl_target_name_override", service),),
+            )
+            for caller, shown in callers.items()
+            for service in {service for service, _ in SERVED}
+        }
+        profile = tomllib.loads((system.home.path / "profile.toml").read_text())
+        yield Inside(system, channels, profile["access_token"])
+        for channel in channels.values():
+            channel.close()
 
 
 def _texts(there: Inside) -> st.SearchStrategy[str]:

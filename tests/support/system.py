@@ -3,7 +3,8 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,22 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="stagedoor-"))
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def system() -> AsyncIterator[System]:
-    """One system for the whole run, with the demo data. Tests that stop parts of it start them again."""
+@asynccontextmanager
+async def running_system(*, tls: bool = False, settings: Mapping[str, str] | None = None) -> AsyncIterator[System]:
+    """A system with the demo data, in a folder that goes with it; `settings` other than usual."""
     folder = new_folder()
     try:
-        async with System(folder, ports=free_ports(), durable=False) as running:
+        async with System(folder, ports=free_ports(tls=tls), settings=settings, durable=False) as running:
             yield running
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system() -> AsyncIterator[System]:
+    """One system for the whole run. Tests that stop parts of it start them again."""
+    async with running_system() as running:
+        yield running
 
 
 @pytest.fixture

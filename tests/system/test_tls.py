@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import shutil
 import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -19,8 +18,7 @@ from services.cli import profile
 from tests.story import Story
 from tests.support.command import stagedoor
 from tests.support.documented import block, register, run
-from tests.support.ports import free_ports
-from tests.support.system import new_folder
+from tests.support.system import running_system
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
@@ -30,12 +28,8 @@ FREDDIE = ("freddie", "a-kind-of-magic-1986")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def secure() -> AsyncIterator[System]:
-    folder = new_folder()
-    try:
-        async with System(folder, ports=free_ports(tls=True), durable=False) as running:
-            yield running
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    async with running_system(tls=True) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from shared.log.codec import UnreadableEvent, decode
 from shared.log.event import SHAPE, Catalogue, Event, Personal
-from shared.log.merkle import data_digest
+from tests.support.hashes import data_digest
 
 KEY = bytes(range(32))
 

@@ -6,11 +6,12 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
+from shared.ids import new_id
 from shared.log.append import AlreadyUsed, Append, Name, NameTaken, OnceKey, VersionConflict
 from shared.log.event import Personal
 from shared.log.group_commit import AppendFailed
 from shared.log.log import Log
-from shared.log.merkle import data_digest, is_intact, leaf_hash, moment
+from tests.support.hashes import data_digest, is_intact, leaf_hash, moment
 from tests.support.postgres import Database
 from tests.support.theatre import OFFICE, Enrolled, Noted, Opened, Sold, context, positions, sale, send, won
 
@@ -211,6 +212,16 @@ async def test_personal_data_is_read_with_its_key_alone(theatre: Database) -> No
     assert names == {"freddie": "the name of freddie", "brian": None}
     assert keys.asked == [{"freddie", "brian"}]
     assert not any("the name" in row.data for row in await log.read_rows(0, limit=10))
+
+
+async def test_whatever_text_it_is_stands_in_the_log_as_it_was_hashed(office: Log) -> None:
+    texts = ['"', "\\", "\\u0000", "\0", "\n\t", "{}", "null", "\u00e9 \u2028 \U0001f3b8", "'); --", "x" * 10_000, ""]
+    for text in texts:
+        await office.append(Append(f"note-{new_id()}", None, (Noted(note=text),), context()))
+    read = [recorded.event for recorded in await office.read(0)]
+    assert [event.note for event in read if isinstance(event, Noted)] == texts
+    for row in await office.read_rows(0, limit=100):
+        assert row.data_digest == data_digest(row.salt, row.data)
 
 
 async def test_what_cannot_be_written_fails_alone(office: Log, theatre: Database) -> None:

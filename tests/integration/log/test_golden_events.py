@@ -18,9 +18,9 @@ from shared.ids import new_command_id, new_id
 from shared.log.append import Append, Context
 from shared.log.event import Event, Recorded
 from shared.log.log import Log
-from shared.log.merkle import data_digest, is_intact
 from shared.messaging.message import Body, encode
 from tests.support.golden import CATALOGUE, KEY, files_of
+from tests.support.hashes import data_digest, is_intact
 from tests.support.postgres import Database
 from tests.support.postgres import database as database  # noqa: PLC0414  (a fixture)
 
