@@ -62,7 +62,7 @@ class DenialSource:
             if time.monotonic() >= next_beat:
                 yield reading
                 next_beat = time.monotonic() + self._every
-            await self._wake.after(mark, next_beat - time.monotonic())
+            await self._wake.after_denial(mark, epoch, number, next_beat - time.monotonic())
 
     async def _at_once(self, number: int, epoch: int, until: float) -> AsyncGenerator[list[NumberedDenial]]:
         """What comes after a number until a moment (`time.monotonic`), read without asking for the head beforehand.
@@ -79,4 +79,4 @@ class DenialSource:
                 yield denials
                 number = denials[-1].number
             else:
-                await self._wake.after(mark, until - time.monotonic())
+                await self._wake.after_denial(mark, epoch, number, until - time.monotonic())

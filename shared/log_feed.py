@@ -12,6 +12,8 @@ _log = logger(__name__)
 
 _READ = 500
 _POLL_SECONDS = 1.0
+_LEAST_BETWEEN = 0.02
+"""Seconds between two looks for nothing but a new position. A token from beyond it has its guard ask at once."""
 
 
 class LogFeed:
@@ -34,6 +36,7 @@ class LogFeed:
                 self._is(reached=True)
             except LogUnavailable:
                 self._is(reached=False)
+            await self._wake.after_denial(mark, view.epoch, view.number, _LEAST_BETWEEN)
             await self._wake.after(mark, _POLL_SECONDS)
 
     async def ping(self) -> None:

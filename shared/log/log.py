@@ -226,19 +226,30 @@ class Log:
         records = await self._ask("SELECT source, position FROM checkpoints WHERE projection = $1", projection)
         return {record["source"]: record["position"] for record in records}
 
-    async def changes(self) -> AsyncGenerator[None, None]:
+    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
         """Yields whenever the log has grown, at once at first, and each second in any case.
 
         The growth that a reader finds between two yields may be none, or that of many appends. While the database is
         out of reach it still yields each second: the reader finds out.
+
+        What it yields is what was said of each growth since the last time, as `denials_up_to` writes it; nothing where
+        that is not known. Any login of the database could say it, so it is a reason to look and never one to believe.
         """
+        said: set[str] = set()
         grown = asyncio.Event()
+
+        def hear(_: object, __: int, ___: str, payload: object) -> None:
+            said.add(str(payload))
+            grown.set()
+
         connection: asyncpg.Connection | None = None
         try:
             while True:
                 if connection is None or connection.is_closed():
-                    connection = await self._listen(grown)
-                yield
+                    connection = await self._listen(hear)
+                    said.clear()
+                yield frozenset(said)
+                said.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_SECONDS):
                         await grown.wait()
@@ -261,11 +272,11 @@ class Log:
 
     # How
 
-    async def _listen(self, grown: asyncio.Event) -> asyncpg.Connection | None:
+    async def _listen(self, hear: Callable[[Any, int, str, object], None]) -> asyncpg.Connection | None:
         connection: asyncpg.Connection | None = None
         try:
             connection = await self._connect_to_listen()
-            await connection.add_listener("stagedoor", lambda *_: grown.set())
+            await connection.add_listener("stagedoor", hear)
         except _LOST:
             if connection is not None:
                 connection.terminate()
@@ -299,6 +310,11 @@ class Log:
     async def _own_schema(self) -> str:
         (record,) = await self._ask("SELECT session_user::text AS login")
         return str(record["login"])
+
+
+def denials_up_to(epoch: int, number: int) -> str:
+    """How the log says, whenever it has grown, which denial is the last."""
+    return f"{epoch} {number}"
 
 
 def _numbered(record: Any) -> NumberedDenial:
