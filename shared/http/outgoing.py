@@ -30,7 +30,7 @@ _JSON_HEADERS: Final = [
     ("User-Agent", "Stagedoor"),
     ("Connection", "close"),
 ]
-_SECONDS: Final = 10.0
+ATTEMPT_SECONDS: Final = 10.0
 """From the look-up of the name to the status of the answer."""
 _MOST_TRIED: Final = 4
 """Addresses of one name that are tried in turn."""
@@ -85,7 +85,12 @@ class Outgoing:
     """Sends such requests, some of them side by side; `close` it."""
 
     def __init__(
-        self, reach: Reach, *, at_once: int = 64, seconds: float = _SECONDS, context: ssl.SSLContext | None = None
+        self,
+        reach: Reach,
+        *,
+        at_once: int = 64,
+        seconds: float = ATTEMPT_SECONDS,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         """`context` says which certificates are believed; those of the system's authorities, if it is not given."""
         self._seconds = seconds

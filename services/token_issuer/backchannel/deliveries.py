@@ -17,7 +17,7 @@ from services.token_issuer.backchannel.logout_token import logout_token
 from services.token_issuer.backchannel.tables import Due, LogoutQuestions
 from services.token_issuer.issuer import Issuer
 from shared.errors import Refusal
-from shared.http.outgoing import NotSent, Outgoing
+from shared.http.outgoing import ATTEMPT_SECONDS, NotSent, Outgoing
 from shared.telemetry import course_of, logger
 
 _log = logger(__name__)
@@ -30,8 +30,8 @@ WAITS: Final = tuple(timedelta(seconds=seconds) for seconds in (5, 30, 120, 600,
 AT_ONCE: Final = 64
 _EACH: Final = 4
 """Of one application."""
-_LEASE: Final = timedelta(seconds=60)
-"""Longer than an attempt can take."""
+_LEASE: Final = timedelta(seconds=2 * ATTEMPT_SECONDS)
+"""An attempt has ended by then, and what a killed process had taken is soon due again."""
 _PLANNED_AT_ONCE: Final = 100
 _TOLD: Final = frozenset({200, 204})
 """Section 2.8: some frameworks turn the one into the other."""
