@@ -147,9 +147,10 @@ class Postgres:
 
     def pause(self) -> None:
         """Hold it and all its processes where they are."""
-        self._paused = list(self._processes())
-        for pid in self._paused:
+        for pid in self._processes():
+            # The postmaster comes first, and makes no more children from then on.
             _signal_quietly(pid, signal.SIGSTOP)
+            self._paused.append(pid)
 
     def resume(self) -> None:
         """Let all of them go on."""

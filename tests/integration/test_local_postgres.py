@@ -10,6 +10,7 @@ import pytest
 from infra.local.failure import SystemFailure
 from infra.local.postgres import SUPERUSER, Postgres
 from infra.local.process import until
+from tests.support.work import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,12 +111,17 @@ async def test_it_is_paused_with_all_its_processes(folder_for_servers: Path) -> 
     server = Postgres(folder_for_servers / "postgres", fsync=False)
     await server.start()
     connection = await asyncpg.connect(server.dsn(SUPERUSER, "postgres"), password=server.password)
+
+    def stopped() -> bool:
+        return {child.status() for child in psutil.Process(server.pid).children()} == {psutil.STATUS_STOPPED}
+
     try:
         server.pause()
-        assert {child.status() for child in psutil.Process(server.pid).children()} == {psutil.STATUS_STOPPED}
+        await eventually(stopped)
         server.resume()
         assert await connection.fetchval("SELECT 1") == 1
     finally:
+        server.resume()
         await connection.close()
         await server.stop()
 

@@ -13,6 +13,7 @@ import grpc
 import httpx
 
 from infra.local.certificates import Authority
+from infra.local.process import until
 from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
 from protos.stagedoor.registry.v1.registry_pb2 import ListApplicationsRequest
@@ -26,6 +27,7 @@ from tests.support.sdk_tokens import b64
 HUB = "com.backstagehub/app"
 FREDDIE = ("freddie", "a-kind-of-magic-1986")
 
+_PATIENCE_SECONDS = 15.0
 API, USERINFO, INTROSPECTION = "api", "userinfo", "introspection"
 VALIDATE, MANAGEMENT, HINT = "validate", "management", "hint"
 REFUSED = {
@@ -154,7 +156,18 @@ class Doors:
         return "allowed" if answer.allowed else "denied"
 
     async def management(self, token: str) -> str:
-        """The registry's management, with an operator's certificate."""
+        """The registry's management, with an operator's certificate; asked again while it cannot say."""
+        said = ""
+
+        async def decided() -> bool:
+            nonlocal said
+            said = await self._management(token)
+            return said != "UNAVAILABLE"
+
+        await until(decided, _PATIENCE_SECONDS)
+        return said
+
+    async def _management(self, token: str) -> str:
         connection = channel(self.system.ports.grpc_address("registry"), self.tls("operator"), "registry")
         try:
             await RegistryStub(connection).ListApplications(
