@@ -2,6 +2,7 @@
 
 import json
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -150,5 +151,6 @@ def test_keys_that_serve() -> None:
 
 @given(st.binary())
 def test_no_document_breaks_the_reader_of_keys(document: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  (whatever it is, it is no set)
-        keys_of(document)
+    with suppress(ValueError):
+        # Nearly always it is no set, and nothing else may be raised; bytes that are one have no key, or a public one.
+        assert all(key.key is not None for key in keys_of(document))
