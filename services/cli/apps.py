@@ -60,7 +60,8 @@ ReferenceTokens = Annotated[str | None, typer.Option(help="none, authenticated_u
 AccessSeconds = Annotated[int | None, typer.Option("--access-token-seconds", help="0: the issuer's default.")]
 RefreshSeconds = Annotated[int | None, typer.Option("--refresh-token-seconds", help="0: the issuer's default.")]
 FirstParty = Annotated[bool | None, typer.Option("--first-party/--not-first-party", help="Belongs to the platform.")]
-UserinfoAlg = Annotated[str | None, typer.Option(help="RS256: userinfo is signed; empty: it is plain JSON.")]
+UserinfoAlg = Annotated[str | None, typer.Option(help="RS256, ES256: userinfo is signed; empty: it is plain JSON.")]
+IdTokenAlg = Annotated[str | None, typer.Option(help="RS256 (the default) or ES256: what ID tokens are signed with.")]
 ExpiresAt = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"], help="In UTC; default: never."),
@@ -93,6 +94,7 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
     refresh_token_seconds: RefreshSeconds = None,
     first_party: FirstParty = None,
     userinfo_signed_response_alg: UserinfoAlg = None,
+    id_token_signed_response_alg: IdTokenAlg = None,
     as_json: Json = False,
 ) -> None:
     """Trust an application. Its secret is shown this once."""
@@ -119,6 +121,7 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
         refresh_token_seconds=refresh_token_seconds,
         first_party=first_party,
         userinfo_signed_response_alg=userinfo_signed_response_alg,
+        id_token_signed_response_alg=id_token_signed_response_alg,
     )
 
     async def work() -> None:
@@ -196,6 +199,7 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
     refresh_token_seconds: RefreshSeconds = None,
     first_party: FirstParty = None,
     userinfo_signed_response_alg: UserinfoAlg = None,
+    id_token_signed_response_alg: IdTokenAlg = None,
     clear: Annotated[
         list[str] | None, typer.Option(help="Empty this setting, by its name in --json; repeated.")
     ] = None,
@@ -224,6 +228,7 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
         refresh_token_seconds=refresh_token_seconds,
         first_party=first_party,
         userinfo_signed_response_alg=userinfo_signed_response_alg,
+        id_token_signed_response_alg=id_token_signed_response_alg,
     )
     named = [*given, *(clear or ())]
     if not named:

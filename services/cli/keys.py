@@ -12,7 +12,7 @@ from services.cli.profile import default_path
 
 app = typer.Typer(help="The keys that sign tokens.", no_args_is_help=True)
 
-USES = ("access_token", "id_token")
+USES = ("access_token", "id_token", "id_token_es256")
 
 
 @app.command("list")
@@ -33,7 +33,7 @@ def list_(*, as_json: Json = False) -> None:
 @app.command()
 def rotate(
     *,
-    use: Annotated[list[str] | None, typer.Option(help="access_token or id_token; both, if it is not said.")] = None,
+    use: Annotated[list[str] | None, typer.Option(help=f"{', '.join(USES)}; all, if it is not said.")] = None,
     as_json: Json = False,
 ) -> None:
     """Announce successors to the keys that sign. Each signs once everybody can have fetched it."""

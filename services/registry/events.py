@@ -60,10 +60,15 @@ class PublicJwk(BaseModel):
     e: str | None = None
 
 
-class UserinfoAlgorithm(StrEnum):
-    """`userinfo_signed_response_alg` (OpenID Connect Dynamic Client Registration section 2)."""
+class ResponseAlgorithm(StrEnum):
+    """What tokens that an application reads are signed with (JWA, RFC 7518 section 3.1).
+
+    The values of `id_token_signed_response_alg` and `userinfo_signed_response_alg` (OpenID Connect Dynamic Client
+    Registration section 2).
+    """
 
     RS256 = "RS256"
+    ES256 = "ES256"
 
 
 class ApplicationSettings(BaseModel):
@@ -102,8 +107,10 @@ class ApplicationSettings(BaseModel):
     """Absolute, from the opening of the grant. None: the issuer's default for the type."""
     first_party: bool = False
     """Belongs to the platform itself; a confidential one may skip consent."""
-    userinfo_signed_response_alg: UserinfoAlgorithm | None = None
+    userinfo_signed_response_alg: ResponseAlgorithm | None = None
     """What userinfo signs its answers to it with. None: they are plain JSON."""
+    id_token_signed_response_alg: ResponseAlgorithm = ResponseAlgorithm.RS256
+    """What its ID tokens are signed with; logout tokens, too (OpenID Connect Back-Channel Logout 1.0 section 2.6)."""
 
 
 class Scope(BaseModel):

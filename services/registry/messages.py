@@ -22,8 +22,8 @@ from services.registry.events import (
     GrantType,
     ReferenceTokens,
     ResourceSettings,
+    ResponseAlgorithm,
     Scope,
-    UserinfoAlgorithm,
 )
 from services.registry.read_model import ApplicationRow, ResourceRow
 
@@ -67,9 +67,12 @@ _APPLICATION: Mapping[str, Callable[[pb.ApplicationSettings], Any]] = {
     "refresh_token_seconds": lambda asked: asked.refresh_token_seconds or None,
     "first_party": lambda asked: asked.first_party,
     "userinfo_signed_response_alg": lambda asked: (
-        _word(UserinfoAlgorithm, asked.userinfo_signed_response_alg, "userinfo_signed_response_alg")
+        _word(ResponseAlgorithm, asked.userinfo_signed_response_alg, "userinfo_signed_response_alg")
         if asked.userinfo_signed_response_alg
         else None
+    ),
+    "id_token_signed_response_alg": lambda asked: _word(
+        ResponseAlgorithm, asked.id_token_signed_response_alg or ResponseAlgorithm.RS256, "id_token_signed_response_alg"
     ),
 }
 """How each setting is read from a message; an empty value means the usual one, as the message's comments say."""
@@ -181,6 +184,7 @@ def application_message(row: ApplicationRow) -> pb.Application:
             refresh_token_seconds=settings.refresh_token_seconds or 0,
             first_party=settings.first_party,
             userinfo_signed_response_alg=settings.userinfo_signed_response_alg or "",
+            id_token_signed_response_alg=settings.id_token_signed_response_alg,
         ),
         enabled=row.enabled,
         secrets=[

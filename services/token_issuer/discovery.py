@@ -3,15 +3,13 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.registry.events import AuthMethod, GrantType, UserinfoAlgorithm
+from services.registry.events import AuthMethod, GrantType, ResponseAlgorithm
 from services.token_issuer.acr import ACR_VALUES
 from services.token_issuer.assertions.assertion import ALGORITHMS as ALGORITHMS_OF_ASSERTIONS
 from services.token_issuer.authorization.answers import ResponseMode
 from services.token_issuer.authorization.rules import PROMPTS
 from services.token_issuer.claims import CLAIMS
-from services.token_issuer.events import KeyUse
 from services.token_issuer.scopes import OFFLINE_ACCESS, USERINFO_SCOPES
-from services.token_issuer.signing import ALGORITHMS
 
 SCOPES = (*USERINFO_SCOPES, OFFLINE_ACCESS)
 _ID_TOKEN_CLAIMS = ("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
@@ -32,6 +30,7 @@ def document(issuer: str) -> dict[str, Any]:
     connect = f"{issuer}/connect"
     methods = [method.value for method in AuthMethod]
     algorithms = list(ALGORITHMS_OF_ASSERTIONS)
+    signed = [algorithm.value for algorithm in ResponseAlgorithm]
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{connect}/authorize",
@@ -50,8 +49,8 @@ def document(issuer: str) -> dict[str, Any]:
         "response_modes_supported": [mode.value for mode in ResponseMode],
         "grant_types_supported": [grant.value for grant in GrantType],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [ALGORITHMS[KeyUse.ID_TOKEN].value],
-        "userinfo_signing_alg_values_supported": [algorithm.value for algorithm in UserinfoAlgorithm],
+        "id_token_signing_alg_values_supported": signed,
+        "userinfo_signing_alg_values_supported": signed,
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": [m for m in methods if m != AuthMethod.NONE],

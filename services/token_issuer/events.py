@@ -15,6 +15,9 @@ class KeyUse(StrEnum):
 
     ACCESS_TOKEN = "access_token"
     ID_TOKEN = "id_token"
+    """ID tokens, and what else only applications read: logout tokens, signed userinfo."""
+    ID_TOKEN_ES256 = "id_token_es256"
+    """The same, for applications that asked for ES256."""
 
 
 class SigningKeyCreated(Event, stored_as="token_issuer.SigningKeyCreated"):

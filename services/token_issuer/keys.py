@@ -3,20 +3,21 @@
 For longer than a bound it acts on nothing that it could not look up again: it then signs and publishes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
 import msgspec
 
+from services.registry.events import ResponseAlgorithm
 from services.token_issuer.domain.signing_keys import KeyState
 from services.token_issuer.events import KeyUse
 from services.token_issuer.key_changes import KeyChanges, Rotated
 from services.token_issuer.public_keys import PUBLISHED, PublicKeys
 from services.token_issuer.read_model import Questions
 from services.token_issuer.settings import KeyRules
-from services.token_issuer.signing import SigningKey
+from services.token_issuer.signing import FOR_APPLICATIONS, SigningKey
 from services.token_issuer.signing_key_tables import KeptKey
 from services.token_issuer.vault import Wrapping
 from shared.denials import DenialKind
@@ -31,7 +32,7 @@ from stagedoor.clock import since_boot
 
 @dataclass(frozen=True, slots=True)
 class Signers:
-    """The keys that sign now."""
+    """The keys that sign what one application is given."""
 
     access_token: SigningKey
     id_token: SigningKey
@@ -40,6 +41,22 @@ class Signers:
     def parties(self) -> tuple[tuple[DenialKind, str], ...]:
         """Whose denial stops what they are to sign."""
         return ((DenialKind.KEY, self.access_token.kid), (DenialKind.KEY, self.id_token.kid))
+
+
+class ActiveKeys:
+    """The keys that sign now, one for every use."""
+
+    def __init__(self, by_use: Mapping[KeyUse, SigningKey]) -> None:
+        """Raises `KeyError` where one is missing."""
+        self.by_use = by_use
+        self.access_token = by_use[KeyUse.ACCESS_TOKEN]
+        self._signers = {
+            algorithm: Signers(self.access_token, by_use[use]) for algorithm, use in FOR_APPLICATIONS.items()
+        }
+
+    def signers(self, algorithm: ResponseAlgorithm) -> Signers:
+        """For an application whose ID tokens are signed so."""
+        return self._signers[algorithm]
 
 
 class KeyRing(PublicKeys):
@@ -53,7 +70,7 @@ class KeyRing(PublicKeys):
         self._rules = rules
         self._changes = KeyChanges(log, self._wrapping, rules)
         self._known_seconds = rules.known.total_seconds()
-        self._signing: Signers | None = None
+        self._signing: ActiveKeys | None = None
         """None as long as there is not a key to sign with for every use."""
         self._jwks = b'{"keys":[]}'
 
@@ -81,11 +98,10 @@ class KeyRing(PublicKeys):
         return int(self._rules.jwks_cache.total_seconds())
 
     def signer(self, use: KeyUse) -> SigningKey:
-        """The key that signs; `Unavailable` as `signers`."""
-        signers = self._check()
-        return signers.access_token if use is KeyUse.ACCESS_TOKEN else signers.id_token
+        """The key that signs; `Unavailable` as `active`."""
+        return self._check().by_use[use]
 
-    async def signers(self) -> Signers:
+    async def active(self) -> ActiveKeys:
         """The keys that sign, looked up if that was too long ago.
 
         `Unavailable` if there are none, or it is not known whether they still are the ones.
@@ -93,7 +109,7 @@ class KeyRing(PublicKeys):
         await self.renew()
         return self._check()
 
-    def _check(self) -> Signers:
+    def _check(self) -> ActiveKeys:
         if self._signing is None:
             raise Unavailable("no_signing_key", "there is no key to sign with yet")
         if not self.current:
@@ -106,14 +122,13 @@ class KeyRing(PublicKeys):
             await self.look()
 
     def _take_in(self, kept: Sequence[KeptKey]) -> None:
-        signers = {key.use: self._signer_of(key) for key in kept if key.state is KeyState.ACTIVE}
-        access_token, id_token = signers.get(KeyUse.ACCESS_TOKEN), signers.get(KeyUse.ID_TOKEN)
-        self._signing = None if access_token is None or id_token is None else Signers(access_token, id_token)
+        by_use = {key.use: self._signer_of(key) for key in kept if key.state is KeyState.ACTIVE}
+        self._signing = ActiveKeys(by_use) if by_use.keys() == set(KeyUse) else None
         super()._take_in(kept)
         self._jwks = msgspec.json.encode({"keys": [key.public_jwk for key in kept if key.state in PUBLISHED]})
 
     def _signer_of(self, kept: KeptKey) -> SigningKey:
-        known = () if self._signing is None else (self._signing.access_token, self._signing.id_token)
+        known = () if self._signing is None else self._signing.by_use.values()
         return next((key for key in known if key.kid == kept.kid), None) or self._wrapping.unwrap(kept)
 
     # What is done to the keys

@@ -11,6 +11,7 @@ from typing import Final
 from services.token_issuer.domain.signing_keys import KeyState
 from services.token_issuer.events import KeyUse
 from services.token_issuer.read_model import Questions
+from services.token_issuer.signing import FOR_APPLICATIONS
 from services.token_issuer.signing_key_tables import KeptKey
 from shared.errors import Refusal, Unavailable
 from shared.telemetry import logger
@@ -45,20 +46,23 @@ class PublicKeys:
 
     @property
     def loaded(self) -> bool:
-        """Whether there is a key for every use."""
-        return all(self._public.values())
+        """Whether there is a key to check access tokens with."""
+        return bool(self._public[KeyUse.ACCESS_TOKEN])
 
     def find(self, kid: str) -> PublicKey | None:
         """The public key of this id, if it is one for access tokens."""
         return self._public[KeyUse.ACCESS_TOKEN].get(kid)
 
     def find_for_id_tokens(self, kid: str) -> PublicKey | None:
-        """The public key of this id, if it is or was one for ID tokens.
+        """The public key of this id, if it is or was one for ID tokens of any algorithm.
 
         An ID token that comes back as a hint may be old. It only says who is meant, and the private half of a retired
         key is deleted.
         """
-        return self._public[KeyUse.ID_TOKEN].get(kid) or self._retired.get(kid)
+        for use in FOR_APPLICATIONS.values():
+            if (key := self._public[use].get(kid)) is not None:
+                return key
+        return self._retired.get(kid)
 
     def list(self) -> Sequence[KeptKey]:
         """All keys there ever were, oldest first."""
@@ -110,7 +114,7 @@ class PublicKeys:
         for key in kept:
             if key.state in PUBLISHED:
                 public[key.use][key.kid] = self._public_of(key)
-            elif key.state is KeyState.RETIRED and key.use is KeyUse.ID_TOKEN:
+            elif key.state is KeyState.RETIRED and key.use is not KeyUse.ACCESS_TOKEN:
                 retired[key.kid] = self._public_of(key)
         self._kept, self._public, self._retired = kept, public, retired
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import msgspec
 
-from services.registry.events import UserinfoAlgorithm
 from services.token_issuer.claims import CLAIMS
-from services.token_issuer.events import KeyUse
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.scopes import OPENID
 from services.token_issuer.shown import read_shown
+from services.token_issuer.signing import FOR_APPLICATIONS
 from shared.errors import Kind, Refusal, Unavailable
 
 USERINFO = "userinfo+jwt"
@@ -33,14 +32,15 @@ async def sign_userinfo(issuer: Issuer, access_token: str, claims: str) -> str:
     application = (await issuer.questions.known(client_id)).application
     if application is None or not application.enabled:
         raise _refused("the application of the token is not there")
-    if application.settings.userinfo_signed_response_alg is not UserinfoAlgorithm.RS256:
+    algorithm = application.settings.userinfo_signed_response_alg
+    if algorithm is None:
         # One of the two services has not heard of a change yet.
         raise Unavailable("not_signed", "the application does not want userinfo signed, as far as is known here")
     told = _claims(claims)
     if told.get("sub") != shown.sub:
         raise _refused("the access token is another person's")
     await issuer.keys.renew()
-    key = issuer.keys.signer(KeyUse.ID_TOKEN)
+    key = issuer.keys.signer(FOR_APPLICATIONS[algorithm])
     return key.sign(USERINFO, {"iss": issuer.policy.issuer, "aud": client_id, **told})
 
 

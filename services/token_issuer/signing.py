@@ -13,13 +13,22 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
+from services.registry.events import ResponseAlgorithm
 from services.token_issuer.events import KeyUse
 from shared.encoding import base64url, from_base64url
 from stagedoor.keys import Algorithm, PublicKey, parse_jwk
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
-ALGORITHMS = {KeyUse.ACCESS_TOKEN: Algorithm.ES256, KeyUse.ID_TOKEN: Algorithm.RS256}
+FOR_APPLICATIONS: Mapping[ResponseAlgorithm, KeyUse] = {
+    ResponseAlgorithm.RS256: KeyUse.ID_TOKEN,
+    ResponseAlgorithm.ES256: KeyUse.ID_TOKEN_ES256,
+}
+"""The use of the keys that sign what applications read. None of them signs access tokens."""
+ALGORITHMS: Mapping[KeyUse, Algorithm] = {
+    KeyUse.ACCESS_TOKEN: Algorithm.ES256,
+    **{use: Algorithm(name) for name, use in FOR_APPLICATIONS.items()},
+}
 """RS256 is what every OpenID client understands (OpenID Connect Core section 15.1); ES256 is fast to sign."""
 
 _ES256 = ec.ECDSA(SHA256())

@@ -6,12 +6,13 @@ The other way round, see `test_forged_logout_tokens.py`.
 from services.token_issuer.authorization.begin import Proceed, Refused
 from services.token_issuer.authorization.logout import begin_logout
 from services.token_issuer.backchannel.logout_token import logout_token
+from services.token_issuer.events import KeyUse
 from stagedoor.verdict import Denied, Reason
 from tests.support.issuing import HUB, USERINFO, Stage
 
 
 async def a_logout_token(stage: Stage, sub: str, sid: str) -> str:
-    key = (await stage.issuer.keys.signers()).id_token
+    key = stage.issuer.keys.signer(KeyUse.ID_TOKEN)
     return logout_token(key, stage.issuer.policy.issuer, HUB, sub, sid, stage.clock())
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from prometheus_client import Counter
 
+from services.registry.events import ResponseAlgorithm
 from services.token_issuer.backchannel.logout_token import logout_token
 from services.token_issuer.backchannel.tables import Due, LogoutQuestions
 from services.token_issuer.issuer import Issuer
@@ -113,7 +114,7 @@ class Deliveries:
     async def _tell(self, due: Due) -> str | None:
         """Send it; answers the code of the failure."""
         issuer = self._issuer
-        key = (await issuer.keys.signers()).id_token
+        key = (await issuer.keys.active()).signers(ResponseAlgorithm(due.algorithm)).id_token
         token = logout_token(key, issuer.policy.issuer, due.client_id, due.sub, due.sid, issuer.clock())
         try:
             status = await self._outgoing.post(due.uri, {"logout_token": token})

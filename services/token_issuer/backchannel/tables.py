@@ -46,7 +46,8 @@ SELECT count(*) FROM ended
 # What is taken is not due again before $4, so that nobody else takes it; who took it is killed at worst.
 _TAKE = """
 WITH due AS (
-    SELECT d.delivery_id, a.settings ->> 'backchannel_logout_uri' AS uri
+    SELECT d.delivery_id, a.settings ->> 'backchannel_logout_uri' AS uri,
+           coalesce(a.settings ->> 'id_token_signed_response_alg', 'RS256') AS algorithm
       FROM token_issuer.applications a
       LEFT JOIN unnest($1::text[], $2::integer[]) AS busy (client_id, deliveries) ON busy.client_id = a.client_id
      CROSS JOIN LATERAL (
@@ -58,7 +59,7 @@ WITH due AS (
 )
 UPDATE token_issuer.logout_deliveries d SET due_at = clock_timestamp() + $4::interval, taken_by = $6
   FROM due WHERE d.delivery_id = due.delivery_id
-RETURNING d.delivery_id, d.client_id, d.sub, d.sid, d.attempts, due.uri
+RETURNING d.delivery_id, d.client_id, d.sub, d.sid, d.attempts, due.uri, due.algorithm
 """
 
 _DELIVERED = "DELETE FROM token_issuer.logout_deliveries WHERE delivery_id = $1"
@@ -101,6 +102,8 @@ class Due:
     attempts: int
     """That failed."""
     uri: str
+    algorithm: str
+    """What the application's tokens are signed with."""
     taken_by: str
     """Names this attempt."""
 

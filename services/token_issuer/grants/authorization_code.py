@@ -27,9 +27,10 @@ async def redeem(issuer: Issuer, who: Presented, form: Params) -> Answer:
     jti, refresh_token = new_id(), issuer.refresh_tokens.first(gid or "")
 
     async def decide() -> tuple[tuple[Grant | None, Sequence[Event], Signers], Append]:
-        signers = await issuer.keys.signers()
+        keys = await issuer.keys.active()
         known = await issuer.questions.known(who.client_id, gid=gid, identifiers=targets)
         application = await issuer.authenticate(known.application, who)
+        signers = keys.signers(application.settings.id_token_signed_response_alg)
         now = issuer.clock()
         if not application.uses(GrantType.AUTHORIZATION_CODE):
             raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not use authorization_code")

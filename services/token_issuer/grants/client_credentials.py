@@ -29,7 +29,7 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
 
     async def decide() -> tuple[tuple[Content, SigningKey], Append]:
         nonlocal lately
-        key = (await issuer.keys.signers()).access_token
+        key = (await issuer.keys.active()).access_token
         known, lately = lately, None
         if known is not None:
             with suppress(Refusal):  # what has changed since may allow it

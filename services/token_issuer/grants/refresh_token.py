@@ -29,9 +29,10 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
     jti = new_id()
 
     async def attempt() -> tuple[tuple[KnownGrant, Grant, Sequence[Event], Signers], Append | None]:
-        signers = await issuer.keys.signers()
+        keys = await issuer.keys.active()
         known = await issuer.questions.known(who.client_id, gid=gid, identifiers=targets)
         application = await issuer.authenticate(known.application, who)
+        signers = keys.signers(application.settings.id_token_signed_response_alg)
         now = issuer.clock()
         if not application.uses(GrantType.REFRESH_TOKEN):
             raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not use refresh_token")

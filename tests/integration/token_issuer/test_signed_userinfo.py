@@ -5,12 +5,12 @@ import json
 import jwt
 import pytest
 
-from services.registry.events import ApplicationChanged, ApplicationDisabled, UserinfoAlgorithm
+from services.registry.events import ApplicationChanged, ApplicationDisabled, ResponseAlgorithm
 from services.token_issuer.signed_userinfo import sign_userinfo
 from shared.errors import Refusal, Unavailable
 from tests.support.issuing import API, CONFIDENTIAL, HUB, ISSUER, PUBLIC, SPA, Stage
 
-SIGNED = CONFIDENTIAL.model_copy(update={"userinfo_signed_response_alg": UserinfoAlgorithm.RS256})
+SIGNED = CONFIDENTIAL.model_copy(update={"userinfo_signed_response_alg": ResponseAlgorithm.RS256})
 
 
 async def signed(stage: Stage, token: str, **claims: object) -> str:

@@ -13,7 +13,7 @@ from services.registry.events import (
     ApplicationType,
     ApplicationUninstalled,
     AuthMethod,
-    UserinfoAlgorithm,
+    ResponseAlgorithm,
 )
 from shared.log.event import Delete, Event, Put, Recorded, RowChange
 
@@ -21,7 +21,7 @@ HUB = "com.backstagehub/app"
 PLAIN = ApplicationSettings(
     display_name="BackstageHub", type=ApplicationType.CONFIDENTIAL, auth_method=AuthMethod.CLIENT_SECRET_BASIC
 )
-SIGNED = PLAIN.model_copy(update={"userinfo_signed_response_alg": UserinfoAlgorithm.RS256})
+SIGNED = PLAIN.model_copy(update={"userinfo_signed_response_alg": ResponseAlgorithm.RS256})
 ROW = {"client_id": HUB}
 
 

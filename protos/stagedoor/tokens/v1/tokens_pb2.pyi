@@ -674,7 +674,7 @@ class SigningKey(_message.Message):
     RETIRE_FROM_FIELD_NUMBER: _builtins.int
     kid: _builtins.str
     use: _builtins.str
-    """access_token | id_token"""
+    """access_token | id_token | id_token_es256"""
     algorithm: _builtins.str
     """ES256 | RS256"""
     state: _builtins.str
@@ -752,7 +752,7 @@ class RotateKeyRequest(_message.Message):
 
     USE_FIELD_NUMBER: _builtins.int
     use: _builtins.str
-    """access_token | id_token"""
+    """access_token | id_token | id_token_es256"""
     def __init__(
         self,
         *,
