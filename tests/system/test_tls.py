@@ -16,6 +16,7 @@ from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
 from services.cli import profile
 from tests.story import Story
+from tests.support import node
 from tests.support.command import stagedoor
 from tests.support.documented import block, register, run
 from tests.support.system import running_system
@@ -149,3 +150,8 @@ async def test_the_example_of_a_service_needs_to_be_told_the_authority_alone(
     example = run(block("python", "com.example/service"))
     with example["client"]:
         assert await asyncio.to_thread(example["tours"]) == []
+
+
+async def test_a_library_for_node_needs_to_be_told_the_authority_alone(secure: System) -> None:
+    async with Visitor(*FREDDIE, secure.trust()) as visitor:
+        await node.run("secret", node.told(secure), {"visit": node.Person(visitor).visit}, secure.demo["ca"])

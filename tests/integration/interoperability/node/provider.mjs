@@ -1,0 +1,68 @@
+// The provider, as openid-client finds it, and what every application does with it.
+
+import assert from 'node:assert/strict'
+import * as oidc from 'openid-client'
+import * as jose from 'jose'
+import { ask, told } from './asking.mjs'
+
+const insecure = told.issuer.startsWith('http:')
+
+/** An application that knows the issuer, and how it authenticates itself. */
+export async function discover(clientId, metadata, authentication) {
+  const execute = insecure ? [oidc.allowInsecureRequests] : []
+  const config = await oidc.discovery(new URL(told.issuer), clientId, metadata, authentication, { execute })
+  // Else the library takes the connection's word for ID tokens and userinfo.
+  oidc.enableNonRepudiationChecks(config)
+  return config
+}
+
+/** Freddie signs in; `push`: the request is pushed first (RFC 9126). */
+export async function signIn(config, redirectUri, scope, { push = false, ...more } = {}) {
+  const pkceCodeVerifier = oidc.randomPKCECodeVerifier()
+  const expectedState = oidc.randomState()
+  const expectedNonce = oidc.randomNonce()
+  const parameters = {
+    redirect_uri: redirectUri,
+    scope,
+    state: expectedState,
+    nonce: expectedNonce,
+    code_challenge: await oidc.calculatePKCECodeChallenge(pkceCodeVerifier),
+    code_challenge_method: 'S256',
+    ...more,
+  }
+  const address = push
+    ? await oidc.buildAuthorizationUrlWithPAR(config, parameters)
+    : oidc.buildAuthorizationUrl(config, parameters)
+  if (push) assert.deepEqual([...address.searchParams.keys()].sort(), ['client_id', 'request_uri'])
+  const back = new URL(await ask('visit', [address.href, redirectUri]))
+  const checks = { pkceCodeVerifier, expectedState, expectedNonce, idTokenExpected: true }
+  return oidc.authorizationCodeGrant(config, back, checks)
+}
+
+let keys
+
+/** A token of the issuer's, by jose: its signature, and what `options` say of its claims. */
+export async function verify(config, token, options) {
+  keys ??= jose.createRemoteJWKSet(new URL(config.serverMetadata().jwks_uri))
+  return jose.jwtVerify(token, keys, { issuer: told.issuer, ...options })
+}
+
+/** An access token for the API (RFC 9068 section 4). */
+export async function verifyAccessToken(config, token, clientId) {
+  const requiredClaims = ['sub', 'jti', 'iat', 'exp', 'client_id']
+  const options = { audience: told.api, typ: 'at+jwt', algorithms: ['ES256'], requiredClaims }
+  const { payload } = await verify(config, token, options)
+  assert.equal(payload.client_id, clientId)
+  return payload
+}
+
+/** What the API says to a token. */
+export async function callApi(config, token) {
+  const answer = await oidc.fetchProtectedResource(config, token, new URL(`${told.api}/tours`), 'GET')
+  return answer.status
+}
+
+/** Whether a token is active (RFC 7662). */
+export async function isActive(config, token) {
+  return (await oidc.tokenIntrospection(config, token)).active
+}
