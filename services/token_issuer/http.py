@@ -52,7 +52,7 @@ _PREFLIGHT: Final = {
 }
 _PLAIN: Final[Headers] = tuple((name.lower().encode(), value.encode()) for name, value in _NOT_STORED.items())
 _JSON: Final[Headers] = ((b"content-type", b"application/json"), *_PLAIN)
-_TOKENS: Final[Headers] = (*_JSON, *((name.lower().encode(), value.encode()) for name, value in _OPEN.items()))
+_TO_PAGES: Final[Headers] = tuple((name.lower().encode(), value.encode()) for name, value in _OPEN.items())
 
 UNSUPPORTED_MEDIA_TYPE: Final = 415
 
@@ -91,8 +91,8 @@ def application(
         endpoints={
             f"{base}/token": {"POST": _refusing(edge.token, _OPEN), "OPTIONS": _preflight},
             f"{base}/introspect": {"POST": _refusing(edge.introspect, {})},
-            f"{base}/revocation": {"POST": _refusing(edge.revoke, {})},
-            f"{base}/par": {"POST": _refusing(edge.push, {})},
+            f"{base}/revocation": {"POST": _refusing(edge.revoke, _OPEN), "OPTIONS": _preflight},
+            f"{base}/par": {"POST": _refusing(edge.push, _OPEN), "OPTIONS": _preflight},
             **({} if gateway is None else forward_auth.endpoints(gateway)),
         },
     )
@@ -115,7 +115,7 @@ class _Edge:
             raise Refusal(Kind.INVALID, "unsupported_grant_type", "the grant_type is not supported")
         answer = await self._attempt(call, who, form, lambda: grant(self._issuer, who, form))
         _issued_by(grant_type).inc()
-        return Reply(200, _TOKENS, msgspec.json.encode(answer))
+        return Reply(200, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
 
     async def introspect(self, call: Call) -> Reply:
         """RFC 7662 section 2."""
@@ -130,7 +130,7 @@ class _Edge:
         form, who = _form(call)
         position = await self._attempt(call, who, form, lambda: revoke(self._issuer, who, form))
         at: Headers = ((b"stagedoor-position", b"%d" % position),) if position else ()
-        return Reply(200, (*_PLAIN, *at), b"")
+        return Reply(200, (*_PLAIN, *_TO_PAGES, *at), b"")
 
     async def push(self, call: Call) -> Reply:
         """RFC 9126 section 2."""
@@ -141,7 +141,7 @@ class _Edge:
             self._issuer.attempts.failed(call, (_PUSH, who.client_id))
         pushed = await self._attempt(call, who, form, lambda: push(self._issuer, who, form))
         answer = {"request_uri": pushed.request_uri, "expires_in": pushed.expires_in}
-        return Reply(201, _JSON, msgspec.json.encode(answer))
+        return Reply(201, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
 
     async def _attempt(self, call: Call, who: Presented, form: Params, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work, unless this client has failed too often from where the call comes; remember if it fails."""

@@ -45,3 +45,30 @@ async def test_a_single_page_application(system: System, chromium: Browser, page
     assert page.url == page_at
     assert await page.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
     await context.close()
+
+
+_POST = """([address, form]) =>
+  fetch(address, { method: "POST", body: new URLSearchParams(form) }).then((answer) => answer.status, () => "closed")"""
+
+
+async def test_what_a_page_may_call(system: System, chromium: Browser) -> None:
+    """By a browser's own rules, from an origin that nobody registered: whoever calls proves nothing by cookies."""
+    connect = f"{system.ports.issuer}/connect"
+    (spa,) = [one for one in system.demo["applications"] if one["client_id"] == "com.roadie/spa"]
+    pushed = {
+        "client_id": spa["client_id"],
+        "response_type": "code",
+        "redirect_uri": spa["redirect_uris"][0],
+        "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        "code_challenge_method": "S256",
+    }
+    token = {"client_id": spa["client_id"], "token": "made-up"}
+    async with one_page(system.ports.spa, "<!doctype html><title>A page</title>"):
+        context = await chromium.new_context()
+        page = await context.new_page()
+        await page.goto(f"http://localhost:{system.ports.spa}/")
+        assert await page.evaluate(_POST, [f"{connect}/par", pushed]) == 201
+        assert await page.evaluate(_POST, [f"{connect}/revocation", token]) == 200
+        assert await page.evaluate(_POST, [f"{connect}/introspect", token]) == "closed"
+        assert await page.evaluate(_POST, [f"{connect}/authorize", pushed]) == "closed"
+        await context.close()

@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import jwt
 import pytest
 
 from services.identity import events as identity
 from services.registry import events as registry
+from services.registry.events import ResponseAlgorithm
+from services.token_issuer import signing
 from services.token_issuer.backchannel import deliveries
 from services.token_issuer.backchannel.deliveries import WAITS
-from services.token_issuer.backchannel.logout_token import EVENT
+from services.token_issuer.backchannel.logout_token import EVENT, LOGOUT_TOKEN
 from services.token_issuer.events import KeyUse
 from services.token_issuer.pruning import prune
 from services.token_issuer.signing import generate
@@ -58,6 +61,20 @@ async def test_the_application_is_told(backchannel: Backchannel, receiver: Recei
     assert set(claims) == {"iss", "sub", "aud", "iat", "exp", "jti", "sid", "events"}
     assert receiver.heads[0].startswith("POST /backchannel-logout HTTP/1.1")
     assert list(receiver.forms[0]) == ["logout_token"]
+
+
+async def test_it_is_told_by_the_algorithm_of_its_id_tokens(backchannel: Backchannel, receiver: Receiver) -> None:
+    """Back-Channel Logout 1.0 section 2.6."""
+    stage = backchannel.stage
+    hub = await backchannel.hub(receiver.uri, id_token_signed_response_alg=ResponseAlgorithm.ES256)
+    freddie = await backchannel.signed_in(hub)
+    backchannel.deliver()
+    await backchannel.sign_out(freddie)
+    await eventually(backchannel.settled)
+    (token,) = receiver.tokens
+    header = jwt.get_unverified_header(token)
+    assert (header["alg"], header["kid"]) == ("ES256", stage.issuer.keys.signer(KeyUse.ID_TOKEN_ES256).kid)
+    assert signing.read(token, stage.issuer.keys.find_for_id_tokens, LOGOUT_TOKEN) is not None
 
 
 async def test_everybody_of_the_session_is_told_and_nobody_else(

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from services.token_issuer import read_model
-from tests.support.issuing import HUB, ISSUER, ORIGIN, PUBLIC, SPA, Stage, error
+from tests.support.issuing import CHALLENGE, HUB, ISSUER, ORIGIN, PUBLIC, SPA, SPA_CALLBACK, Stage, error
 
 OPENID = "/id/.well-known/openid-configuration"
 OAUTH = "/.well-known/oauth-authorization-server/id"
@@ -39,26 +39,45 @@ async def test_what_is_named_answers(stage: Stage) -> None:
         assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & key.keys()
 
 
-@pytest.mark.parametrize("path", ["/id/connect/token", "/id/connect/jwks", OPENID, OAUTH])
+POSTED = ("/id/connect/token", "/id/connect/par", "/id/connect/revocation")
+
+
+@pytest.mark.parametrize("path", [*POSTED, "/id/connect/jwks", OPENID, OAUTH])
 async def test_pages_of_any_origin_may_call_these(stage: Stage, path: str) -> None:
     asked = {"Origin": "https://roadie.example", "Access-Control-Request-Method": "POST"}
     answer = await stage.http.options(path, headers=asked)
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in answer.headers
-    assert answer.headers["access-control-allow-methods"] == ("POST" if path.endswith("token") else "GET")
+    assert answer.headers["access-control-allow-methods"] == ("POST" if path in POSTED else "GET")
 
 
-async def test_and_can_read_the_refusals(stage: Stage) -> None:
-    answer = await stage.http.post("/id/connect/token", data={"grant_type": "x", "client_id": "y"})
-    assert answer.status_code == 400
+@pytest.mark.parametrize("path", POSTED)
+async def test_and_can_read_the_refusals(stage: Stage, path: str) -> None:
+    answer = await stage.http.post(path, data={"grant_type": "x", "client_id": "y", "token": "z"})
+    assert answer.json()["error"] in {"unsupported_grant_type", "invalid_client"}
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
-@pytest.mark.parametrize("path", ["/id/connect/introspect", "/id/connect/revocation"])
+async def test_and_the_answers_of_what_a_public_application_uses(stage: Stage) -> None:
+    """It pushes its request, and takes its refresh token back; what it cannot use is not open to pages."""
+    spa = await stage.register(PUBLIC, SPA, resources=True)
+    pushed = {"response_type": "code", "redirect_uri": SPA_CALLBACK, "code_challenge": CHALLENGE}
+    form = spa.form(**pushed, code_challenge_method="S256", scope="openid")
+    answer = await stage.http.post("/id/connect/par", data=form, headers={"Origin": "https://roadie.example"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (201, "*")
+    tokens = await stage.tokens(spa, await stage.user())
+    answer = await stage.revoke(spa, tokens["refresh_token"])
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/id/connect/introspect"])
 async def test_and_none_else(stage: Stage, path: str) -> None:
     answer = await stage.http.options(path, headers={"Origin": "https://roadie.example"})
     assert answer.status_code == 405
+    assert "access-control-allow-origin" not in answer.headers
+    answer = await stage.http.post(path, data={"token": "x"}, headers={"Origin": "https://roadie.example"})
     assert "access-control-allow-origin" not in answer.headers
 
 

@@ -14,6 +14,7 @@ import jwt
 import pytest
 import uvicorn
 
+from services.registry.events import ResponseAlgorithm
 from services.token_issuer import signing
 from services.token_issuer.authorization.hints import Hints
 from services.token_issuer.clients import presented
@@ -29,6 +30,7 @@ from services.token_issuer.grants import client_credentials, refresh_token
 from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.settings import KeyRules
+from services.token_issuer.signing import FOR_APPLICATIONS
 from services.token_issuer.tokens import Content, Issued, access_token
 from shared.errors import Unavailable
 from shared.http.forms import single
@@ -39,7 +41,7 @@ from shared.wake import Wake
 from stagedoor import Allowed, Denied, Guard
 from stagedoor.keys import HttpKeys
 from stagedoor.verdict import Reason
-from tests.support.issuing import API, ISSUER, Client, MovableClock, Stage, policy, replica
+from tests.support.issuing import API, CONFIDENTIAL, ISSUER, Client, MovableClock, Stage, policy, replica
 from tests.support.ports import free_port
 from tests.support.postgres import Database
 from tests.support.work import Work, eventually
@@ -267,8 +269,12 @@ async def test_a_replica_meets_the_successor_of_another_one(stage: Stage, databa
     assert isinstance(await stage.validate(await issue(other, hub)), Allowed)
 
 
-async def test_hints_outlive_their_key_unless_it_was_stolen(stage: Stage, database: Database) -> None:
-    hub = await stage.register(resources=True)
+@pytest.mark.parametrize("algorithm", list(ResponseAlgorithm))
+async def test_hints_outlive_their_key_unless_it_was_stolen(
+    stage: Stage, database: Database, algorithm: ResponseAlgorithm
+) -> None:
+    settings = CONFIDENTIAL.model_copy(update={"id_token_signed_response_alg": algorithm})
+    hub = await stage.register(settings, resources=True)
     hint = (await stage.tokens(hub, await stage.user()))["id_token"]
     at_once = replace(policy(), keys=replace(SHORT, announced=timedelta(), retiring=timedelta()))
     hurried, _ = await replica(database, MovableClock(), at_once)
@@ -278,7 +284,7 @@ async def test_hints_outlive_their_key_unless_it_was_stolen(stage: Stage, databa
         return {key.kid: key.state for key in hurried.keys.list()}[kid_of(hint)] is KeyState.RETIRED
 
     await hurried.keys.prepare()
-    await hurried.keys.rotate(KeyUse.ID_TOKEN, origin())
+    await hurried.keys.rotate(FOR_APPLICATIONS[algorithm], origin())
     await eventually(retired)
     assert kid_of(hint) not in hurried.keys.jwks.decode()
     assert Hints(hurried.keys, ISSUER).read(hint) is not None

@@ -17,18 +17,22 @@ async def signed(stage: Stage, token: str, **claims: object) -> str:
     return await sign_userinfo(stage.issuer, token, json.dumps(claims))
 
 
-async def test_it_is_for_the_application_of_the_token_and_about_its_person(stage: Stage) -> None:
-    hub = await stage.register(SIGNED, resources=True)
+@pytest.mark.parametrize("algorithm", list(ResponseAlgorithm))
+async def test_it_is_for_the_application_of_the_token_and_about_its_person(
+    stage: Stage, algorithm: ResponseAlgorithm
+) -> None:
+    wanted = CONFIDENTIAL.model_copy(update={"userinfo_signed_response_alg": algorithm})
+    hub = await stage.register(wanted, resources=True)
     sub = await stage.user()
     token = (await stage.tokens(hub, sub))["access_token"]
     made = await signed(stage, token, sub=sub, email="freddie@example.com", address={"country": "GB"})
     header = jwt.get_unverified_header(made)
-    assert (header["alg"], header["typ"]) == ("RS256", "userinfo+jwt")
+    assert (header["alg"], header["typ"]) == (algorithm, "userinfo+jwt")
     keys = (await stage.http.get("/id/connect/jwks")).json()["keys"]
     told = (await stage.http.get("/id/.well-known/openid-configuration")).json()
-    assert told["userinfo_signing_alg_values_supported"] == [header["alg"]]
+    assert told["userinfo_signing_alg_values_supported"] == list(ResponseAlgorithm)
     (key,) = (key for key in keys if key["kid"] == header["kid"])
-    assert jwt.decode(made, jwt.PyJWK(key), algorithms=["RS256"], audience=HUB, issuer=ISSUER) == {
+    assert jwt.decode(made, jwt.PyJWK(key), algorithms=[algorithm], audience=HUB, issuer=ISSUER) == {
         "iss": ISSUER,
         "aud": HUB,
         "sub": sub,
