@@ -1,20 +1,23 @@
 """Introspection (RFC 7662): a resource asks whether a token is active, and learns only of tokens that are its own."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from services.registry.events import AuthMethod
-from services.token_issuer.clients import Presented, invalid_client
+from services.token_issuer.clients import Presented, invalid_client, proof
 from services.token_issuer.grants.parts import allowed_now
-from services.token_issuer.issuer import Issuer
+from services.token_issuer.issuer import Issuer, use_of
 from services.token_issuer.references.checks import Reference, ReferenceChecks
 from services.token_issuer.references.texts import looks_like_reference
 from services.token_issuer.refreshing import grant_of_refresh_token
 from services.token_issuer.shown import read_shown
 from services.token_issuer.views import Known
-from shared.errors import Unavailable
+from shared.denials import DenialKind
+from shared.errors import Refusal, Unavailable
 from shared.http.forms import Params
 from shared.ids import digest, same
+from shared.log.append import Append, Fence
 from stagedoor import Denied, Guard
 from stagedoor.token import AccessToken
 
@@ -39,21 +42,49 @@ async def introspect(
         access_token = await references.find(token)
     elif gid is None:
         access_token = await read_shown(issuer, token)
-    audiences = () if access_token is None else access_token.audiences
-    known = await issuer.questions.known(who.client_id, gid=gid, identifiers=tuple(audiences))
-    await issuer.authenticate(known.application, who)
-    await issuer.spend(who.assertion)
+    known, head = await _asked(issuer, who, gid, access_token)
     if access_token is not None:
         if not _concerns(access_token, who.client_id, known):
             return INACTIVE
         if isinstance(access_token, Reference):
-            return await _reference(references, token, known.head)
-        return await _access_token(guard, token, access_token, known.head)
+            return await _reference(references, token, head)
+        return await _access_token(guard, token, access_token, head)
     if known.grant is not None and known.grant.grant.client_id == who.client_id:
         # As of the head of the log here too: nothing is active because its end has not been heard of yet.
         await issuer.following.reach(known.head)
         known = await issuer.questions.known(who.client_id, gid=gid)
     return _refresh_token(issuer, token, known)
+
+
+async def _asked(
+    issuer: Issuer, who: Presented, gid: str | None, token: AccessToken | Reference | None
+) -> tuple[Known, int]:
+    """What is known, once the caller has proved to be itself; and a head of the log that is not older than the request.
+
+    An assertion is used up in an append of its own. That has a fence, so what was known a moment ago may be acted on,
+    and it tells the head: then nothing else is asked. It is no reason to refuse anything, for which it is asked anew.
+    """
+    identifiers = () if token is None else tuple(token.audiences)
+    signs = who.assertion is not None and token is not None
+    lately = issuer.questions.lately(who.client_id, identifiers) if signs else None
+
+    async def decide() -> tuple[Known, Append | None]:
+        nonlocal lately
+        known, lately = lately, None
+        if known is not None and token is not None and _concerns(token, who.client_id, known):
+            with suppress(Refusal):
+                return await decided(known)
+        return await decided(await issuer.questions.known(who.client_id, gid=gid, identifiers=identifiers))
+
+    async def decided(known: Known) -> tuple[Known, Append | None]:
+        await issuer.authenticate(known.application, who)
+        if who.assertion is None:
+            return known, None
+        return known, use_of(who.assertion, Fence(known.as_of, ((DenialKind.CLIENT, who.client_id), *proof(who))))
+
+    known, appended = await issuer.write(decide, who)
+    # The last position before that of the use itself, which ends nothing.
+    return known, known.head if appended is None else appended.position - 1
 
 
 def _concerns(token: AccessToken | Reference, client_id: str, known: Known) -> bool:

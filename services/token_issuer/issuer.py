@@ -165,7 +165,7 @@ class Issuer:
         """`write`, with the assertion used up; where there is nothing else to append, by an event of its own."""
         if assertion.replayed:
             raise invalid_client()
-        alone = _use_of(assertion)
+        alone = use_of(assertion)
         nothing = False
 
         async def with_it() -> tuple[T, Append | None]:
@@ -186,11 +186,16 @@ class Issuer:
         return decided, None if nothing else appended
 
 
-def _use_of(assertion: Assertion) -> Append:
+def use_of(assertion: Assertion, fence: Fence | None = None) -> Append:
+    """The append of an event of its own for the use of an assertion; `Issuer.write` adds the once-key."""
     command = used.Use(assertion.client_id, assertion.digest.hex(), assertion.expires_at)
     # The id is fresh: there is no stream to look at.
     return append_of(
-        used.decider.stream(new_id()), None, used.decider.decide(command, None), on_behalf_of(assertion.client_id)
+        used.decider.stream(new_id()),
+        None,
+        used.decider.decide(command, None),
+        on_behalf_of(assertion.client_id),
+        fence,
     )
 
 

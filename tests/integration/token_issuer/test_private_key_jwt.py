@@ -1,5 +1,6 @@
 """Applications that sign: at every endpoint that they authenticate at, with every kind of key."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -7,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from services.registry.events import ApplicationChanged, ApplicationDisabled
+from services.token_issuer import read_model
 from services.token_issuer.assertions.keys import KEPT, LEAST_BETWEEN, LONGEST_KEPT, ClientKeys
 from services.token_issuer.events import AccessTokenIssued, AssertionUsed, GrantEnded
 from shared.http.outgoing import Outgoing, Reach
 from stagedoor.verdict import Allowed
-from tests.support.assertions import ClientKey, asserted, signing_client
+from tests.support.assertions import ClientKey, asserted, signing, signing_client
 from tests.support.counting import RoundTrips
 from tests.support.issuing import ISSUER, Stage, error
 from tests.support.web import Web, web
@@ -75,10 +78,68 @@ async def test_it_costs_no_round_trip_where_something_is_appended(stage: Stage, 
     with round_trips.counted() as seen:
         assert (await stage.refresh(hub, body["refresh_token"])).status_code == 200
     assert seen == ["ask", "append"]
-    # An introspection appends nothing; that its assertion was used has to be written all the same.
-    with round_trips.counted() as seen:
-        assert (await stage.introspect(hub, body["access_token"])).json()["active"] is True
-    assert seen == ["ask", "append"]
+
+
+async def test_an_introspection_costs_one_round_trip_right_after_others(
+    stage: Stage, round_trips: RoundTrips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives nothing; that its assertion was used has to be written all the same, and that is all there is to do."""
+    hub = await signing_client(stage)
+    token = (await stage.token(hub, **OWN)).json()["access_token"]
+    for seconds, cost in ((0.0, ["ask", "append"]), (60.0, ["append"])):
+        monkeypatch.setattr(read_model, "LATELY_SECONDS", seconds)
+        await stage.introspect(hub, token)
+        await stage.validate(token)  # the guard has caught up with the head
+        with round_trips.counted() as seen:
+            assert (await stage.introspect(hub, token)).json()["active"] is True
+        assert seen == cost
+
+
+async def test_what_was_known_lately_tells_nothing_past_a_denial(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_model, "LATELY_SECONDS", 60.0)
+    hub = await signing_client(stage)
+    token = (await stage.token(hub, **OWN)).json()["access_token"]
+    other = (await stage.token(hub, **OWN)).json()["access_token"]
+    assert (await stage.introspect(hub, token)).json()["active"] is True
+    # A token that was revoked, by whom ever.
+    assert (await stage.revoke(hub, token)).status_code == 200
+    assert (await stage.introspect(hub, token)).json() == {"active": False}
+    # Another key: the old one is refused at once, and the new one is no stranger.
+    changed = signing(ClientKey(kid="two"))
+    event = ApplicationChanged(client_id=hub.client_id, settings=changed, narrowed=False, proof_changed=True)
+    await stage.of_application(event)
+    assert error(await stage.introspect(hub, other)) == "invalid_client"
+    hub.key = ClientKey(kid="two")
+    assert (await stage.introspect(hub, other)).json()["active"] is True
+    await stage.of_application(ApplicationDisabled(client_id=hub.client_id, reason=""))
+    assert error(await stage.introspect(hub, other)) == "invalid_client"
+
+
+async def test_what_was_known_lately_lets_no_assertion_be_replayed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_model, "LATELY_SECONDS", 60.0)
+    hub = await signing_client(stage)
+    token = (await stage.token(hub, **OWN)).json()["access_token"]
+    assert (await stage.introspect(hub, token)).json()["active"] is True
+    form = asserted(hub.assertion(), token=token)
+    asked = [stage.http.post("/id/connect/introspect", data=form) for _ in range(5)]
+    answers = await asyncio.gather(*asked)
+    assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401, 401]
+    forged = asserted(ClientKey(kid="made up").sign(hub.claims()), token=token)
+    assert error(await stage.http.post("/id/connect/introspect", data=forged)) == "invalid_client"
+
+
+async def test_what_was_known_lately_is_no_reason_to_say_less(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resource that has just been made a caller asks about a token of somebody else's."""
+    monkeypatch.setattr(read_model, "LATELY_SECONDS", 60.0)
+    hub = await signing_client(stage)
+    asking = await signing_client(stage, client_id="com.example/api", resources=False)
+    token = (await stage.token(hub, **OWN)).json()["access_token"]
+    assert (await stage.introspect(asking, token)).json() == {"active": False}
+    await stage.add_resources(callers=(f"client:{asking.client_id}",))
+    await stage.follow()
+    assert (await stage.introspect(asking, token)).json()["active"] is True
 
 
 async def test_the_log_has_no_assertion_and_no_jti(stage: Stage) -> None:
