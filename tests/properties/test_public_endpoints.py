@@ -47,9 +47,10 @@ REDIRECTED_ERRORS: Final = {
     *("invalid_request", "unauthorized_client", "access_denied", "unsupported_response_type", "invalid_scope"),
     *("server_error", "temporarily_unavailable", "login_required", "consent_required", "interaction_required"),
     *("account_selection_required", "request_not_supported", "request_uri_not_supported", "invalid_request_uri"),
-    *("invalid_request_object", "registration_not_supported", "invalid_target"),
+    *("invalid_request_object", "registration_not_supported", "invalid_target", "unmet_authentication_requirements"),
 }
-"""RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6, RFC 8707 section 2."""
+"""RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6 and its unmet_authentication_requirements, RFC 8707
+section 2."""
 METADATA_ERRORS: Final = {"invalid_request", "method_not_allowed", "request_too_large"}
 BEARER_ERRORS: Final = {"invalid_request", "invalid_token", "insufficient_scope", "unauthorized"}
 """RFC 6750 section 3.1; nothing is said to who shows no token."""
@@ -82,8 +83,18 @@ KINDS: Final = (
         ("POST", "POST", "POST", "GET", "OPTIONS", "PUT"),
     ),
     Kind("/id/connect/introspect", ("token", "token_type_hint", *CLIENT), frozenset(TOKEN_ERRORS), ("POST", "GET")),
-    Kind("/id/connect/revocation", ("token", "token_type_hint", *CLIENT), frozenset(TOKEN_ERRORS), ("POST", "GET")),
-    Kind("/id/connect/par", (*AUTHORIZE, *CLIENT), frozenset(TOKEN_ERRORS | {"not_found"}), ("POST", "GET")),
+    Kind(
+        "/id/connect/revocation",
+        ("token", "token_type_hint", *CLIENT),
+        frozenset(TOKEN_ERRORS),
+        ("POST", "POST", "GET", "OPTIONS"),
+    ),
+    Kind(
+        "/id/connect/par",
+        (*AUTHORIZE, *CLIENT),
+        frozenset(TOKEN_ERRORS | REDIRECTED_ERRORS | {"invalid_redirect_uri"}),
+        ("POST", "POST", "GET", "OPTIONS"),
+    ),
     Kind("/id/connect/userinfo", ("access_token",), frozenset(BEARER_ERRORS), ("GET", "POST", "HEAD", "OPTIONS")),
     Kind("/id/connect/endsession", ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "logout_hint")),
     Kind("/id/signin", PAGE),
@@ -113,6 +124,13 @@ KINDS: Final = (
         frozenset(BEARER_ERRORS | {"method_not_allowed", "unsupported_media_type", "invalid_tour", "not_found"}),
         ("GET", "PUT", "DELETE"),
     ),
+    Kind(
+        "/api/merchandise",
+        ("after", "limit"),
+        frozenset(BEARER_ERRORS | {"method_not_allowed", "unsupported_media_type", "invalid_merchandise", "not_found"}),
+    ),
+    Kind("/.well-known/oauth-protected-resource/api", ("x",), frozenset(METADATA_ERRORS)),
+    Kind("/.well-known/oauth-protected-resource/id/connect/userinfo", ("x",), frozenset(METADATA_ERRORS)),
     Kind("/{text}", ("x",)),
 )
 
@@ -340,6 +358,14 @@ def _check_error(kind: Kind, answer: httpx.Response, shown: str) -> None:
 def _answered_by_the_door(answer: httpx.Response) -> bool:
     """Whether the request went no further than the front door, which says little."""
     return "correlation-id" not in answer.headers and answer.status_code in {400, 404, 413, 414, 421, 431}
+
+
+def test_nothing_that_is_named_to_applications_is_left_out(outside: Outside) -> None:
+    origin, asked = outside.system.ports.origin, {kind.path for kind in KINDS}
+    metadata = outside.http.get("/id/.well-known/openid-configuration").json()
+    named = {value.removeprefix(origin) for name, value in metadata.items() if name.endswith(("_endpoint", "_uri"))}
+    assert len(named) == 8
+    assert named <= asked
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
