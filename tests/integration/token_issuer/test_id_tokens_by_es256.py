@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unittest.mock import ANY
 
 import jwt
 import pytest
@@ -10,11 +11,15 @@ from services.registry.events import ApplicationChanged, ResponseAlgorithm
 from services.token_issuer.authorization.begin import Proceed, Refused
 from services.token_issuer.authorization.logout import Logout, begin_logout
 from services.token_issuer.events import GrantEnded, KeyUse
+from services.token_issuer.key_changes import KeyChanges
+from services.token_issuer.public_keys import PublicKeys
 from services.token_issuer.signing import generate
+from services.token_issuer.vault import Wrapping
 from shared.ids import new_command_id, new_id
 from shared.log.append import Context
 from stagedoor.verdict import Denied, Reason
-from tests.support.issuing import CONFIDENTIAL, HUB, ISSUER, PUBLIC, SPA, Stage
+from tests.support.issuing import CONFIDENTIAL, HUB, ISSUER, MASTER, PUBLIC, SPA, MovableClock, Stage, replica
+from tests.support.postgres import Database
 
 ES256 = CONFIDENTIAL.model_copy(update={"id_token_signed_response_alg": ResponseAlgorithm.ES256})
 
@@ -30,6 +35,21 @@ async def read(stage: Stage, token: str) -> dict[str, Any]:
     """The claims, checked as an application would that expects ES256 and nothing else."""
     key = await key_of(stage, token)
     return dict(jwt.decode(token, jwt.PyJWK(key), algorithms=["ES256"], audience=HUB, issuer=ISSUER))
+
+
+async def test_a_log_from_before_gets_the_key_that_is_missing(database: Database) -> None:
+    issuer, _ = await replica(database, MovableClock())
+    changes = KeyChanges(issuer.log, Wrapping(MASTER), issuer.policy.keys)
+    for use in (KeyUse.ACCESS_TOKEN, KeyUse.ID_TOKEN):
+        await changes.introduce(use, Context("service:token_issuer", new_id(), new_command_id()))
+    await issuer.keys.look()
+    before = {key.use: key.kid for key in issuer.keys.list()}
+    assert not issuer.keys.loaded, "it could not sign what an application asked for"
+    checking = PublicKeys(issuer.questions)
+    await checking.look()
+    assert checking.loaded, "it checks access tokens, and nothing else"
+    await issuer.keys.prepare()
+    assert {**before, KeyUse.ID_TOKEN_ES256: ANY} == {use: issuer.keys.signer(use).kid for use in KeyUse}
 
 
 async def test_each_application_gets_what_it_asked_for(stage: Stage) -> None:
