@@ -42,6 +42,7 @@ async def introspect(
         access_token = await references.find(token)
     elif gid is None:
         access_token = await read_shown(issuer, token)
+    complete_to = issuer.following.complete_to
     known, head = await _asked(issuer, who, gid, access_token)
     if access_token is not None:
         if not _concerns(access_token, who.client_id, known):
@@ -49,7 +50,7 @@ async def introspect(
         if isinstance(access_token, Reference):
             return await _reference(references, token, head)
         return await _access_token(guard, token, access_token, head)
-    if known.grant is not None and known.grant.grant.client_id == who.client_id:
+    if known.grant is not None and known.grant.grant.client_id == who.client_id and complete_to < known.head:
         # As of the head of the log here too: nothing is active because its end has not been heard of yet.
         await issuer.following.reach(known.head)
         known = await issuer.questions.known(who.client_id, gid=gid)

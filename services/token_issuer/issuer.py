@@ -55,6 +55,10 @@ class Following(Protocol):
     async def catch_up(self, source: str, position: int) -> None:
         """Bring the view of a source up to a position; raises `Unavailable`."""
 
+    @property
+    def complete_to(self) -> int:
+        """The position up to which the view is complete by now."""
+
     async def reach(self, position: int) -> None:
         """Wait until the view is complete up to a position; raises `Unavailable`."""
 

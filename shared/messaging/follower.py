@@ -76,6 +76,11 @@ class Follower:
         if view.complete_to < position:
             raise Unavailable("view_behind", f"the view of {source} has not come to position {position} yet")
 
+    @property
+    def complete_to(self) -> int:
+        """The position up to which all views are complete: what is asked of their tables from now on is, too."""
+        return min((view.complete_to for view in self._views.values()), default=self._head)
+
     async def reach(self, position: int) -> None:
         """Wait until all views are complete up to a position, which may not be in the log yet.
 
@@ -94,7 +99,7 @@ class Follower:
     def readiness(self) -> Check:
         """Whether the views are being kept complete, and how far behind the last known head they are."""
         stopped = {source: view.stopped for source, view in self._views.items() if view.stopped is not None}
-        lag = self._head - min((view.complete_to for view in self._views.values()), default=self._head)
+        lag = self._head - self.complete_to
         if stopped:
             told = ", ".join(f"{source} at {stop.position} ({stop.why})" for source, stop in stopped.items())
             return Check(ok=False, detail=f"stopped: {told}", lag=max(0, lag))

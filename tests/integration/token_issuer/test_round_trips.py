@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.identity import events as identity
 from services.registry import events as registry
 from services.token_issuer import read_model
 from tests.support.counting import RoundTrips
@@ -65,11 +66,25 @@ async def test_a_code_flow_is_five_and_a_refresh_two(stage: Stage, round_trips: 
     assert seen == ["ask", "append"]
 
 
-async def test_introspection_is_one(stage: Stage, round_trips: RoundTrips) -> None:
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+async def test_introspection_is_one(stage: Stage, round_trips: RoundTrips, kind: str) -> None:
     hub = await stage.register(CONFIDENTIAL, resources=True)
-    token = (await stage.tokens(hub, await stage.user()))["access_token"]
-    await stage.introspect(hub, token)  # the guard has caught up with the head afterwards
+    token = (await stage.tokens(hub, await stage.user()))[kind]
+    await stage.introspect(hub, token)  # guard and view have caught up with the head afterwards
     with round_trips.counted() as seen:
         answer = await stage.introspect(hub, token)
     assert answer.json()["active"] is True
     assert seen == ["ask"]
+
+
+async def test_a_refresh_token_whose_end_was_not_heard_of_is_asked_about_twice(
+    stage: Stage, round_trips: RoundTrips
+) -> None:
+    hub = await stage.register(CONFIDENTIAL, resources=True)
+    sub = await stage.user()
+    token = (await stage.tokens(hub, sub))["refresh_token"]
+    assert (await stage.introspect(hub, token)).json()["active"] is True
+    await stage.of_user(sub, identity.UserDisabled(sub=sub, reason=""))
+    with round_trips.counted() as seen:
+        assert (await stage.introspect(hub, token)).json() == {"active": False}
+    assert len(seen) > 1
