@@ -171,7 +171,7 @@ async def test_verdicts(brian: Command) -> None:
 async def test_the_keys_change_under_running_services(brian: Command) -> None:
     listed = await brian.json("keys", "list")
     active = {one["use"]: one["kid"] for one in listed if one["state"] == "active"}
-    assert set(active) == {"access_token", "id_token"}
+    assert set(active) == {"access_token", "id_token", "id_token_es256"}
     (rotated,) = await brian.json("keys", "rotate", "--use", "access_token")
     assert rotated["kid"] in [one["kid"] for one in await brian.json("keys", "list") if one["state"] == "pending"]
 
