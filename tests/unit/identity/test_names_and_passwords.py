@@ -1,7 +1,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from services.identity.domain.names import (
@@ -34,6 +34,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     assert normalised(normalised(text)) == normalised(text)
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much])  # few texts are names
 @given(st.text(max_size=80))
 def test_a_name_that_is_accepted_is_accepted_in_its_normal_form(text: str) -> None:
     name = ""
