@@ -1,4 +1,4 @@
-"""A guard in a process of its own, fed over NATS, so that it can be stopped in the middle of anything.
+"""A guard in a process of its own, fed over NATS or gRPC, so that it can be stopped in the middle of anything.
 
 python -m tests.support.guard_process    reads its settings as JSON from the first line of its input, then tokens, one a
                                          line; says `ready`, then one reason (or `allowed`) for each
@@ -8,6 +8,10 @@ import asyncio
 import json
 import sys
 
+from grpc import aio
+
+from stagedoor.feed import Feed
+from stagedoor.grpc import GrpcFeed, credentials
 from stagedoor.guard import Guard
 from stagedoor.keys import StaticKeys, parse_jwk
 from stagedoor.nats import NatsFeed
@@ -23,11 +27,17 @@ async def main() -> None:
     settings = json.loads(await reader.readline())
     key = parse_jwk(settings["jwk"])
     assert key is not None
+    if "nats" in settings:
+        feed: Feed = NatsFeed(**settings["nats"], heartbeat_seconds=0.1)
+    else:
+        options = (("grpc.ssl_target_name_override", "token_issuer"),)
+        shown = credentials(*(settings["shown"][name].encode() for name in ("ca", "certificate", "key")))
+        feed = GrpcFeed(aio.secure_channel(settings["grpc"], shown, options=options), renew_seconds=0.3)
     guard = Guard(
         issuer=ISSUER,
         audience=AUDIENCE,
         keys=StaticKeys([key]),
-        feed=NatsFeed(**settings["nats"], heartbeat_seconds=0.1),
+        feed=feed,
         max_staleness=settings["max_staleness"],
     )
     async with guard:
