@@ -209,6 +209,33 @@ def enable(user: UserArgument, *, by_sub: BySub = False, as_json: Json = False) 
     _write("EnableUser", request, user, "is enabled", as_json=as_json)
 
 
+@app.command()
+def erase(
+    user: UserArgument,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by_sub: BySub = False,
+    as_json: Json = False,
+) -> None:
+    """Leave nothing that tells who the user was, for ever. The log keeps that there was somebody, and proves it."""
+
+    async def work() -> None:
+        async with Connection(default_path()) as services:
+            sub = user
+            if not by_sub:
+                request = pb.GetUserRequest(user=_key(user, by_sub=False))
+                sub = (await services.ask(services.identity.GetUser, request)).user.sub
+            if not yes and not typer.confirm(f"Erase {user} for ever? This cannot be undone.", err=True):
+                raise typer.Exit(1)
+            answer = await services.ask(services.identity.EraseUser, pb.EraseUserRequest(sub=sub))
+        if as_json:
+            output.document({"user": user, "sub": sub, "position": answer.position})
+        else:
+            print(f"{user} is erased, sub {sub} (position {answer.position})")
+
+    output.run(work())
+
+
 @app.command("set-password")
 def set_password(
     user: UserArgument,

@@ -36,7 +36,7 @@ from services.identity.read_model import (
     DEMO,
     INSTANCE,
     PASSWORD,
-    PERSONAL_KEY,
+    PERSONAL_KEYS,
     VAULT,
     Questions,
     SessionRow,
@@ -100,7 +100,7 @@ class Accounts:
         name = valid_user_name(user.user_name)
         sub = self._sub_of(context)
         key, wrapped = self._keys.new(sub)
-        rows: list[RowChange] = [Put(VAULT, {"sub": sub, "kind": PERSONAL_KEY, "value": wrapped})]
+        rows: list[RowChange] = [Put(PERSONAL_KEYS, {"sub": sub, "wrapped": wrapped})]
         if user.password is not None:
             hashed = await self._passwords.hash(valid_password(user.password, name))
             rows.append(Put(VAULT, {"sub": sub, "kind": PASSWORD, "value": hashed.encode()}))

@@ -107,6 +107,19 @@ class UserEnabled(_OfUser, stored_as="identity.UserEnabled"):
         return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.LIFTED),)
 
 
+class UserErased(_OfUser, stored_as="identity.UserErased"):
+    """The user is gone for ever, and the key of their personal data was destroyed in the same append.
+
+    Their name and `sub` are given to nobody again. What the log says of them stays, and nobody can read it any more.
+    """
+
+    denial_kinds = frozenset({DenialKind.SUBJECT})
+
+    def denies(self) -> tuple[Denial, ...]:
+        """The subject, for ever."""
+        return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.STANDING),)
+
+
 class PasswordSet(_OfUser, stored_as="identity.PasswordSet"):
     """A first password; the hash is in the vault, never here."""
 

@@ -12,6 +12,7 @@ from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import add_ReadModelsSer
 from services.identity import events
 from services.identity.accounts import Accounts
 from services.identity.consents import Consents
+from services.identity.erasure import Erasure
 from services.identity.http import application
 from services.identity.issuer import Issuer
 from services.identity.own_access import OwnAccess
@@ -62,6 +63,7 @@ class Parts:
     rpc: IdentityService
     questions: Questions
     accounts: Accounts
+    erasure: Erasure
     sessions: Sessions
     consents: Consents
     passwords: Passwords
@@ -105,6 +107,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         master=master,
         demo=settings.demo,
     )
+    erasure = Erasure(log, questions, throttle)
     consents = Consents(log, questions)
 
     async def head() -> int:
@@ -131,6 +134,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
     rpc = IdentityService(
         log,
         accounts=accounts,
+        erasure=erasure,
         sessions=sessions,
         consents=consents,
         questions=questions,
@@ -141,6 +145,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         rpc=rpc,
         questions=questions,
         accounts=accounts,
+        erasure=erasure,
         sessions=sessions,
         consents=consents,
         passwords=passwords,
@@ -176,6 +181,8 @@ async def main() -> None:
     try:
         parts = assemble(settings, master=master, keys=keys, log=log, issuer=issuer, guard=guard, clock=system_clock)
         await refuse_demo_users(parts.questions, demo=settings.demo)
+        # A back-up of the keys that was put back brings nobody back.
+        await parts.erasure.destroy_again()
         follower = Follower(log, PROJECTION, SOURCES, project_registry, nats)
         rpc = RpcServer(settings.grpc_bind, tls, {**RULES, **rebuilding.RULES}, management.authenticate)
         rpc.add(add_IdentityServicer_to_server, parts.rpc, SERVICE)
@@ -198,7 +205,7 @@ async def main() -> None:
                 }
             )
 
-        background = [follower.run(), management.run(), guard.run()]
+        background = [follower.run(), management.run(), guard.run(), parts.erasure.destroy_repeatedly()]
         await serve(settings, parts.app, rpc, ready, background)
         parts.passwords.close()
     finally:

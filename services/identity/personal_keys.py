@@ -1,7 +1,7 @@
 """The keys that personal data in events is written under: one for each user, made when the user is registered.
 
-A key stands in the vault wrapped under this service's master key, bound to its user. Deleting that one row erases the
-person from the whole log: what is left is ciphertext, and every proof over it still holds.
+A key stands in a table of its own, wrapped under this service's master key, bound to its user. Deleting that one row
+erases the person from the whole log: what is left is ciphertext, and every proof over it still holds (`erasure.py`).
 """
 
 from collections.abc import Collection, Mapping
@@ -29,13 +29,13 @@ class PersonalKeyRing:
         self._questions = questions
 
     def new(self, sub: str) -> tuple[bytes, bytes]:
-        """A new user's key, and its wrapped form for the vault."""
+        """A new user's key, and its wrapped form for the table."""
         key = urandom(LENGTH)
         nonce = urandom(12)
         return key, _VERSION + nonce + self._wrapping.encrypt(nonce, key, sub.encode())
 
     def unwrap(self, sub: str, wrapped: bytes) -> bytes:
-        """The key in a vault's row. A row of another user, or of another master key, is an error and not a guess."""
+        """The key in a row of the table. One of another user, or of another master key, is an error and not a guess."""
         if wrapped[:1] != _VERSION:
             raise ValueError("the wrapped key is of an unknown form")
         try:

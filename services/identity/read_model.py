@@ -25,6 +25,7 @@ from services.identity.events import (
     SessionStarted,
     UserDisabled,
     UserEnabled,
+    UserErased,
     UserKind,
     UserRegistered,
 )
@@ -33,7 +34,9 @@ from shared.log.event import Delete, Patch, Put, Recorded, RowChange, RowValue
 from shared.questions import ask
 
 USERS = "identity.users"
+ERASED = "identity.erased_users"
 VAULT = "identity.vault"
+PERSONAL_KEYS = "identity.personal_keys"
 SESSIONS = "identity.sessions"
 ACTIVITY = "identity.session_activity"
 CONSENTS = "identity.consents"
@@ -42,7 +45,6 @@ SIGNED_USERINFO = "identity.signed_userinfo"
 INSTANCE = "identity.instance"
 
 PASSWORD = "password"
-PERSONAL_KEY = "personal_key"
 BOOTSTRAPPED = "bootstrapped"
 DEMO = "demo"
 
@@ -79,6 +81,10 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: C901, PLR0912  
             yield _user(recorded, event.sub, enabled=False)
         case UserEnabled():
             yield _user(recorded, event.sub, enabled=True)
+        case UserErased():
+            yield Put(ERASED, {"sub": event.sub, "position": recorded.position})
+            for table in (USERS, SESSIONS, CONSENTS):
+                yield Delete(table, {"sub": event.sub})
         case PasswordSet():
             yield _user(recorded, event.sub)
         case PasswordReset():
@@ -168,7 +174,7 @@ class Credentials:
     user: UserRow
     password_hash: str | None
     wrapped_key: bytes | None
-    """The key of their personal data, as it is in the vault."""
+    """The key of their personal data, wrapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,10 @@ _SESSION = f"""SELECT {_USER}, s.sid, s.auth_time, s.auth_position, s.amr, s.exp
        AND NOT EXISTS (SELECT FROM identity.uninstalled_applications gone WHERE gone.client_id = c.client_id)
   ) c ON true
  WHERE {_HOLDS}"""  # noqa: S608  (put together from constants)
+
+
+_NOT_ERASED = "NOT EXISTS (SELECT FROM identity.erased_users e WHERE e.sub = k.sub)"
+"""SQL: a key `k` that came back with an old back-up is not used, not even until it is destroyed again."""
 
 
 class Questions:
@@ -284,9 +294,33 @@ class Questions:
     async def wrapped_keys(self, subs: Sequence[str]) -> dict[str, bytes]:
         """The wrapped keys of these users' personal data; none for those who have been erased."""
         rows = await self._ask(
-            "SELECT sub, value FROM identity.vault WHERE kind = $2 AND sub = ANY($1::text[])", list(subs), PERSONAL_KEY
+            f"SELECT k.sub, k.wrapped FROM identity.personal_keys k WHERE k.sub = ANY($1::text[]) AND {_NOT_ERASED}",  # noqa: S608
+            list(subs),
         )
-        return {row["sub"]: row["value"] for row in rows}
+        return {row["sub"]: row["wrapped"] for row in rows}
+
+    async def erased(self, sub: str) -> int | None:
+        """Where in the log this user was erased; None if they were not."""
+        rows = await self._ask("SELECT position FROM identity.erased_users WHERE sub = $1", sub)
+        return rows[0]["position"] if rows else None
+
+    async def sids_of(self, sub: str) -> list[str]:
+        """The sessions that there are rows of for this user, whether they hold or not."""
+        return [row["sid"] for row in await self._ask("SELECT sid FROM identity.sessions WHERE sub = $1", sub)]
+
+    async def destroy_again(self) -> int:
+        """Delete keys and secrets of users who have been erased; answers how many there were.
+
+        An erasure leaves none. There are some if a back-up of these tables from before it was restored.
+        """
+        rows = await self._ask(
+            """WITH keys AS (
+                 DELETE FROM identity.personal_keys k USING identity.erased_users e WHERE e.sub = k.sub RETURNING 1
+               ), secrets AS (
+                 DELETE FROM identity.vault v USING identity.erased_users e WHERE e.sub = v.sub RETURNING 1
+               ) SELECT (SELECT count(*) FROM keys) + (SELECT count(*) FROM secrets) AS destroyed"""
+        )
+        return int(rows[0]["destroyed"])
 
     async def marked(self, mark: str) -> bool:
         """Whether this is true of the instance."""
@@ -319,9 +353,9 @@ class Questions:
 
     async def _credentials(self, condition: str, value: str) -> Credentials | None:
         rows = await self._ask(
-            f"""SELECT {_USER}, p.value AS password_hash, k.value AS wrapped_key FROM identity.users u
+            f"""SELECT {_USER}, p.value AS password_hash, k.wrapped AS wrapped_key FROM identity.users u
                   LEFT JOIN identity.vault p ON p.sub = u.sub AND p.kind = '{PASSWORD}'
-                  LEFT JOIN identity.vault k ON k.sub = u.sub AND k.kind = '{PERSONAL_KEY}'
+                  LEFT JOIN identity.personal_keys k ON k.sub = u.sub
                  WHERE {condition}""",  # noqa: S608  (put together from constants)
             value,
         )

@@ -31,15 +31,34 @@ ALTER TABLE identity.users
     ADD COLUMN IF NOT EXISTS country text;
 CREATE INDEX IF NOT EXISTS users_by_name ON identity.users (user_name);
 
+-- Fed by the facts of each user's stream: those who were erased. Of them there is no other row in any table.
+CREATE TABLE IF NOT EXISTS identity.erased_users (
+    sub text PRIMARY KEY,
+    position bigint NOT NULL                    -- where that was
+);
+
+-- The key of each user's personal data, wrapped under the master key. Written in the append of the registration, left
+-- alone by rebuilds, deleted in the append that erases the user: without it what the log says of them is noise.
+--
+-- A table of its own, so that the ordinary back-up can leave it out (docs/operations.md). What was deleted is vacuumed
+-- at the next opportunity, however little it is.
+CREATE TABLE IF NOT EXISTS identity.personal_keys (
+    sub text PRIMARY KEY,
+    wrapped bytea NOT NULL
+) WITH (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0);
+
 -- Secrets at rest. Written in the append of their fact, never in a fact, left alone by rebuilds.
 --   password      argon2id hash
---   personal_key  key of the user's personal data, wrapped under the master key
 CREATE TABLE IF NOT EXISTS identity.vault (
     sub text NOT NULL,
     kind text NOT NULL,
     value bytea NOT NULL,
     PRIMARY KEY (sub, kind)
 );
+
+-- Keys of personal data were among them before.
+WITH moved AS (DELETE FROM identity.vault WHERE kind = 'personal_key' RETURNING sub, value)
+INSERT INTO identity.personal_keys (sub, wrapped) SELECT sub, value FROM moved ON CONFLICT (sub) DO NOTHING;
 
 -- Fed by the facts of each session's stream. A session that ended by hand has no row.
 CREATE TABLE IF NOT EXISTS identity.sessions (

@@ -12,6 +12,8 @@ from services.identity import messages
 from services.identity.accounts import Accounts, NewUser
 from services.identity.consents import Consents
 from services.identity.domain.names import normalised
+from services.identity.domain.user import UserIsErased
+from services.identity.erasure import Erasure
 from services.identity.events import Role, SessionEndReason, UserKind
 from services.identity.read_model import Questions, UserRow
 from services.identity.sessions import Sessions
@@ -46,6 +48,7 @@ class IdentityService(IdentityServicer):
         log: Log,
         *,
         accounts: Accounts,
+        erasure: Erasure,
         sessions: Sessions,
         consents: Consents,
         questions: Questions,
@@ -53,6 +56,7 @@ class IdentityService(IdentityServicer):
     ) -> None:
         self._log = log
         self._accounts = accounts
+        self._erasure = erasure
         self._sessions = sessions
         self._consents = consents
         self._questions = questions
@@ -127,6 +131,13 @@ class IdentityService(IdentityServicer):
         user = await self._find(request.user)
         return pb.EnableUserResponse(position=await self._accounts.enable(user.sub, caller.context()))
 
+    async def EraseUser(self, request: pb.EraseUserRequest, context: _Call) -> pb.EraseUserResponse:
+        """Nothing is left that tells who they were."""
+        if not messages.is_id(request.sub):
+            raise Refusal(Kind.NOT_FOUND, "unknown_user", "there is no such user")
+        position = await self._erasure.erase(request.sub, caller.context(), by=_administrator())
+        return pb.EraseUserResponse(position=position)
+
     async def ResetPassword(self, request: pb.ResetPasswordRequest, context: _Call) -> pb.ResetPasswordResponse:
         """Set it for somebody; whatever their account gave before ends."""
         user = await self._find(request.user)
@@ -159,6 +170,8 @@ class IdentityService(IdentityServicer):
             found = await self._questions.user(key.sub)
         else:
             found = await self._questions.user_named(normalised(key.user_name[:1024]))
+        if found is None and key.sub and await self._questions.erased(key.sub) is not None:
+            raise UserIsErased
         if found is None:
             raise Refusal(Kind.NOT_FOUND, "unknown_user", "there is no such user")
         return found

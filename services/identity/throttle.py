@@ -35,9 +35,12 @@ from shared.http.client_address import network
 from shared.ids import keyed_digest, new_id, same
 from shared.keys import MasterKey
 from shared.log.connections import Connections
+from shared.log.event import Delete
 from shared.questions import ask
 
 _THROTTLED = Counter("stagedoor_identity_sign_in_throttled_total", "Sign-ins refused without looking at the password")
+
+FAILURES = "identity.sign_in_failures"
 
 ACCOUNTS_OF_A_DEVICE = 5
 """How many accounts one device cookie can vouch for; the oldest goes first."""
@@ -117,6 +120,10 @@ class Throttle:
     async def succeeded(self, attempt: Attempt) -> None:
         """The password was right: the attempt costs nothing."""
         await self._give_back(attempt.counters)
+
+    def forgetting(self, user_name: str) -> Delete:
+        """The row change that forgets what was counted for a (normalised) name, wherever it came from."""
+        return Delete(FAILURES, {"account": self._digest("account", user_name)})
 
     def remember(self, device_cookie: str | None, attempt: Attempt) -> str:
         """The cookie of a device that has just signed in to the account: what it was, and this account."""

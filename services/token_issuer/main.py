@@ -31,6 +31,7 @@ from services.token_issuer.log_clock import LogClock
 from services.token_issuer.projections import PROJECTIONS
 from services.token_issuer.pruning import prune_repeatedly
 from services.token_issuer.read_model import Questions
+from services.token_issuer.references import forgetting
 from services.token_issuer.references import rpc as own_rpc
 from services.token_issuer.references.checks import ReferenceChecks
 from services.token_issuer.references.uses import Uses
@@ -108,6 +109,7 @@ async def main() -> None:
         management = Management(guard)
         reach = Reach(loopback=settings.demo, networks=settings.logout_networks)
         ended = Follower(log, causes.PROJECTION, causes.SOURCES, causes.project, nats)
+        erased = Follower(log, forgetting.PROJECTION, forgetting.SOURCES, forgetting.project, nats)
         deliveries = Deliveries(issuer, Outgoing(reach, at_once=AT_ONCE))
         rules = {
             **rpc.RULES,
@@ -148,6 +150,7 @@ async def main() -> None:
                     "view": follower.readiness(),
                     # Told for people to see: whoever is told of logouts late is no reason to issue nothing.
                     "logouts": replace(ended.readiness(), ok=True),
+                    "erasures": replace(erased.readiness(), ok=True),
                     "read_models": await rebuilding.up_to_date(log, PROJECTIONS),
                     "denials": management.readiness(),
                 }
@@ -156,9 +159,13 @@ async def main() -> None:
         # Time and keys are known before the first request; where they cannot be, `keys.run` goes on trying.
         with suppress(Unavailable):
             await keys.look()
-        pruning = prune_repeatedly(log.pool, settings.pruning_seconds)
-        background = [wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake), pruning]
-        background += [ended.run(), deliveries.run()]
+        background = [wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake)]
+        background += [
+            ended.run(),
+            erased.run(),
+            deliveries.run(),
+            prune_repeatedly(log.pool, settings.pruning_seconds),
+        ]
         await serve(settings, application(issuer, guard, references, gateway), server, ready, background)
     finally:
         await log.close()

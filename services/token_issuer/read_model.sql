@@ -95,13 +95,18 @@ CREATE INDEX IF NOT EXISTS reference_tokens_by_digest ON token_issuer.reference_
 CREATE INDEX IF NOT EXISTS reference_tokens_by_user ON token_issuer.reference_tokens (sub, position);
 CREATE INDEX IF NOT EXISTS reference_tokens_by_client ON token_issuer.reference_tokens (client_id, position);
 
--- What no fact says of reference tokens. A row is written in the append of the token, gone with its revocation, or a
--- week after its end, and left alone by rebuilds.
+-- What no fact says of reference tokens. A row is written in the append of the token, gone with its revocation, with
+-- the erasure of its user, or a week after its end, and left alone by rebuilds.
 CREATE TABLE IF NOT EXISTS token_issuer.reference_notes (
     jti text PRIMARY KEY,
     label text NOT NULL,                        -- what its owner calls it: perhaps personal, so it is not in the log
     last_used_at timestamptz                    -- to the minute
 );
+-- Before users could be erased it was not known whose a note was.
+ALTER TABLE token_issuer.reference_notes ADD COLUMN IF NOT EXISTS sub text NOT NULL DEFAULT '';
+UPDATE token_issuer.reference_notes n SET sub = r.sub
+  FROM token_issuer.reference_tokens r WHERE r.jti = n.jti AND n.sub = '';
+CREATE INDEX IF NOT EXISTS reference_notes_by_user ON token_issuer.reference_notes (sub);
 
 -- Authorization requests that were pushed and wait for their sign-in, encrypted. Written with the fact, not made of it.
 CREATE TABLE IF NOT EXISTS token_issuer.pushed_requests (
@@ -195,7 +200,7 @@ CREATE TABLE IF NOT EXISTS token_issuer.logout_deliveries (
 );
 CREATE INDEX IF NOT EXISTS logout_deliveries_due ON token_issuer.logout_deliveries (client_id, due_at);
 
--- Of sessions that ended before there was any of this nobody is told now.
+-- Of sessions that ended before there was any of this nobody is told now; and nobody was erased before they could be.
 INSERT INTO token_issuer.checkpoints (projection, source, position)
-SELECT 'logout', 'identity', h.position FROM log.head h
+SELECT p.projection, 'identity', h.position FROM log.head h, (VALUES ('logout'), ('erased')) p (projection)
     ON CONFLICT (projection, source) DO NOTHING;

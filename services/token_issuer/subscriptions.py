@@ -109,6 +109,9 @@ def _of_identity(event: Event, position: int | Stamp) -> Iterator[RowChange]:
             yield _user(event.sub, position, enabled=False)
         case identity.UserEnabled():
             yield _user(event.sub, position, enabled=True)
+        case identity.UserErased():
+            # Not their sessions: by these it is found out which applications have to be told that they are over.
+            yield Delete(USERS, {"sub": event.sub})
         case identity.PasswordReset():
             yield _user(event.sub, position, sessions_cut_off=position, kept_session=None)
         case identity.PasswordChanged():

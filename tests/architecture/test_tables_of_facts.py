@@ -6,7 +6,7 @@ from tests.support.postgres import database as database  # noqa: PLC0414  (a fix
 from tests.support.postgres import databases as databases  # noqa: PLC0414  (a fixture)
 
 KEPT = {
-    "identity": {"vault", "session_activity", "sign_in_failures", "instance"},
+    "identity": {"personal_keys", "vault", "session_activity", "sign_in_failures", "instance"},
     "token_issuer": {"vault", "reference_notes", "pushed_requests", "logouts", "logout_deliveries"},
 }
 """Secrets, and what is worth no fact. A rebuild leaves it alone, and a back-up has to have it where it matters."""

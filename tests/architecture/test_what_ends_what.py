@@ -44,6 +44,7 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
     ),
     (identity.PasswordReset(sub="s"), (Denial(DenialKind.SUBJECT, "s", CUT_OFF),)),
     (identity.UserDisabled(sub="s", reason="left"), (Denial(DenialKind.SUBJECT, "s", STANDING),)),
+    (identity.UserErased(sub="s"), (Denial(DenialKind.SUBJECT, "s", STANDING),)),
     (identity.UserEnabled(sub="s"), (Denial(DenialKind.SUBJECT, "s", LIFTED),)),
     (
         identity.RolesChanged(sub="s", roles=(), removed=(identity.Role.ADMINISTRATOR,)),

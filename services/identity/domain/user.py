@@ -1,4 +1,4 @@
-"""One user: registered, changed, disabled and enabled, given another password.
+"""One user: registered, changed, disabled and enabled, given another password, erased.
 
 The password itself is in none of this: commands say that there is one, the vault holds its hash.
 """
@@ -18,6 +18,7 @@ from services.identity.events import (
     RolesChanged,
     UserDisabled,
     UserEnabled,
+    UserErased,
     UserKind,
     UserRegistered,
 )
@@ -47,6 +48,13 @@ _SHAPES = {
 _NO_PROFILE = Profile()
 
 
+class UserIsErased(Refusal):
+    """There was such a user, and there is not any more."""
+
+    def __init__(self) -> None:
+        super().__init__(Kind.NOT_FOUND, "user_erased", "the user was erased")
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """What the rules need to know of a user."""
@@ -58,6 +66,7 @@ class User:
     roles: tuple[Role, ...] = ()
     enabled: bool = False
     has_password: bool = False
+    erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,13 @@ class EnableUser:
 
 
 @dataclass(frozen=True, slots=True)
+class EraseUser:
+    """Let there be nothing left that tells who the user was."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResetPassword:
     """Somebody else sets the password: whatever the account gave before ends."""
 
@@ -107,7 +123,7 @@ class ChangePassword:
     kept_session: str
 
 
-Command = RegisterUser | ChangeUser | DisableUser | EnableUser | ResetPassword | ChangePassword
+Command = RegisterUser | ChangeUser | DisableUser | EnableUser | EraseUser | ResetPassword | ChangePassword
 
 
 def decide(command: Command, state: User) -> Sequence[Event]:
@@ -116,6 +132,10 @@ def decide(command: Command, state: User) -> Sequence[Event]:
         return _register(command, state)
     if not state.sub:
         raise Refusal(Kind.NOT_FOUND, "unknown_user", "there is no such user")
+    if isinstance(command, EraseUser):
+        return _erase(command, state)
+    if state.erased:
+        raise UserIsErased
     match command:
         case ChangeUser():
             return _change(command, state)
@@ -123,14 +143,8 @@ def decide(command: Command, state: User) -> Sequence[Event]:
             return _disable(command, state)
         case EnableUser():
             return () if state.enabled else (UserEnabled(sub=state.sub),)
-        case ResetPassword():
-            if state.kind is UserKind.SERVICE:
-                raise Refusal(Kind.PRECONDITION, "service_user", "a service user never signs in, so it has no password")
-            return (PasswordReset(sub=state.sub),) if state.has_password else (PasswordSet(sub=state.sub),)
-        case ChangePassword(kept_session):
-            if not state.enabled:
-                raise Refusal(Kind.PRECONDITION, "user_disabled", "the user is disabled")
-            return (PasswordChanged(sub=state.sub, kept_session=kept_session),)
+        case ResetPassword() | ChangePassword():
+            return _set_password(command, state)
 
 
 def _register(command: RegisterUser, state: User) -> Sequence[Event]:
@@ -175,6 +189,25 @@ def _disable(command: DisableUser, state: User) -> Sequence[Event]:
     if len(reason) > REASON_LIMIT:
         raise Refusal(Kind.INVALID, "invalid_reason", f"a reason has at most {REASON_LIMIT} characters")
     return (UserDisabled(sub=state.sub, reason=reason),)
+
+
+def _set_password(command: ResetPassword | ChangePassword, state: User) -> Sequence[Event]:
+    if isinstance(command, ChangePassword):
+        if not state.enabled:
+            raise Refusal(Kind.PRECONDITION, "user_disabled", "the user is disabled")
+        return (PasswordChanged(sub=state.sub, kept_session=command.kept_session),)
+    if state.kind is UserKind.SERVICE:
+        raise Refusal(Kind.PRECONDITION, "service_user", "a service user never signs in, so it has no password")
+    return (PasswordReset(sub=state.sub),) if state.has_password else (PasswordSet(sub=state.sub),)
+
+
+def _erase(command: EraseUser, state: User) -> Sequence[Event]:
+    """Whoever erases stays, so there is always an administrator left."""
+    if state.erased:
+        return ()
+    if command.by == state.sub:
+        raise Refusal(Kind.PRECONDITION, "own_account", "nobody erases themselves; another administrator can")
+    return (UserErased(sub=state.sub),)
 
 
 def _valid_roles(roles: tuple[Role, ...], kind: UserKind) -> tuple[Role, ...]:
@@ -226,6 +259,8 @@ def evolve(state: User, event: Event) -> User:  # noqa: PLR0911  (one for each f
             return replace(state, enabled=False)
         case UserEnabled():
             return replace(state, enabled=True)
+        case UserErased():
+            return User(state.sub, state.kind, erased=True)
         case PasswordSet() | PasswordReset() | PasswordChanged():
             return replace(state, has_password=True)
         case _:

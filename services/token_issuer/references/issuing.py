@@ -103,7 +103,7 @@ async def issue(issuer: Issuer, wanted: Wanted, maker: Maker, context: Context) 
             raise TypeError("a token is issued by its event")
         fence = Fence(known.as_of, tuple(_parties(application.client_id, sub, maker)))
         append = append_of(decider.stream(jti), stream.version, (event,), own, fence)
-        note = Put(NOTES, {"jti": jti, "label": wanted.label, "last_used_at": None})
+        note = Put(NOTES, {"jti": jti, "sub": sub, "label": wanted.label, "last_used_at": None})
         return event, replace(append, rows=(*append.rows, note))
 
     event, appended = await issuer.write(decide)

@@ -112,6 +112,8 @@ SELECT * FROM (
            CASE WHEN r.revoked IS NOT NULL THEN 'revoked'
                 WHEN r.expires_at <= $3 THEN 'expired'
                 WHEN coalesce(a.uninstalled, true) OR 'cut_off' = ANY (d.rules) THEN 'ended'
+                WHEN r.sub <> r.client_id
+                     AND NOT EXISTS (SELECT FROM token_issuer.users u WHERE u.sub = r.sub) THEN 'ended'  -- erased
                 WHEN d.rules IS NOT NULL THEN 'suspended'
                 ELSE 'active' END AS state
       FROM token_issuer.reference_tokens r

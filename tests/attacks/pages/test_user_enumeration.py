@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from services.identity.events import UserKind
+from services.identity.events import Role, UserKind
 from tests.support.browsing import Page
 from tests.support.identity_service import PASSWORD, Identity, authorization
 
@@ -16,6 +16,9 @@ async def _people(identity: Identity) -> None:
     await identity.parts.accounts.disable(gone, "", identity.context(), by="brian")
     await identity.register("without", None)
     await identity.register("service", None, UserKind.SERVICE)
+    gone = await identity.register("erased")
+    brian = await identity.register("brian", None, UserKind.INTERNAL, Role.ADMINISTRATOR)
+    await identity.parts.erasure.erase(gone, identity.context(), by=brian)
 
 
 def told(page: Page, user_name: str) -> tuple[object, ...]:
@@ -31,6 +34,8 @@ ATTEMPTS = {
     "wrong": ("freddie", "not-the-password"),
     "disabled": ("disabled", PASSWORD),
     "disabled, wrong": ("disabled", "not-the-password"),
+    "erased": ("erased", PASSWORD),
+    "erased, wrong": ("erased", "not-the-password"),
     "without a password": ("without", PASSWORD),
     "service": ("service", PASSWORD),
     "too short": ("freddie", "a"),
@@ -60,7 +65,7 @@ async def test_the_answer_is_the_same_and_so_is_the_work(identity: Identity) -> 
 @pytest.mark.usefixtures("_people")
 async def test_throttling_does_not_tell_either(identity: Identity) -> None:
     found = []
-    for number, user_name in enumerate(("freddie", "nobody")):
+    for number, user_name in enumerate(("freddie", "nobody", "erased")):
         browser = identity.browser(f"198.51.100.{number}")
         page = await browser.get(authorization())
         statuses = []
@@ -68,10 +73,10 @@ async def test_throttling_does_not_tell_either(identity: Identity) -> None:
             page = await browser.submit(page, user_name=user_name, password="not-the-password", action="sign_in")
             statuses.append((page.status, page.headers.get("retry-after")))
         found.append((statuses, told(page, user_name)))
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.usefixtures("_people")
 async def test_a_hint_is_not_looked_up(identity: Identity) -> None:
-    pages = [await identity.browser().get(authorization(login_hint=name)) for name in ("freddie", "nobody")]
-    assert told(pages[0], "freddie") == told(pages[1], "nobody")
+    pages = [await identity.browser().get(authorization(login_hint=name)) for name in ("freddie", "nobody", "erased")]
+    assert told(pages[0], "freddie") == told(pages[1], "nobody") == told(pages[2], "erased")

@@ -57,7 +57,7 @@ async def test_what_is_personal_is_ciphertext_in_the_log(identity: Identity, ope
 
 async def test_without_the_key_nothing_personal_can_be_read(identity: Identity, operator: Operator) -> None:
     sub = (await operator("RegisterUser", FREDDIE)).sub
-    await identity.log.pool.execute("DELETE FROM vault WHERE sub = $1 AND kind = 'personal_key'", sub)
+    await identity.log.pool.execute("DELETE FROM personal_keys WHERE sub = $1", sub)
     stream = await identity.log.load(f"user-{sub}")
     registered = stream.events[0].event
     assert isinstance(registered, UserRegistered)

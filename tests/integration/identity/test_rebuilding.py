@@ -35,9 +35,9 @@ async def test_the_tables_are_what_the_facts_make_of_them(identity: Identity) ->
     assert await differences(identity.database, ["identity"], identity_key=MASTER) == []
 
 
-async def test_a_rebuild_mends_what_was_spoiled_and_leaves_the_vault_alone(identity: Identity) -> None:
+async def test_a_rebuild_mends_what_was_spoiled_and_leaves_secrets_alone(identity: Identity) -> None:
     await much_happens(identity)
-    kept = {table: await rows(identity, table) for table in ("vault", "session_activity", "instance")}
+    kept = {table: await rows(identity, table) for table in ("personal_keys", "vault", "session_activity", "instance")}
     async with identity.database.connection() as operator:
         await operator.execute(
             "UPDATE identity.users SET roles = '{administrator}', kept_session = 'x' WHERE user_name = 'freddie';"
@@ -65,7 +65,7 @@ async def rows(identity: Identity, table: str) -> list[tuple[Any, ...]]:
 
 async def test_a_user_whose_key_is_gone_leaves_no_row(identity: Identity) -> None:
     sub = await identity.register(display_name="Freddie")
-    await identity.log.pool.execute("DELETE FROM vault WHERE sub = $1", sub)
+    await identity.log.pool.execute("DELETE FROM personal_keys WHERE sub = $1", sub)
     (fact,) = await identity.facts("UserRegistered")
     assert list(project(fact)) == []
 

@@ -6,8 +6,10 @@ from services.identity.domain.user import (
     USER,
     ChangePassword,
     ChangeUser,
+    Command,
     DisableUser,
     EnableUser,
+    EraseUser,
     RegisterUser,
     ResetPassword,
 )
@@ -21,6 +23,7 @@ from services.identity.events import (
     RolesChanged,
     UserDisabled,
     UserEnabled,
+    UserErased,
     UserKind,
     UserRegistered,
 )
@@ -171,3 +174,45 @@ def test_a_disabled_user_changes_no_password() -> None:
 )
 def test_nobody_is_nobody(command: ChangeUser | DisableUser | EnableUser | ResetPassword | ChangePassword) -> None:
     given(USER).when(command).refused("unknown_user")
+
+
+ERASED = UserErased(sub=SUB)
+
+
+@pytest.mark.parametrize("kind", UserKind)
+@pytest.mark.parametrize("before", [(), (PASSWORD,), (UserDisabled(sub=SUB, reason=""),)])
+def test_a_user_is_erased_whatever_they_are(kind: UserKind, before: tuple[UserDisabled | PasswordSet, ...]) -> None:
+    assert given(USER, registered(kind), *before).when(EraseUser("brian")).events == (ERASED,)
+
+
+def test_a_user_is_erased_once() -> None:
+    assert given(USER, FREDDIE, ERASED).when(EraseUser("brian")).events == ()
+
+
+def test_nobody_erases_themselves_or_nobody() -> None:
+    given(USER, registered(UserKind.INTERNAL, Role.ADMINISTRATOR)).when(EraseUser(SUB)).refused("own_account")
+    given(USER).when(EraseUser("brian")).refused("unknown_user")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ChangeUser("brian", profile=PROFILE),
+        ChangeUser("brian", roles=()),
+        DisableUser("brian", ""),
+        EnableUser(),
+        ResetPassword(),
+        ChangePassword("a-session"),
+    ],
+)
+def test_nothing_is_done_to_a_user_who_was_erased(command: Command) -> None:
+    given(USER, FREDDIE, PASSWORD, ERASED).when(command).refused("user_erased")
+
+
+def test_a_user_who_was_erased_is_not_registered_again() -> None:
+    given(USER, FREDDIE, ERASED).when(REGISTER).refused("user_exists")
+
+
+def test_nothing_is_known_of_a_user_who_was_erased() -> None:
+    state = USER.fold([registered(UserKind.INTERNAL, Role.ADMINISTRATOR), PASSWORD, ERASED])
+    assert (state.profile, state.roles, state.enabled, state.has_password) == (Profile(), (), False, False)

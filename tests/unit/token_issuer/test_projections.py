@@ -55,6 +55,14 @@ def test_a_password_cuts_off_the_sessions_of_before() -> None:
     assert denial.row["rule"] == "cut_off"
 
 
+def test_of_a_user_who_was_erased_there_is_the_denial() -> None:
+    gone, denial = rows(identity.UserErased(sub="freddie"))
+    assert gone == Delete(USERS, {"sub": "freddie"})
+    assert denial == Put(
+        DENIALS, {"kind": "subject", "id": "freddie", "rule": "standing", "except_id": "", "position": 9}
+    )
+
+
 def test_a_session_ends() -> None:
     ended = identity.SessionEnded(
         sub="freddie", sid="s", reason=identity.SessionEndReason.SIGNED_OUT, tokens_end_at=NOW

@@ -69,6 +69,11 @@ class IdentityStub:
                 request_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EnableUserRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EnableUserResponse.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/stagedoor.identity.v1.Identity/EraseUser',
+                request_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
         self.ResetPassword = channel.unary_unary(
                 '/stagedoor.identity.v1.Identity/ResetPassword',
                 request_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordRequest.SerializeToString,
@@ -138,6 +143,14 @@ class IdentityServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseUser(self, request, context):
+        """For ever: destroys the key of their personal data and clears every table of it; what the log says of them cannot be
+        read any more, and nothing that names them is accepted. Erasing somebody who was erased changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResetPassword(self, request, context):
         """Set by somebody else: ends all the user's sessions, grants and personal access tokens.
         """
@@ -201,6 +214,11 @@ def add_IdentityServicer_to_server(servicer, server):
                     servicer.EnableUser,
                     request_deserializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EnableUserRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EnableUserResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EraseUserRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EraseUserResponse.SerializeToString,
             ),
             'ResetPassword': grpc.unary_unary_rpc_method_handler(
                     servicer.ResetPassword,
@@ -412,6 +430,33 @@ class Identity:
             '/stagedoor.identity.v1.Identity/EnableUser',
             protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EnableUserRequest.SerializeToString,
             protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EnableUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.identity.v1.Identity/EraseUser',
+            protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EraseUserRequest.SerializeToString,
+            protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.EraseUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

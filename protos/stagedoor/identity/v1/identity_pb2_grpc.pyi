@@ -43,6 +43,10 @@ class IdentityStub:
     """Replaces the attributes named in `mask`."""
     DisableUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.DisableUserRequest, _identity_pb2.DisableUserResponse]
     EnableUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.EnableUserRequest, _identity_pb2.EnableUserResponse]
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.EraseUserRequest, _identity_pb2.EraseUserResponse]
+    """For ever: destroys the key of their personal data and clears every table of it; what the log says of them cannot be
+    read any more, and nothing that names them is accepted. Erasing somebody who was erased changes nothing.
+    """
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ResetPasswordRequest, _identity_pb2.ResetPasswordResponse]
     """Set by somebody else: ends all the user's sessions, grants and personal access tokens."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListSessionsRequest, _identity_pb2.ListSessionsResponse]
@@ -62,6 +66,10 @@ class IdentityAsyncStub(IdentityStub):
     """Replaces the attributes named in `mask`."""
     DisableUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.DisableUserRequest, _identity_pb2.DisableUserResponse]  # type: ignore[assignment]
     EnableUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.EnableUserRequest, _identity_pb2.EnableUserResponse]  # type: ignore[assignment]
+    EraseUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.EraseUserRequest, _identity_pb2.EraseUserResponse]  # type: ignore[assignment]
+    """For ever: destroys the key of their personal data and clears every table of it; what the log says of them cannot be
+    read any more, and nothing that names them is accepted. Erasing somebody who was erased changes nothing.
+    """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_identity_pb2.ResetPasswordRequest, _identity_pb2.ResetPasswordResponse]  # type: ignore[assignment]
     """Set by somebody else: ends all the user's sessions, grants and personal access tokens."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListSessionsRequest, _identity_pb2.ListSessionsResponse]  # type: ignore[assignment]
@@ -120,6 +128,16 @@ class IdentityServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.EnableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.EnableUserResponse, _abc.Awaitable[_identity_pb2.EnableUserResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _identity_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.EraseUserResponse, _abc.Awaitable[_identity_pb2.EraseUserResponse]]:
+        """For ever: destroys the key of their personal data and clears every table of it; what the log says of them cannot be
+        read any more, and nothing that names them is accepted. Erasing somebody who was erased changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def ResetPassword(
