@@ -197,7 +197,8 @@ async def test_of_two_who_erase_each_other_one_stays(
     """Both were looked at while both were administrators; the one that comes later is fenced, and looks again."""
     freddie = await identity.register("freddie", None, UserKind.INTERNAL, Role.ADMINISTRATOR)
     erasure = identity.parts.erasure
-    what_goes, done = erasure._what_goes, []
+    what_goes = erasure._what_goes
+    done: list[str] = []
 
     async def and_meanwhile(sub: str) -> list[object]:
         found = await what_goes(sub)

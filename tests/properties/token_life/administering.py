@@ -12,7 +12,7 @@ from services.identity.events import Role
 from shared.errors import Refusal
 from tests.properties.token_life import model as life
 from tests.properties.token_life.model import App, Secret, User
-from tests.properties.token_life.playing import GRANTS, PASSWORD, PICK, SCOPES, SECONDS, Playing
+from tests.properties.token_life.playing import GRANTS, PASSWORD, PICK, SCOPES, SECONDS, SELDOM, Playing
 from tests.properties.token_life.world import app_settings
 
 
@@ -163,7 +163,7 @@ class Administering(Playing):
 
     # Users
 
-    @precondition(lambda self: len(self.model.users) < 5)
+    @precondition(lambda self: len(self.people()) < 4)
     @rule()
     def register_user(self) -> None:
         self.add_user(PASSWORD)
@@ -172,12 +172,39 @@ class Administering(Playing):
     def switch_user(self, which: int, on: bool) -> None:
         user, accounts = self.user(which), self.world.identity.accounts
         if on:
-            self.do(accounts.enable(user.sub, self.world.context()))
+            answer = self.attempt(accounts.enable(user.sub, self.world.context()))
         else:
-            self.do(accounts.disable(user.sub, "", self.world.context(), by="administrator"))
+            answer = self.attempt(accounts.disable(user.sub, "", self.world.context(), by="administrator"))
+        if self.refused_as_erased(user, answer):
+            return
         if self.changed():
             user.stops.switch(self.model.head, on=on)
         assert user.stops.is_off(self.model.head) != on
+
+    def people(self) -> list[User]:
+        """Those who can sign in, or will when they are enabled."""
+        return [user for user in self.model.users.values() if user.password is not None and not user.gone]
+
+    def refused_as_erased(self, user: User, answer: object) -> bool:
+        """Whether it was done to somebody who was erased, to whom nothing can be done."""
+        assert isinstance(answer, Refusal) == user.gone, answer
+        if isinstance(answer, Refusal):
+            assert answer.code == "user_erased"
+            assert self.observe() == 0
+        return user.gone
+
+    @rule(which=PICK, account=SELDOM)
+    def erase_user(self, which: int, account: bool) -> None:
+        """Somebody, who may have been erased before; or an account of services. Somebody else comes in their place."""
+        user = self.user(which) if account else self.person(which)
+        self.do(self.world.erase(user.sub))
+        assert self.changed() != user.gone
+        if not user.gone:
+            self.saw("a user was erased")
+            user.stops.switch(self.model.head, on=False)
+            user.gone = True
+            if not self.people():
+                self.add_user(PASSWORD)
 
     @rule(which=PICK)
     def reset_password(self, which: int) -> None:
@@ -185,11 +212,15 @@ class Administering(Playing):
 
         async def reset() -> None:
             row = await self.world.identity.questions.user(user.sub)
-            assert row is not None
+            assert (row is None) == user.gone
+            if row is None:
+                return
             await self.world.identity.accounts.reset_password(row, self.new_password(user), self.world.context())
 
         self.do(reset())
-        assert self.changed()
+        assert self.changed() != user.gone
+        if user.gone:
+            return
         user.password = self.new_password(user)
         user.resets.append(self.model.head)
         user.stops.cut_offs.append(self.model.head)
@@ -201,7 +232,8 @@ class Administering(Playing):
     @rule(which=PICK, roles=st.sampled_from([(), (Role.AUDITOR,), (Role.ADMINISTRATOR, Role.AUDITOR)]))
     def change_roles(self, which: int, roles: Sequence[Role]) -> None:
         user = self.person(which)
-        self.do(self.world.change_roles(user.sub, roles))
+        if self.refused_as_erased(user, self.attempt(self.world.change_roles(user.sub, roles))):
+            return
         wanted = frozenset(role.value for role in roles)
         assert self.changed() == (wanted != user.roles)
         if user.roles - wanted:

@@ -98,6 +98,8 @@ class User:
     resets: list[int] = field(default_factory=list)
     changes: list[tuple[int, str]] = field(default_factory=list)
     """Where the password was changed, and in which session."""
+    gone: bool = False
+    """Erased: switched off, and never on again."""
 
 
 @dataclass

@@ -29,6 +29,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     registry.SECRETS: ("client_id", "secret_id"),
     registry.RESOURCES: ("resource_id",),
     identity.USERS: ("sub",),
+    identity.ERASED: ("sub",),
     identity.SESSIONS: ("sid",),
     identity.CONSENTS: ("sub", "client_id", "scope"),
     identity.UNINSTALLED: ("client_id",),
@@ -139,6 +140,11 @@ async def _assert_folds(world: World, facts: Mapping[str, list[Recorded]]) -> No
 
 def _assert_user(events: Sequence[Event], live: Live, name: str) -> None:
     user = USER.fold(events)
+    assert ((name,) in live[identity.ERASED]) == user.erased
+    if user.erased:
+        assert (name,) not in live[identity.USERS]
+        assert (name,) not in live[issuer_subscriptions.USERS]
+        return
     for table in (identity.USERS, issuer_subscriptions.USERS):
         row = live[table][name,]
         assert (row["enabled"], row["roles"]) == (user.enabled, [role.value for role in user.roles])
@@ -146,14 +152,15 @@ def _assert_user(events: Sequence[Event], live: Live, name: str) -> None:
 
 def _assert_session(events: Sequence[Event], live: Live, name: str) -> None:
     session = SESSION.fold(events)
-    assert ((name,) in live[identity.SESSIONS]) == (not session.ended)
+    erased = (events[0].data_subject(),) in live[identity.ERASED]
+    assert ((name,) in live[identity.SESSIONS]) == (not session.ended and not erased)
     assert live[issuer_subscriptions.SESSIONS][name,]["ended"] == session.ended
 
 
 def _assert_consent(events: Sequence[Event], live: Live, name: str) -> None:
     sub, _, client_id = name.partition(".")
     kept = {scope for (s, c, scope) in live[identity.CONSENTS] if (s, c) == (sub, client_id)}
-    assert kept == CONSENT.fold(events).scopes
+    assert kept == (set() if (sub,) in live[identity.ERASED] else CONSENT.fold(events).scopes)
 
 
 def _assert_application(events: Sequence[Event], live: Live, name: str) -> None:

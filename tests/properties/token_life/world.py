@@ -165,6 +165,8 @@ class World:
         await self._keys.prepare()
         self._replicas = [self._new_replica(self._keys) for _ in range(2)]
         await self._begin_validation()
+        registrar = NewUser("registrar", UserKind.INTERNAL, Profile(), (Role.ADMINISTRATOR,))
+        self._registrar, _ = await self.identity.accounts.register(registrar, self.context())
         await self._register_api()
 
     async def end(self) -> None:
@@ -347,6 +349,10 @@ class World:
 
     async def change_roles(self, sub: str, roles: Sequence[Role]) -> None:
         await self.identity.accounts.change(sub, self.context(), profile=None, roles=tuple(roles), by=ADMINISTRATOR)
+
+    async def erase(self, sub: str) -> None:
+        """As somebody who is an administrator, which nobody else in this world has to be."""
+        await self.identity.erasure.erase(sub, self.context(), by=self._registrar)
 
     async def sign_in(self, name: str, secret: str, session_secret: str | None = None) -> str:
         """Answers the session's cookie."""
