@@ -193,7 +193,7 @@ def change(  # noqa: PLR0913  (each option is an attribute of a user)
 def disable(
     user: UserArgument,
     *,
-    reason: Annotated[str, typer.Option(help="Kept in the log; nothing about a person.")] = "",
+    reason: Annotated[str, typer.Option(help="Kept in the log for ever, in the clear; nothing about a person.")] = "",
     by_sub: BySub = False,
     as_json: Json = False,
 ) -> None:

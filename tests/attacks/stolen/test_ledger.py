@@ -44,7 +44,13 @@ async def test_it_changes_nothing_of_what_the_services_know(thief: Thief) -> Non
 async def test_it_reads_no_personal_data_and_no_secret(thief: Thief) -> None:
     """It reads every event; what is about a person is ciphertext there, and keys and passwords are in none."""
     database, owner = await thief.database(), await thief.owner()
-    for vault in ("identity.vault", "token_issuer.vault", "identity.users", "registry.secrets"):
+    for vault in (
+        "identity.vault",
+        "identity.personal_keys",
+        "token_issuer.vault",
+        "identity.users",
+        "registry.secrets",
+    ):
         assert await refused(database, f"SELECT * FROM {vault}"), vault  # noqa: S608  (a constant)
     users = await owner.fetch("SELECT user_name FROM identity.users WHERE length(user_name) > 4")
     names = {row["user_name"] for row in users} - set(Role)
