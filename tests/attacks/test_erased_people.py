@@ -244,7 +244,7 @@ async def _nobody_takes_their_name(system: System, mercury: Mercury) -> None:
         refused("erase", mercury.name, "--yes"),
         refused("show", mercury.sub, "--sub"),
     )
-    assert told == ["name_taken)", "unknown_user)", "user_erased)"]
+    assert told == ("name_taken)", "unknown_user)", "user_erased)")
     (again,) = await stagedoor(system, "users", "erase", mercury.sub, "--sub", "--yes")
     (fact,) = await stagedoor(system, "audit", "replay", "--sub", mercury.sub, "--type", "identity.UserErased")
     assert (again["position"], fact["data"]) == (fact["position"], {"sub": mercury.sub})
