@@ -239,15 +239,12 @@ async def _nobody_takes_their_name(system: System, mercury: Mercury) -> None:
         assert refusal.value.status == 1
         return refusal.value.reason.rpartition("(")[2]
 
-    told = await asyncio.gather(
+    told = asyncio.gather(
         refused("add", mercury.name.upper(), "--no-password"),
         refused("erase", mercury.name, "--yes"),
         refused("show", mercury.sub, "--sub"),
     )
-    assert told == ("name_taken)", "unknown_user)", "user_erased)")
-    (again,) = await stagedoor(system, "users", "erase", mercury.sub, "--sub", "--yes")
-    (fact,) = await stagedoor(system, "audit", "replay", "--sub", mercury.sub, "--type", "identity.UserErased")
-    assert (again["position"], fact["data"]) == (fact["position"], {"sub": mercury.sub})
+    assert tuple(await told) == ("name_taken)", "unknown_user)", "user_erased)")
 
 
 async def _nothing_is_stored_in_the_clear(system: System, mercury: Mercury) -> None:
@@ -312,10 +309,6 @@ async def _the_log_still_proves_what_it_says(system: System, mercury: Mercury) -
     for proof in ("before.proof", "after.proof"):
         status, said = await check(mercury.folder / proof, mercury.folder / "log.key")
         assert status == 0, said
-    (registered,) = await stagedoor(
-        system, "audit", "replay", "--sub", mercury.sub, "--type", "identity.UserRegistered"
-    )
-    assert registered["data"]["user_name"].startswith("p1.")
 
 
 async def _an_old_key_opens_nothing(system: System, mercury: Mercury) -> None:

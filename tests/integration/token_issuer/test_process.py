@@ -78,7 +78,7 @@ async def test_it_issues_without_nats_and_stops(
 ) -> None:
     running, address = process
     checks = await _until_ready(address)
-    assert set(checks) == {"log", "keys", "view", "logouts", "read_models", "denials"}
+    assert set(checks) == {"log", "keys", "view", "logouts", "erasures", "read_models", "denials"}
 
     log = await database.log("registry", Catalogue.of(registry))
     secret = "s" * 43
