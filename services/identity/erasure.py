@@ -12,6 +12,7 @@ anybody back: what it holds of erased users is not used, and is destroyed again.
 import asyncio
 import random
 
+import asyncpg
 from prometheus_client import Counter
 
 from services.identity.domain.user import USER, EraseUser
@@ -21,9 +22,10 @@ from services.identity.throttle import Throttle
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
-from shared.log.append import Context, Fence
+from shared.log.append import Context, Fence, LogUnavailable
 from shared.log.event import Delete, RowChange
 from shared.log.log import Log, Stream
+from shared.questions import OUT_OF_REACH
 from shared.telemetry import logger
 
 _log = logger(__name__)
@@ -32,6 +34,7 @@ _DESTROYED_AGAIN = Counter(
 )
 
 _AGAIN_SECONDS = 300.0
+_FAILED = (LogUnavailable, *OUT_OF_REACH, asyncpg.PostgresError)
 
 
 class Erasure:
@@ -74,8 +77,8 @@ class Erasure:
             await asyncio.sleep(_AGAIN_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311  (spreads replicas, no secret)
             try:
                 await self.destroy_again()
-            except Refusal as refusal:  # the log says itself that it cannot be reached
-                _log.warning("not_looked_for_erased_users", code=refusal.code)
+            except _FAILED as failure:
+                _log.warning("erased_users_not_looked_for", error=type(failure).__name__)
 
     async def _what_goes(self, sub: str) -> list[RowChange]:
         """Rows beside those that follow from the fact: what no fact tells of the user."""

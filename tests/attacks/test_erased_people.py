@@ -12,9 +12,11 @@ import asyncpg
 import httpx
 import pytest
 
+from infra import migrate
 from infra.local.failure import SystemFailure
 from infra.local.nats import password_file
 from infra.local.ports import LOOPBACK
+from infra.local.postgres import SUPERUSER
 from infra.local.process import until
 from infra.local.services import python_environment
 from infra.local.sign_in import Visitor
@@ -32,6 +34,7 @@ from tests.support.attacking import reason
 from tests.support.command import CommandRefused, stagedoor
 from tests.support.doors import API, HUB, INTROSPECTION, USERINFO, VALIDATE, Doors
 from tests.support.issuing import Stage, error, query
+from tests.support.postgres import Database, passwords
 from tests.support.read_models import differences
 from tests.support.references import judge, make, open_hub
 
@@ -77,15 +80,19 @@ class TestWhatTheyHold:
         assert (await judge(stage, made.token)).reason == "denied_subject"
         with pytest.raises(Refusal):
             await make(stage, freddie)
-        await stage.follow()
-        log = stage.issuer.log
-        erased = Follower(log, forgetting.PROJECTION, forgetting.SOURCES, forgetting.project, None)
-        await erased.reach((await log.head()).position)
-        listed = await stage.issuer.questions.references.page(None, None, stage.clock(), before=None, limit=10)
-        assert {(one.reference.jti, one.label, one.state) for one in listed} == {
-            (made.event.jti, "", "ended"),
-            (kept.event.jti, "the van's laptop", "active"),
-        }
+        assert await listed(stage) == {(made.event.jti, "", "ended"), (kept.event.jti, "the van's laptop", "active")}
+
+    async def test_what_they_called_tokens_before_anybody_could_be_erased(
+        self, stage: Stage, database: Database
+    ) -> None:
+        """The notes of then do not say whose they are; the migration finds out."""
+        await open_hub(stage)
+        freddie = await stage.user()
+        made = await make(stage, freddie)
+        await stage.issuer.log.pool.execute("UPDATE reference_notes SET sub = ''")
+        await migrate.migrate(database.dsn(SUPERUSER), database.server.password, passwords(migrate.tenants()))
+        await stage.of_user(freddie, identity.UserErased(sub=freddie))
+        assert await listed(stage) == {(made.event.jti, "", "ended")}
 
     async def test_tokens_of_an_account_of_services(self, stage: Stage) -> None:
         account = await stage.user(UserKind.SERVICE)
@@ -96,6 +103,16 @@ class TestWhatTheyHold:
         assert (await judge(stage, made.token)).reason == "denied_subject"
         assert reason(await stage.validate(body["access_token"])) is Reason.DENIED_SUBJECT
         assert error(await stage.token(hub, grant_type="client_credentials")) == "unauthorized_client"
+
+
+async def listed(stage: Stage) -> set[tuple[str, str, str]]:
+    """The reference tokens with their names and states, once the issuer has heard of everything."""
+    await stage.follow()
+    log = stage.issuer.log
+    erased = Follower(log, forgetting.PROJECTION, forgetting.SOURCES, forgetting.project, None)
+    await erased.reach((await log.head()).position)
+    page = await stage.issuer.questions.references.page(None, None, stage.clock(), before=None, limit=10)
+    return {(one.reference.jti, one.label, one.state) for one in page}
 
 
 @dataclass

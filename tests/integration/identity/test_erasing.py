@@ -1,13 +1,16 @@
 """A person is erased: what there was of them is gone, what there is denied, and nothing of it comes back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from infra import migrate
 from infra.local.postgres import SUPERUSER
+from infra.local.process import until
 from protos.stagedoor.identity.v1 import identity_pb2 as pb
 from services.identity.events import (
     ProfileChanged,
@@ -20,6 +23,7 @@ from services.identity.events import (
 from services.identity.projections import PROJECTIONS
 from shared.errors import Kind, Refusal, Unavailable
 from shared.keys import MasterKey
+from shared.log.append import LogUnavailable
 from shared.rebuild.rebuilding import rebuild
 from tests.integration.identity.management import Operator, operating
 from tests.integration.identity.test_races import between
@@ -254,6 +258,35 @@ async def test_a_key_that_a_back_up_brings_back_is_not_used_and_is_destroyed_aga
     assert await rows_of(identity, sub) == ["erased_users"]
     assert "personal_keys" in await rows_of(identity, other)
     assert await identity.parts.questions.destroy_again() == 0
+
+
+async def test_it_is_looked_for_such_keys_again_and_again(
+    identity: Identity, brian: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens meanwhile: one failure is no reason to stop."""
+    monkeypatch.setattr("services.identity.erasure._AGAIN_SECONDS", 0.01)
+    sub, questions = await identity.register("mercury"), identity.parts.questions
+    await identity.parts.erasure.erase(sub, identity.context(), by=brian)
+    again, failures = questions.destroy_again, [LogUnavailable(), asyncpg.UndefinedTableError("swapped")]
+
+    async def failing_at_first() -> int:
+        if failures:
+            raise failures.pop()
+        return await again()
+
+    monkeypatch.setattr(questions, "destroy_again", failing_at_first)
+    await identity.log.pool.execute("INSERT INTO vault VALUES ($1, 'password', 'old')", sub)
+
+    async def gone() -> bool:
+        return await rows_of(identity, sub) == ["erased_users"]
+
+    looking = asyncio.create_task(identity.parts.erasure.destroy_repeatedly())
+    try:
+        assert await until(gone, 10)
+        assert not failures
+        assert not looking.done()
+    finally:
+        looking.cancel()
 
 
 async def test_keys_of_before_are_moved_by_the_migration(identity: Identity) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from infra import migrate
-from infra.local.postgres import SUPERUSER
+from infra.local.postgres import SUPERUSER, _program
 from services.identity import events
 from services.identity.events import Role, UserKind
 from services.identity.personal_keys import PersonalKeyRing
@@ -48,10 +48,9 @@ def documented(program: str) -> list[list[str]]:
 async def run(database: Database, arguments: list[str], folder: Path) -> None:
     """As it stands there, but for the name of the database."""
     where = parse_qs(urlsplit(database.dsn(SUPERUSER)).query)
-    program = next(Path(p) for p in _programs() if Path(p).name == arguments[0])
     named = [one.replace("--dbname=stagedoor", f"--dbname={database.name}") for one in arguments[1:]]
     process = await asyncio.create_subprocess_exec(
-        program,
+        _program(arguments[0]),
         *(database.name if one == "stagedoor" else one for one in named),
         cwd=folder,
         env={
@@ -65,12 +64,6 @@ async def run(database: Database, arguments: list[str], folder: Path) -> None:
     )
     _, err = await process.communicate()
     assert process.returncode == 0, err.decode()
-
-
-def _programs() -> list[str]:
-    from infra.local.postgres import _program  # noqa: PLC0415  (where the wheel has them)
-
-    return [str(_program(name)) for name in ("pg_dump", "pg_restore")]
 
 
 @asynccontextmanager
