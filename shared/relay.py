@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 from nats import errors
@@ -27,7 +28,11 @@ from shared.messaging.access import ANSWER_SECONDS, EVENTS, STREAM, NatsAccess, 
 from shared.messaging.message import Outgoing, encode, is_message_of, message_id, source_of
 from shared.messaging.session import Session, keep, obey_cancellation
 from shared.telemetry import logger
+from shared.tracing import spans
 from shared.wake import Wake
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 _log = logger(__name__)
 _PUBLISHED = Counter("stagedoor_relay_events", "Events acknowledged by the stream.")
@@ -67,17 +72,21 @@ class _Window:
         self._under_way: deque[int] = deque()
         self._failure: str | None = None
         self._moved = asyncio.Event()
+        self._spans: dict[int, Span] = {}
+        """Of messages on their way. What is not acknowledged is sent again, with a span of its own."""
 
     async def open(self) -> None:
         """Begin to listen for answers."""
         await self._connection.subscribe(f"{self._inbox}.*", cb=self._answered)
 
-    async def publish(self, message: Outgoing, position: int) -> None:
-        """Send the next message, when there is room."""
+    async def publish(self, message: Outgoing, position: int, span: "Span | None" = None) -> None:
+        """Send the next message, when there is room; `span` ends when the stream has it."""
         while len(self._under_way) >= _WINDOW:
             await self._progress()
         self._check()
         self._under_way.append(position)
+        if span is not None:
+            self._spans[position] = span
         await self._connection.publish(
             message.subject, message.body, reply=f"{self._inbox}.{position}", headers=message.headers
         )
@@ -118,6 +127,8 @@ class _Window:
             self.acknowledged = self._under_way.popleft()
             _PUBLISHED.inc()
             _POSITION.set(self.acknowledged)
+            if self._spans and (span := self._spans.pop(self.acknowledged, None)) is not None:
+                spans.relayed(span)
         self._moved.set()
 
 
@@ -185,7 +196,10 @@ class Relay:
         source = source_of(row.type)
         if source not in self._previous:
             self._previous[source] = await _last_of(stream, source)
-        await window.publish(encode(row, self._previous[source], self._follows), row.position)
+        span = spans.relaying(row, row.type) if spans.active else None
+        traceparent = None if span is None else spans.traceparent(span)
+        message = encode(row, self._previous[source], self._follows, traceparent)
+        await window.publish(message, row.position, span)
         self._previous[source] = row.position
         self._follows = message_id(row)
 

@@ -63,6 +63,9 @@ class ServiceSettings(BaseSettings):
     heartbeat_seconds: float = Field(default=1.0, gt=0)
     max_staleness_seconds: float = Field(default=30.0, gt=0)
     log_level: str = "info"
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    """Share of the courses of events that are traced, where `OTEL_EXPORTER_OTLP_ENDPOINT` says where spans go; the
+    same for all services."""
 
 
 def read_secret(path: Path | None, what: str) -> str:

@@ -21,6 +21,7 @@ from msgspec.json import encode
 from structlog.typing import FilteringBoundLogger
 
 from shared.ids import new_id
+from shared.tracing import sampling
 
 REDACTED: Final = "[redacted]"
 
@@ -72,12 +73,16 @@ def new_correlation() -> str:
     return new_id()
 
 
-def accept_correlation(value: str | None) -> str:
+def accept_correlation(value: str | None, *, trusted: bool = False) -> str:
     """The given id if it has the form of one (22 URL-safe characters), else a new one.
 
-    What comes from outside ends up in logs and events, so anything else that somebody sends is not taken over.
+    What comes from outside ends up in logs and events, so anything else that somebody sends is not taken over. Nor is
+    an id with which a course would be traced, unless whoever sends it is `trusted`: otherwise strangers could have
+    each of their requests traced.
     """
-    return value if value is not None and _ID.fullmatch(value) else new_correlation()
+    if value is None or not _ID.fullmatch(value) or (sampling.traced(value) and not trusted):
+        return new_correlation()
+    return value
 
 
 def configure_logging(service: str, level: str) -> None:
@@ -93,6 +98,8 @@ def configure_logging(service: str, level: str) -> None:
         event["service"] = service
         if current := correlation.get():
             event["correlation_id"] = current
+            if trace := sampling.traced(current):
+                event["trace_id"] = sampling.trace_id_text(trace)
         return event
 
     shared: list[structlog.typing.Processor] = [
@@ -160,7 +167,7 @@ class _Requests:
             f'{{"module":"{module}","method":{_text(method)},"path":{_text(scrub(path))},"status":{status},'
             f'"milliseconds":{round(seconds * 1000, 2)},"event":"request","level":"info",'
             f'"timestamp":"{datetime.now(UTC).isoformat()[:-6]}Z","service":"{self._service}"'
-            f"{_CORRELATED % current if current else '}'}"
+            f"{_correlated(current) if current else '}'}"
         )
         if len(self._lines) > 1:
             return
@@ -175,7 +182,10 @@ class _Requests:
         sys.stderr.flush()
 
 
-_CORRELATED: Final = ',"correlation_id":"%s"}'
+def _correlated(current: str) -> str:
+    trace = sampling.traced(current)
+    traced = f',"trace_id":"{sampling.trace_id_text(trace)}"' if trace else ""
+    return f',"correlation_id":"{current}"{traced}}}'
 
 
 @lru_cache(maxsize=1024)

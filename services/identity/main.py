@@ -49,6 +49,7 @@ from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import load, read_secret
 from shared.telemetry import configure_logging
+from shared.tracing import spans
 from stagedoor import Guard
 from stagedoor.grpc import GrpcOnline
 from stagedoor.keys import HttpKeys
@@ -156,6 +157,7 @@ async def main() -> None:
     """Serve until told to stop."""
     settings = load(IdentitySettings)
     configure_logging("identity", settings.log_level)
+    spans.begin("identity", settings.trace_ratio)
     master = MasterKey.read(settings.master_key_file)
     password = read_secret(settings.database_password_file, "the database password")
     tls = Tls.read(settings)

@@ -27,6 +27,7 @@ from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import load, read_secret
 from shared.telemetry import configure_logging
+from shared.tracing import spans
 from shared.wake import Wake
 from stagedoor import Guard
 from stagedoor.keys import HttpKeys
@@ -36,6 +37,7 @@ async def main() -> None:
     """Serve until told to stop."""
     settings = load(LedgerSettings)
     configure_logging("ledger", settings.log_level)
+    spans.begin("ledger", settings.trace_ratio)
     password = read_secret(settings.database_password_file, "the database password")
     nats = NatsAccess.read(settings)
     tls = Tls.read(settings)

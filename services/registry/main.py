@@ -21,12 +21,14 @@ from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import ServiceSettings, load, read_secret
 from shared.telemetry import configure_logging
+from shared.tracing import spans
 
 
 async def main() -> None:
     """Serve until told to stop."""
     settings = load(ServiceSettings)
     configure_logging("registry", settings.log_level)
+    spans.begin("registry", settings.trace_ratio)
     master = MasterKey.read(settings.master_key_file)
     password = read_secret(settings.database_password_file, "the database password")
     tls = Tls.read(settings)

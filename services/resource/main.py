@@ -16,6 +16,7 @@ from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import ServiceSettings, load, read_secret
 from shared.telemetry import configure_logging
+from shared.tracing import spans
 from stagedoor import Guard
 from stagedoor.grpc import GrpcOnline
 from stagedoor.keys import HttpKeys
@@ -26,6 +27,7 @@ async def main() -> None:
     """Serve until told to stop."""
     settings = load(ServiceSettings)
     configure_logging("resource", settings.log_level)
+    spans.begin("resource", settings.trace_ratio)
     password = read_secret(settings.database_password_file, "the database password")
     nats = NatsAccess.read(settings)
     tls = Tls.read(settings)

@@ -56,6 +56,7 @@ from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import load, read_secret
 from shared.telemetry import configure_logging
+from shared.tracing import spans
 from shared.wake import Wake
 from stagedoor import Guard
 from stagedoor.validation.v1.validation_pb2_grpc import add_ValidationServicer_to_server
@@ -69,6 +70,7 @@ async def main() -> None:
     """Serve until told to stop."""
     settings = load(TokenIssuerSettings)
     configure_logging("token_issuer", settings.log_level)
+    spans.begin("token_issuer", settings.trace_ratio)
     policy = Policy.of(settings)
     master = MasterKey.read(settings.master_key_file)
     password = read_secret(settings.database_password_file, "the database password")
@@ -159,13 +161,8 @@ async def main() -> None:
         # Time and keys are known before the first request; where they cannot be, `keys.run` goes on trying.
         with suppress(Unavailable):
             await keys.look()
-        background = [wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake)]
-        background += [
-            ended.run(),
-            erased.run(),
-            deliveries.run(),
-            prune_repeatedly(log.pool, settings.pruning_seconds),
-        ]
+        background = [wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake), ended.run(), erased.run()]
+        background += [deliveries.run(), prune_repeatedly(log.pool, settings.pruning_seconds)]
         await serve(settings, application(issuer, guard, references, gateway), server, ready, background)
     finally:
         await log.close()

@@ -29,6 +29,7 @@ from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import load, read_secret
 from shared.telemetry import configure_logging
+from shared.tracing import spans
 from shared.wake import Wake
 from stagedoor import Guard
 from stagedoor.validation.v1.validation_pb2_grpc import add_ValidationServicer_to_server
@@ -38,6 +39,7 @@ async def main() -> None:
     """Serve until told to stop."""
     settings = load(TokenIssuerSettings)
     configure_logging("token_issuer", settings.log_level)
+    spans.begin("token_issuer", settings.trace_ratio)
     policy = Policy.of(settings)
     password = read_secret(settings.database_password_file, "the database password")
     tls = Tls.read(settings)

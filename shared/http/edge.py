@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -21,6 +21,10 @@ from shared.http.errors import invalid_request, json_error, server_error
 from shared.http.headers import secured
 from shared.http.protocol import WHOLE, Whole
 from shared.telemetry import accept_correlation, correlation, course_of, log_request, logger
+from shared.tracing import spans
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 _log = logger(__name__)
 _answered = Counter("stagedoor_http_requests_total", "HTTP requests answered", ["method", "route", "status"])
@@ -59,6 +63,7 @@ class Edge:
         given = [value for name, value in scope["headers"] if name == b"correlation-id"]
         current = accept_correlation(given[0].decode("latin-1") if len(given) == 1 else None)
         correlation.set(current)
+        span = _begin_span(scope) if spans.active else None
         answer = _Answer(send, current.encode(), scope.get("extensions", _NOTHING).get(WHOLE, _NOTHING).get("whole"))
         self._count += 1
         try:
@@ -66,6 +71,8 @@ class Edge:
         finally:
             self._count -= 1
             _observe(scope, answer.status, perf_counter() - started)
+            if span is not None:
+                _end_span(span, scope, answer.status)
 
     async def _within(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
@@ -164,12 +171,36 @@ def _check_target(scope: Scope) -> None:
         raise invalid_request("the path holds a control character")
 
 
-def _observe(scope: Scope, status: int, seconds: float) -> None:
-    method = scope["method"] if scope["method"] in _METHODS else "other"
-    route = scope.get(ROUTE)
+def _begin_span(scope: Scope) -> "Span | None":
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"]
+    return spans.of_http(_method(scope), given)
+
+
+def _end_span(span: "Span", scope: Scope, status: int) -> None:
+    """It tells the route and never the path, which may hold ids, nor anything else that was sent."""
+    method, route = _method(scope), _route(scope)
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+    }
+    spans.answered(span, attributes, name=f"{method} {route}", failed=status >= 500)
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _route(scope: Scope) -> str:
+    route: str | None = scope.get(ROUTE)
     if route is None:
         matched = scope.get("route")
         route = scope.get("root_path", "") + matched.path if isinstance(matched, Route) else "unknown"
+    return route
+
+
+def _observe(scope: Scope, status: int, seconds: float) -> None:
+    method, route = _method(scope), _route(scope)
     _count_of(method, route, status).inc()
     _time_of(method, route).observe(seconds)
     log_request(__name__, method, scope["path"][:200], status, seconds)

@@ -26,6 +26,7 @@ from shared.http.protocol import protocol_class
 from shared.rpc.server import RpcServer
 from shared.settings import ServiceSettings
 from shared.telemetry import course_of, logger
+from shared.tracing import spans
 
 __all__ = ["Check", "Readiness", "layers", "run", "serve"]
 
@@ -91,7 +92,10 @@ async def serve(
         listener.close()
         _close(background)
         raise
-    await _Life(operations, server, rpc, settings.drain_seconds).run(listener, background)
+    try:
+        await _Life(operations, server, rpc, settings.drain_seconds).run(listener, background)
+    finally:
+        await asyncio.to_thread(spans.end)
 
 
 def run(main: Coroutine[Any, Any, None]) -> NoReturn:

@@ -1,6 +1,7 @@
 """The log, as a service sees it: load a stream, append to it, read on, and know how far it has come."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from shared.denials import Denial, DenialKind, DenialRule
+from shared.errors import Refusal
 from shared.log.append import Append, Appended, Head, LogUnavailable
 from shared.log.codec import PersonalKeys, decode
 from shared.log.connections import Connections
@@ -19,6 +21,7 @@ from shared.log.group import encode
 from shared.log.group_commit import SETTINGS, GroupCommit
 from shared.log.row import EVERYTHING, EventFilter, EventRow
 from shared.projector import PlannedChange, Tables, batches, plan
+from shared.tracing import spans
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
@@ -139,7 +142,17 @@ class Log:
         been appended; `AppendFailed` if it can never be.
         """
         planned = await self._plan(append.rows) if append.rows else ()
-        return await self._appender.append(encode(append, planned))
+        encoded = encode(append, planned)
+        if not spans.active:
+            return await self._appender.append(encoded)
+        began = time.time_ns()
+        try:
+            appended = await self._appender.append(encoded)
+        except Refusal as refusal:
+            spans.appended(append, began, refused=refusal.code)
+            raise
+        spans.appended(append, began, position=appended.position)
+        return appended
 
     async def apply(
         self, projection: str, source: str, expected: int, position: int, rows: Sequence[RowChange]

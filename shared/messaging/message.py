@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from shared.log.row import EventRow
 from shared.messaging.access import EVENTS, STREAM
+from shared.tracing.spans import TRACEPARENT
 
 POSITION = "stagedoor-position"
 PREVIOUS = "stagedoor-previous"
@@ -61,10 +62,11 @@ def source_of(event_type: str) -> str:
     return event_type.partition(".")[0]
 
 
-def encode(row: EventRow, previous: int, follows: str | None = None) -> Outgoing:
+def encode(row: EventRow, previous: int, follows: str | None = None, traceparent: str | None = None) -> Outgoing:
     """The message of an event; `previous` is the position of the event of its source before it.
 
     `follows` is the id of the message that it must come right after; None: it is known which one is the last.
+    `traceparent` (W3C Trace Context) is there if its course is traced.
     """
     body = Body(
         position=row.position,
@@ -97,6 +99,8 @@ def encode(row: EventRow, previous: int, follows: str | None = None) -> Outgoing
     }
     if follows is not None:
         headers[EXPECTED_ID] = follows
+    if traceparent is not None:
+        headers[TRACEPARENT] = traceparent
     return Outgoing(f"{EVENTS}.{row.type}", headers, msgspec.json.encode(body))
 
 

@@ -5,6 +5,7 @@ is where the step began. So it does not matter how many replicas feed the same t
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from shared.log.codec import UnreadableEvent
 from shared.log.event import Recorded, RowChange, Stamp
 from shared.log.log import Log
 from shared.telemetry import course_of, logger
+from shared.tracing import spans
 
 _log = logger(__name__)
 _APPLIED = Counter("stagedoor_follower_events", "Events applied to a projection.", ["projection", "source"])
@@ -177,6 +179,7 @@ class View:
 
     async def _write(self, facts: Sequence[Recorded], rows: Sequence[RowChange]) -> bool:
         expected, position = self._checkpoint or 0, _position(facts[-1])
+        began = time.time_ns()
         try:
             applied = await self._log.apply(self._projection, self.source, expected, position, rows)
         except LogUnavailable:
@@ -190,6 +193,8 @@ class View:
             return False
         self._checkpoint = position
         _APPLIED.labels(self._projection, self.source).inc(len(facts))
+        if spans.active:
+            spans.projected(facts, self._projection, self.source, began)
         return True
 
     async def _apply_singly(self, facts: Sequence[Recorded]) -> bool:

@@ -28,6 +28,11 @@ class Caller:
         return _named_by(tuple(uris))
 
     @property
+    def inside(self) -> bool:
+        """Whether it is a part of the instance, or who runs it; other teams' resources are neither."""
+        return not self.name.startswith("resource/")
+
+    @property
     def actor(self) -> str:
         """How events name it as the one who acted."""
         return self.name.replace("/", ":") if "/" in self.name else f"service:{self.name}"

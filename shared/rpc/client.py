@@ -8,6 +8,7 @@ from shared.errors import Refusal
 from shared.rpc.status import refusal
 from shared.rpc.tls import Tls
 from shared.telemetry import correlation
+from shared.tracing import spans
 
 CALL_SECONDS: Final = 5.0
 """How long a call with one answer may take if it sets no deadline of its own."""
@@ -43,12 +44,14 @@ def translate(error: grpc.aio.AioRpcError) -> Refusal:
     return refusal(error.code(), error.details(), trailing)
 
 
-def _details(given: Any, seconds: float | None) -> Any:
+def _details(given: Any, seconds: float | None, traceparent: str = "") -> Any:
     """The details of a call with what every call has."""
     metadata = grpc.aio.Metadata(*(given.metadata or ()))
     current = correlation.get()
     if current and "correlation-id" not in metadata:
         metadata.add("correlation-id", current)
+    if traceparent:
+        metadata.add(spans.TRACEPARENT, traceparent)
     return grpc.aio.ClientCallDetails(
         method=given.method,
         timeout=seconds if given.timeout is None else given.timeout,
@@ -58,10 +61,19 @@ def _details(given: Any, seconds: float | None) -> Any:
     )
 
 
+def _text(method: str | bytes) -> str:
+    return method.decode("ascii") if isinstance(method, bytes) else method
+
+
 # One class for each kind of method, since a channel sorts interceptors by class.
 class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await continuation(_details(client_call_details, CALL_SECONDS), request)
+        span = spans.calling(_text(client_call_details.method)) if spans.active else None
+        if span is None:
+            return await continuation(_details(client_call_details, CALL_SECONDS), request)
+        call = await continuation(_details(client_call_details, CALL_SECONDS, spans.traceparent(span)), request)
+        spans.called(span, call)
+        return call
 
 
 class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]

@@ -21,6 +21,7 @@ from shared.errors import Kind, Refusal, Unavailable
 from shared.rpc.caller import Call, Caller, Person, Rule, current
 from shared.rpc.status import CODES, DETAILS, details
 from shared.telemetry import accept_correlation, correlation, course_of, logger
+from shared.tracing import spans
 
 Authenticate = Callable[[str], Awaitable[Person]]
 """From an access token to the person; raises `Refusal` (unauthenticated) if it is not valid here."""
@@ -33,6 +34,13 @@ _seconds = Histogram("stagedoor_rpc_request_seconds", "Time to answer an RPC", [
 
 URI_PROPERTY: Final = "peer_uri"
 """Property of a connection in which gRPC keeps the URIs of the peer's verified certificate."""
+_OUR_FAULT: Final = frozenset(
+    {
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 
@@ -71,8 +79,10 @@ class _Parsed:
     """What the metadata of a call says."""
 
     authorization: tuple[str, ...]
-    correlation_id: str
+    correlation_id: str | None
+    """As it was given."""
     idempotency_key: UUID | None
+    traceparents: tuple[str, ...]
 
 
 class Guard:
@@ -118,7 +128,7 @@ class Guard:
         """For methods with one answer; a caller that set no deadline gets one."""
 
         async def answer_to(received: Any, rpc: RpcContext) -> bytes:
-            await self._admit(rpc)
+            await self._admit(rpc, traced=True)
             request = _each(parse, received) if many else strictly(parse, received)
             answer: bytes = serialize(await behaviour(request, rpc))
             return answer
@@ -140,6 +150,9 @@ class Guard:
                 return answer
             finally:
                 self._took.observe(perf_counter() - started)
+                if spans.active and (span := spans.current()) is not None:
+                    # What was refused has said so already.
+                    spans.answered(span, {"rpc.system": "grpc"})
 
         return guarded
 
@@ -174,17 +187,27 @@ class Guard:
 
         return guarded
 
-    async def _admit(self, rpc: RpcContext) -> None:
-        """Establish who calls and hold it against the rule; afterwards `current` is set."""
+    async def _admit(self, rpc: RpcContext, *, traced: bool = False) -> None:
+        """Establish who calls and hold it against the rule; afterwards `current` is set.
+
+        `traced`: the call has a span if its course has. Those that last for hours have none.
+        """
         said = _metadata(rpc)
-        correlation.set(said.correlation_id)
+        course = accept_correlation(said.correlation_id, trusted=True)
+        correlation.set(course)
         caller = Caller.from_uris(rpc.auth_context().get(URI_PROPERTY, ()))
+        if spans.active:
+            if not caller.inside:
+                course = accept_correlation(said.correlation_id)
+                correlation.set(course)
+            if traced:
+                spans.of_rpc(self._method, said.traceparents, trusted=caller.inside)
         rule = self._rule
         if rule is None or not rule.admits(caller):
             _log.warning("caller_not_allowed", method=self._method, caller=caller.name)
             raise Refusal(Kind.FORBIDDEN, "caller_not_allowed", f"{caller.name} may not call this method")
         person = None if rule.role is None else await self._person(said.authorization, rule.role)
-        current.set(Call(caller, person, said.correlation_id, said.idempotency_key))
+        current.set(Call(caller, person, course, said.idempotency_key))
 
     async def _person(self, authorization: tuple[str, ...], roles: frozenset[str]) -> Person:
         if not authorization:
@@ -212,6 +235,9 @@ class Guard:
             code, reason, message = grpc.StatusCode.INTERNAL, "internal", "something went wrong on this side"
             _log.error("rpc_failed", method=self._method, course=course_of(failure))
         _answered.labels(self._method, code.name).inc()
+        if spans.active and (span := spans.current()) is not None:
+            number: int = code.value[0]
+            spans.answered(span, {"rpc.grpc.status_code": number}, failed=code in _OUR_FAULT)
         packed = details(code, reason, message, correlation.get(), retry_after)
         await rpc.abort(code, message, ((DETAILS, packed),))
 
@@ -225,6 +251,7 @@ def _metadata(rpc: RpcContext) -> _Parsed:
     authorization: list[str] = []
     ids: list[str] = []
     keys: list[str] = []
+    traceparents: list[str] = []
     for name, value in rpc.invocation_metadata() or ():
         if name == "user-agent":
             continue
@@ -234,7 +261,10 @@ def _metadata(rpc: RpcContext) -> _Parsed:
             ids.append(value)
         elif name == "idempotency-key":
             keys.append(value)
-    return _Parsed(tuple(authorization), accept_correlation(ids[0] if len(ids) == 1 else None), _idempotency_key(keys))
+        elif name == spans.TRACEPARENT:
+            traceparents.append(value)
+    course = ids[0] if len(ids) == 1 else None
+    return _Parsed(tuple(authorization), course, _idempotency_key(keys), tuple(traceparents))
 
 
 def _idempotency_key(values: list[str]) -> UUID | None:
