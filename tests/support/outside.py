@@ -150,6 +150,11 @@ class Outside:
         """A change by Brian over gRPC."""
         return await method(request, metadata=(("authorization", f"Bearer {self._operator.access_token}"),), timeout=30)
 
+    @property
+    def administrator(self) -> str:
+        """Brian's access token."""
+        return self._operator.access_token
+
     async def renew(self) -> None:
         """Brian's access token from his refresh token."""
         await demo.seed(self.system.home, self.system.ports)
