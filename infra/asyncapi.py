@@ -26,6 +26,7 @@ class DenialMessage(BaseModel):
     rule: DenialRule
     except_id: str | None
     until: datetime | None
+    recorded_at: datetime
 
 
 class Heartbeat(BaseModel):

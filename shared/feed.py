@@ -9,11 +9,11 @@ end.
 
 import asyncio
 from contextlib import aclosing, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 from nats.aio.msg import Msg
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from shared.denial_source import DenialSource
 from shared.head import HeadReader, HeadReading
@@ -24,6 +24,11 @@ from shared.messaging.session import FAILURES, Session, keep
 from shared.wake import Wake
 
 _PUBLISHED = Counter("stagedoor_feed_denials", "Denials published.")
+_DELAY = Histogram(
+    "stagedoor_feed_denial_delay_seconds",
+    "Time from the record of a denial to its message, by the clocks of PostgreSQL and of this machine.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0),
+)
 _ANSWERED = Counter("stagedoor_feed_answers", "Questions answered.", ["question"])
 
 _GROUP = "ledger"
@@ -43,6 +48,7 @@ class DenialMessage(msgspec.Struct, frozen=True):
     rule: str
     except_id: str | None
     until: datetime | None
+    recorded_at: datetime
 
     @classmethod
     def of(cls, numbered: NumberedDenial) -> "DenialMessage":
@@ -57,6 +63,7 @@ class DenialMessage(msgspec.Struct, frozen=True):
             rule=denial.rule.value,
             except_id=denial.except_id,
             until=denial.until,
+            recorded_at=numbered.recorded_at,
         )
 
 
@@ -117,6 +124,7 @@ class DenialFeed:
 
     async def _publish(self, session: Session) -> None:
         session.check()
+        began = datetime.now(UTC)
         async with aclosing(self._source.follow(0, 0, snapshots=False)) as source:
             async for told in source:
                 session.check()
@@ -132,6 +140,11 @@ class DenialFeed:
                         subject = f"{DENIALS}.{numbered.denial.kind.value}"
                         await session.client.publish(subject, msgspec.json.encode(DenialMessage.of(numbered)))
                     _PUBLISHED.inc(len(told))
+                    now = datetime.now(UTC)
+                    for numbered in told:
+                        # Of those before it is not known who told them first: they are told once more.
+                        if numbered.recorded_at >= began:
+                            _DELAY.observe(max(0.0, (now - numbered.recorded_at).total_seconds()))
                     session.check()
 
     async def _answer(self, session: Session) -> None:

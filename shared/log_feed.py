@@ -95,4 +95,5 @@ def denial_of(numbered: NumberedDenial) -> Denial:
         rule=DenialRule(denial.rule.value),
         except_id=denial.except_id,
         until=denial.until,
+        recorded_at=numbered.recorded_at,
     )

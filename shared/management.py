@@ -6,6 +6,7 @@ that moment, not from the next sign-in.
 """
 
 from shared.errors import Kind, Refusal, Unavailable
+from shared.guards import GUARDS
 from shared.http.operations import Check
 from shared.messaging.access import NatsAccess
 from shared.rpc.caller import Person
@@ -30,6 +31,7 @@ class Management:
     """Turns the token of a management call into the person behind it."""
 
     def __init__(self, guard: Guard) -> None:
+        GUARDS.add(guard)
         self._guard = guard
         self._began = False
 

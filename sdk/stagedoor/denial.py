@@ -56,6 +56,8 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
     """Only for `SUBJECT_SESSIONS`: the one session that stays."""
     until: datetime | None = None
     """After this moment no token that it can match is alive; None: unknown, or for ever."""
+    recorded_at: datetime | None = None
+    """When the log recorded it; None: nobody said. It decides nothing, and shows how long a denial takes to arrive."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

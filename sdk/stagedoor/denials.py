@@ -7,6 +7,7 @@ here, nothing is denied but what you have". A view is a set of dictionaries; ask
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 from stagedoor.denial import Denial, DenialKind, DenialRule, Snapshot, snapshot_of
 from stagedoor.marks import Tables
@@ -52,6 +53,8 @@ class DenialView:
         """Signing keys of which the feed said something, by `kid`: whether they are to be had from the issuer, or are
         trusted no more. Whoever fetches keys takes them out; `keys_changed` is set when there are some."""
         self.keys_changed = asyncio.Event()
+        self.on_denial: Callable[[Denial], None] | None = None
+        """Is told of each denial that is new here and not from a snapshot, for whoever measures."""
         self._epochs: tuple[tuple[int, int], ...] = ()
         self._most = most
         self._tables = Tables(most)
@@ -122,6 +125,8 @@ class DenialView:
             return True
         if len(self._early) >= _HELD_BACK:
             self._early.clear()
+        if self.on_denial is not None and denial.number not in self._early:
+            self.on_denial(denial)
         self._early[denial.number] = denial
         if denial.epoch > self.epoch:
             self._newest_epoch = max(self._newest_epoch, denial.epoch)

@@ -134,6 +134,7 @@ def _denial(message: messages.Denial) -> Denial:
         rule=DenialRule(message.rule),
         except_id=message.except_id or None,
         until=message.until.ToDatetime(tzinfo=UTC) if message.HasField("until") else None,
+        recorded_at=message.recorded_at.ToDatetime(tzinfo=UTC) if message.HasField("recorded_at") else None,
     )
 
 

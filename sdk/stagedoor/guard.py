@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from hashlib import sha256
 from types import TracebackType
@@ -84,6 +85,9 @@ class Guard:
         self.issuer = issuer
         self.audience = audience
         self.view = DenialView(max_staleness, most=most_denials)
+        self.accepted = 0
+        """Verdicts of `validate` so far, for whoever measures (`stagedoor.metrics`)."""
+        self.refused: Counter[Reason] = Counter()
         self._feed = feed
         self._keys = keys
         self._online = online
@@ -168,9 +172,14 @@ class Guard:
     ) -> Verdict:
         """Judge a token; where what this process knows is not enough, wait a moment for it, or ask online."""
         verdict = self.check(token, audience=audience, scopes=scopes, min_position=min_position)
-        if not isinstance(verdict, Denied) or not (verdict.temporary or verdict.reason is Reason.UNKNOWN_KEY):
-            return verdict
-        return await self._find_out(token, audience or self.audience, scopes, min_position)
+        if isinstance(verdict, Denied):
+            if verdict.temporary or verdict.reason is Reason.UNKNOWN_KEY:
+                verdict = await self._find_out(token, audience or self.audience, scopes, min_position)
+            if isinstance(verdict, Denied):
+                self.refused[verdict.reason] += 1
+                return verdict
+        self.accepted += 1
+        return verdict
 
     async def _find_out(self, token: str, audience: str, scopes: Collection[str], min_position: int) -> Verdict:
         """What a check could not tell."""

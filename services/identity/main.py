@@ -34,6 +34,7 @@ from services.identity.userinfo import Userinfo, metadata_address
 from services.registry import events as registry_events
 from shared.clock import Clock, system_clock
 from shared.errors import Refusal
+from shared.guards import GUARDS
 from shared.http.attempts import Attempts
 from shared.http.client_address import ClientAddresses
 from shared.http.serve import Check, Readiness, run, serve
@@ -178,6 +179,7 @@ async def main() -> None:
         online=GrpcOnline(issuer),
         max_staleness=settings.max_staleness_seconds,
     )
+    GUARDS.add(guard)
     keys = PersonalKeyRing(master)
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events), personal_keys=keys)
     try:

@@ -23,6 +23,7 @@ from shared.log_feed import LogFeed
 from shared.management import Management, audience
 from shared.messaging import NatsAccess
 from shared.relay import Relay
+from shared.relay_lag import RelayLag
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import load, read_secret
@@ -86,6 +87,7 @@ async def main() -> None:
             )
 
         background = [wake.run(), leadership.run(lead), feed.answer(), care.watch(), management.run()]
+        background.append(RelayLag(log, nats).watch())
         await serve(settings, Starlette(), rpc, ready, background)
     finally:
         await log.close()

@@ -7,6 +7,7 @@ For tokens it uses what any other team would: the public SDK, denials over NATS,
 from services.resource import events
 from services.resource.http import application, identifier
 from shared.errors import Refusal
+from shared.guards import GUARDS
 from shared.http.serve import Check, Readiness, run, serve
 from shared.log.event import Catalogue
 from shared.log.log import Log
@@ -46,6 +47,7 @@ async def main() -> None:
         online=GrpcOnline(issuer),
         max_staleness=settings.max_staleness_seconds,
     )
+    GUARDS.add(guard)
     log = await Log.open(settings.database, password, Catalogue.of(events))
     try:
         app = application(guard, log, origin=settings.origin, issuer=settings.issuer)

@@ -6,9 +6,10 @@ For longer than a bound it acts on nothing that it could not look up again: it t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
+from itertools import chain, product
 
 import msgspec
+from prometheus_client import Gauge
 
 from services.registry.events import ResponseAlgorithm
 from services.token_issuer.domain.signing_keys import KeyState
@@ -28,6 +29,18 @@ from shared.log.append import Context
 from shared.log.log import Log
 from shared.telemetry import new_correlation
 from stagedoor.clock import since_boot
+
+_DUE = Gauge(
+    "stagedoor_signing_key_rotation_due_timestamp_seconds",
+    "When the key that signs is to be succeeded (Unix time).",
+    ["use"],
+)
+_LOOKED = Gauge(
+    "stagedoor_signing_keys_looked_up_timestamp_seconds", "When the signing keys were last looked up (Unix time)."
+)
+_KEYS = Gauge(
+    "stagedoor_signing_keys", "Signing keys, by what they are for and what becomes of them.", ["use", "state"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +139,12 @@ class KeyRing(PublicKeys):
         self._signing = ActiveKeys(by_use) if by_use.keys() == set(KeyUse) else None
         super()._take_in(kept)
         self._jwks = msgspec.json.encode({"keys": [key.public_jwk for key in kept if key.state in PUBLISHED]})
+        _LOOKED.set_to_current_time()
+        for use, state in product(KeyUse, KeyState):
+            found = [key for key in kept if key.use is use and key.state is state]
+            _KEYS.labels(use.value, state.value).set(len(found))
+            if state is KeyState.ACTIVE and found:
+                _DUE.labels(use.value).set(self._due_at(found[0]).timestamp())
 
     def _signer_of(self, kept: KeptKey) -> SigningKey:
         known = () if self._signing is None else self._signing.by_use.values()
@@ -172,7 +191,11 @@ class KeyRing(PublicKeys):
             await self.look()
 
     def _is_old(self, active: KeptKey, now: datetime) -> bool:
-        return now >= (active.activated_at or active.announced_at) + self._rules.rotation
+        return now >= self._due_at(active)
+
+    def _due_at(self, active: KeptKey) -> datetime:
+        """When a successor is announced."""
+        return (active.activated_at or active.announced_at) + self._rules.rotation
 
 
 def _is_due(key: KeptKey, now: datetime) -> bool:

@@ -21,6 +21,7 @@ from services.token_issuer.references.checks import ReferenceChecks
 from services.token_issuer.references.uses import Uses
 from services.token_issuer.settings import Policy, TokenIssuerSettings
 from shared.errors import Unavailable
+from shared.guards import GUARDS
 from shared.http.serve import Check, Readiness, run, serve
 from shared.log.event import Catalogue
 from shared.log.log import Log
@@ -59,6 +60,7 @@ async def main() -> None:
             max_staleness=settings.max_staleness_seconds,
             now=lambda: clock().timestamp(),
         )
+        GUARDS.add(guard)
         uses = Uses(questions.references, clock)
         server = RpcServer(settings.grpc_bind, tls, validation.RULES, share_port=True)
         service = validation.ValidationService(

@@ -45,6 +45,8 @@ RULES: Mapping[str, Rule] = {
 RAW = frozenset({"Validate", "ValidateBatch", "ValidateStream"})
 """The methods that take and give bytes."""
 
+_verdicts = Counter("stagedoor_validation_verdicts_total", "Verdicts told to others.", ["reason"])
+_allowed = _verdicts.labels("allowed")
 _refused = Counter("stagedoor_validation_refused_total", "Calls refused because too much was being asked at once")
 
 LARGEST_BATCH = 1000
@@ -87,6 +89,7 @@ class ValidationService:
         """The verdict on one token."""
         caller = current.get().caller.name
         if raw in self._remembered.of(caller):
+            _allowed.inc()
             return self._allowed().one
         request = strictly(messages.ValidateRequest.FromString, raw)
         with self._load.of(1):
@@ -133,6 +136,7 @@ class ValidationService:
             and len(questions) <= LARGEST_BATCH
             and self._remembered.of(caller).issuperset(questions)
         ):
+            _allowed.inc(len(questions))
             return self._allowed().repeated * len(questions)
         request = strictly(messages.ValidateBatchRequest.FromString, raw)
         if len(request.requests) > LARGEST_BATCH:
@@ -144,6 +148,7 @@ class ValidationService:
             answers = []
             for number, (question, one) in enumerate(zip(questions, request.requests, strict=True), start=1):
                 if question in self._remembered.of(caller):
+                    _allowed.inc()
                     answers.append(self._allowed().repeated)
                 else:
                     answers.append(_repeated((await self._judge(caller, question, one)).SerializeToString()))
@@ -171,6 +176,7 @@ class ValidationService:
         least, stand = request.minimum_position, self._remembered.stand
         if looks_like_reference(token):
             judged = await self._references.judge(token, audience=audience, scopes=scopes, min_position=least)
+            _verdicts.labels(judged.reason or "allowed").inc()
             return self._answer(judged.reason, judged.claims if request.with_claims else None)
         verdict: Verdict = self._guard.check(token, audience=audience, scopes=scopes, min_position=least)
         if isinstance(verdict, Denied) and (verdict.reason in TEMPORARY or verdict.reason is Reason.UNKNOWN_KEY):
@@ -178,7 +184,9 @@ class ValidationService:
         elif not (isinstance(verdict, Denied) or request.with_claims or request.HasField("proof")):
             self._remembered.add(caller, question, stand, verdict.claims["exp"] - self._now())
         if isinstance(verdict, Denied):
+            _verdicts.labels(verdict.reason.value).inc()
             return self._answer(verdict.reason)
+        _allowed.inc()
         return self._answer("", verdict.claims if request.with_claims else None)
 
     def _answer(self, reason: str, claims: Mapping[str, Any] | None = None) -> messages.ValidateResponse:
@@ -274,6 +282,7 @@ def _denial(numbered: NumberedDenial) -> messages.Denial:
         rule=denial.rule.value,
         except_id=denial.except_id or "",
     )
+    message.recorded_at.FromDatetime(numbered.recorded_at)
     if denial.until is not None:
         message.until.FromDatetime(denial.until)
     return message

@@ -28,6 +28,10 @@ _log = logger(__name__)
 _SIZE = Gauge("stagedoor_evidence_size", "Events that the last checkpoint speaks of.")
 _MADE = Counter("stagedoor_evidence_checkpoints", "Checkpoints made.")
 _BROKEN = Gauge("stagedoor_evidence_broken", "1: the log is not what a checkpoint says that it was.")
+_CURRENT = Gauge(
+    "stagedoor_evidence_current_timestamp_seconds",
+    "When the last checkpoint was last known to be of all of the log, or this replica began (Unix time).",
+)
 _FAILURES = Counter("stagedoor_evidence_failures", "Times that the tree could not be kept.")
 
 _ALARM = "alarm"
@@ -51,6 +55,7 @@ class Evidence:
         self._known: tuple[int, int] | None = None
         """Branch and epoch that were looked at together: nothing of the branch was lost."""
         self._said = ""
+        _CURRENT.set_to_current_time()
 
     async def keep(self) -> None:
         """The leader's work, for ever, whatever happens."""
@@ -89,6 +94,7 @@ class Evidence:
             _MADE.inc()
         self._sound = (branch.number, size)
         _SIZE.set(size)
+        _CURRENT.set_to_current_time()
         _BROKEN.set(0)
         if self._said or self.alarm:
             (self._folder / _ALARM).unlink(missing_ok=True)

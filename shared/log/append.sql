@@ -30,6 +30,8 @@ REVOKE ALL ON FUNCTION log.current_epoch FROM PUBLIC;
 -- another version); name_taken; used (a once-key); fenced (by a denial of v_sources at v_positions); and for the first
 -- two where its last event is. Raises an error, and nothing has happened, if any command is not allowed to this login.
 --
+-- How long it waited for the gate is left in the setting stagedoor.gate_wait (seconds), for this statement alone.
+--
 -- Look-ups in tables are scalar subqueries, so that they go through an index whatever the planner thinks of the size
 -- of a table that was empty when it looked.
 CREATE OR REPLACE FUNCTION log.append(
@@ -52,6 +54,7 @@ DECLARE
     v_head log.head;
     v_started timestamptz := pg_postmaster_start_time();
     v_now timestamptz;
+    v_asked timestamptz;
     v_now_text text;
     v_commands integer := cardinality(p_streams);
     v_refused text;
@@ -89,7 +92,9 @@ BEGIN
         RAISE EXCEPTION 'two commands of one group have the same stream' USING ERRCODE = '22023';
     END IF;
 
+    v_asked := clock_timestamp();
     LOCK TABLE log.gate IN EXCLUSIVE MODE;
+    PERFORM set_config('stagedoor.gate_wait', extract(epoch FROM clock_timestamp() - v_asked)::text, true);
     SELECT * INTO STRICT v_head FROM log.head;
     IF v_head.position + cardinality(p_types) >= v_head.events_until
             OR (SELECT max(e) FROM unnest(p_once_expire) u(e)) >= v_head.once_until THEN

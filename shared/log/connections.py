@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from time import perf_counter
 from typing import Any, TypeVar
 
 import asyncpg
+
+from shared.log import measures
 
 T = TypeVar("T")
 
@@ -57,10 +60,13 @@ class Connections:
         await asyncio.gather(*(one.close(timeout=_CLOSE_SECONDS) for one in free), return_exceptions=True)
 
     async def _ask(self, ask: Callable[[asyncpg.Connection], Coroutine[Any, Any, T]]) -> T:
+        asked_at = perf_counter() if self._room.locked() else 0.0
         async with self._room:
+            if asked_at:
+                measures.pool_waited(perf_counter() - asked_at)
             if self._closed:
                 raise asyncpg.InterfaceError("the connections are closed")
-            connection = self._take() or await self._connect()
+            connection = self._take() or await self._make()
             try:
                 answer = await ask(connection)
             except _GONE:
@@ -75,6 +81,12 @@ class Connections:
                 raise
             self._give_back(connection)
             return answer
+
+    async def _make(self) -> asyncpg.Connection:
+        began = perf_counter()
+        connection = await self._connect()
+        measures.pool_connected(perf_counter() - began)
+        return connection
 
     def _take(self) -> asyncpg.Connection | None:
         """One that is open: the one that was used last, so that what is not needed stays unused."""

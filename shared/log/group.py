@@ -128,7 +128,10 @@ def _bytea(raw: bytes) -> str:
     return f"\\x{raw.hex()}"
 
 
-STATEMENT = "SELECT * FROM log.append_with_rows($1, $2, $3)"
+STATEMENT = """
+    SELECT a.*, current_setting('stagedoor.gate_wait', true) AS gate_wait
+      FROM log.append_with_rows($1, $2, $3) a"""
+"""The seconds at the gate are read after the append, in the same statement; null where an older log does not tell."""
 
 
 def arguments(group: Sequence[Pending], *, resend: bool) -> tuple[str, bool, str | None]:

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 
 from shared.errors import Refusal
+from shared.log import measures
 from shared.log.append import AlreadyUsed, Appended, Fenced, LogUnavailable, NameTaken, VersionConflict
 from shared.log.group import STATEMENT, Encoded, Pending, arguments
 
@@ -111,6 +112,7 @@ class GroupCommit:
         self._tasks: list[asyncio.Task[None]] = []
         self._out_of_reach_since: float | None = None
         self._closing = False
+        measures.waiting(lambda: len(self._queue) + len(self._flying))
 
     def start(self) -> None:
         """Begin to work."""
@@ -307,7 +309,9 @@ class GroupCommit:
 
 
 def _settle(group: Sequence[Pending], answer: Any) -> None:
-    outcomes, epochs, positions, versions, times, sources = answer
+    outcomes, epochs, positions, versions, times, sources, gate_wait = answer
+    now = asyncio.get_running_loop().time()
+    measures.answered(outcomes, [now - pending.since for pending in group], gate_wait)
     for place, pending in enumerate(group):
         outcome = outcomes[place]
         if outcome in ("appended", "repeated"):
@@ -345,3 +349,7 @@ def _fail_all(group: Iterable[Pending], failure: Refusal) -> None:
 def _fail(pending: Pending, failure: Exception) -> None:
     with suppress(asyncio.InvalidStateError):
         pending.answer.set_exception(failure)
+        if isinstance(failure, LogUnavailable):
+            measures.not_answered(measures.UNAVAILABLE)
+        elif isinstance(failure, AppendFailed):
+            measures.not_answered(measures.FAILED)

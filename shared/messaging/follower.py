@@ -124,11 +124,13 @@ class Follower:
 
     async def _look(self) -> None:
         try:
+            asked_at = time.monotonic()
             head = await self._log.head()
             self._head = head.position
             for view in self._views.values():
                 with suppress(ProjectionStopped):  # said once by the view; tried again at the next look
                     await view.advance(head.position)
+                view.lag.look(asked_at, head.position, view.complete_to)
         except LogUnavailable:
             self._log_is(reached=False)
         except Exception as failure:  # noqa: BLE001  (a view that is late is safe, one that has ended is not)

@@ -17,6 +17,7 @@ from shared.log.append import LogUnavailable
 from shared.log.codec import UnreadableEvent
 from shared.log.event import Recorded, RowChange, Stamp
 from shared.log.log import Log
+from shared.messaging.lag import Lag
 from shared.telemetry import course_of, logger
 from shared.tracing import spans
 
@@ -24,6 +25,14 @@ _log = logger(__name__)
 _APPLIED = Counter("stagedoor_follower_events", "Events applied to a projection.", ["projection", "source"])
 _LOOKS = Counter("stagedoor_follower_looks", "Reads of the log because of a message.", ["projection", "source"])
 _STOPPED = Gauge("stagedoor_follower_stopped", "1 while an event cannot be applied.", ["projection", "source"])
+_BEHIND = Gauge(
+    "stagedoor_follower_lag_positions",
+    "By how much a view was behind the head when looked at.",
+    ["projection", "source"],
+)
+_SINCE = Gauge(
+    "stagedoor_follower_lag_seconds", "Since a view was last known to have everything.", ["projection", "source"]
+)
 
 _BATCH = 500
 """Events of one step."""
@@ -54,6 +63,10 @@ class View:
     def __init__(self, log: Log, projection: str, source: str, project: Project) -> None:
         self.source = source
         self.stopped: Stop | None = None
+        self.lag = Lag()
+        _BEHIND.labels(projection, source).set_function(self.lag.positions)
+        _SINCE.labels(projection, source).set_function(self.lag.seconds)
+        _STOPPED.labels(projection, source).set(0)
         self._log = log
         self._projection = projection
         self._project = project

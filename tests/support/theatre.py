@@ -184,7 +184,7 @@ async def send(connection: asyncpg.Connection, *group: Append, resend: bool = Fa
         Pending(encode(append, [plan(change, tables) for change in append.rows]), loop.create_future(), 0.0)
         for append in group
     ]
-    outcomes, _, positions, versions, _, sources = await connection.fetchrow(
+    outcomes, _, positions, versions, _, sources, _ = await connection.fetchrow(
         STATEMENT, *arguments(pending, resend=resend)
     )
     return [Outcome(*one) for one in zip(outcomes, positions, versions, sources, strict=True)]

@@ -133,7 +133,7 @@ async def test_a_stranger_chooses_no_trace(traced: System, outside: Outside, col
 async def test_lines_of_the_log_name_the_trace(traced: System, collector: Collector) -> None:
     traces = {span.trace_id for span in collector.spans}
     for service in ("identity", "token_issuer"):
-        text = traced.part(service).log.read_text()  # type: ignore[union-attr]  # a service is a process
+        text = traced.home.logs.joinpath(f"{service}.log").read_text()
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         named = {line["trace_id"] for line in lines if "trace_id" in line}
         assert named & traces, service

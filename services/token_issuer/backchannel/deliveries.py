@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, Final
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from services.registry.events import ResponseAlgorithm
 from services.token_issuer.backchannel.logout_token import logout_token
@@ -25,6 +25,9 @@ _log = logger(__name__)
 _DELIVERED = Counter("stagedoor_logouts_delivered", "Logouts that an application was told of.")
 _FAILURES = Counter("stagedoor_logouts_failures", "Attempts that an application did not answer as it should.", ["code"])
 _GIVEN_UP = Counter("stagedoor_logouts_given_up", "Logouts that an application could not be told of.")
+_UNDELIVERED = Gauge(
+    "stagedoor_logouts_undelivered", "Logouts that applications have still to be told of, or never were.", ["state"]
+)
 
 WAITS: Final = tuple(timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 3600, 6 * 3600, 12 * 3600))
 """Before the second attempt, the third, and so on; after the last one it is given up."""
@@ -34,6 +37,7 @@ _EACH: Final = 4
 _LEASE: Final = timedelta(seconds=2 * ATTEMPT_SECONDS)
 """An attempt has ended by then, and what a killed process had taken is soon due again."""
 _PLANNED_AT_ONCE: Final = 100
+_COUNT_SECONDS: Final = 15.0
 _TOLD: Final = frozenset({200, 204})
 """Section 2.8: some frameworks turn the one into the other."""
 
@@ -54,6 +58,7 @@ class Deliveries:
         self._every = every
         self._under_way: dict[asyncio.Task[None], str] = {}
         self._reached = True
+        self._counted_at = float("-inf")
 
     async def run(self) -> None:
         """Deliver until cancelled; what is under way then is given back by its lease."""
@@ -73,11 +78,20 @@ class Deliveries:
             await self._outgoing.close()
 
     async def _look(self) -> None:
+        await self._count()
         await self._plan()
         if (room := AT_ONCE - len(self._under_way)) > 0:
             busy = Counted(self._under_way.values())
             for due in await self._questions.take(busy, limit=room, each=_EACH, lease=_LEASE):
                 self._begin(due.client_id, self._deliver(due))
+
+    async def _count(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._counted_at >= _COUNT_SECONDS:
+            self._counted_at = now
+            waiting, given_up = await self._questions.counted()
+            _UNDELIVERED.labels("waiting").set(waiting)
+            _UNDELIVERED.labels("given_up").set(given_up)
 
     async def _plan(self) -> None:
         newest = await self._questions.newest()

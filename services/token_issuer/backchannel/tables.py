@@ -79,6 +79,11 @@ SELECT d.delivery_id, d.client_id, d.sub, d.sid, d.position, d.attempts, d.failu
  ORDER BY d.delivery_id DESC LIMIT $4
 """
 
+_COUNTED = """
+SELECT count(*) FILTER (WHERE due_at IS NOT NULL) AS waiting, count(*) FILTER (WHERE due_at IS NULL) AS given_up
+  FROM token_issuer.logout_deliveries
+"""
+
 # What somebody is sending right now is left to them.
 _AGAIN = """
 WITH again AS (
@@ -158,6 +163,11 @@ class LogoutQuestions:
     async def failed(self, due: Due, failure: str, wait: timedelta | None) -> None:
         """It has not; `wait` until the next attempt, None: there is none. Whoever was too late changes nothing."""
         await ask(self._pool.execute(_FAILED, due.delivery_id, due.taken_by, failure, wait))
+
+    async def counted(self) -> tuple[int, int]:
+        """How many wait for an attempt, and how many were given up."""
+        found = await ask(self._pool.fetchrow(_COUNTED))
+        return found["waiting"], found["given_up"]
 
     async def undelivered(
         self, client_id: str | None, *, given_up: bool, before: int | None, limit: int

@@ -231,6 +231,7 @@ class Denial(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     EXCEPT_ID_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     position: _builtins.int
     epoch: _builtins.int
@@ -242,6 +243,10 @@ class Denial(_message.Message):
     except_id: _builtins.str
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When the log recorded it. Decides nothing; shows how long a denial takes to arrive."""
+
     def __init__(
         self,
         *,
@@ -253,10 +258,11 @@ class Denial(_message.Message):
         rule: _builtins.str = ...,
         except_id: _builtins.str = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "except_id", b"except_id", "id", b"id", "kind", b"kind", "number", b"number", "position", b"position", "rule", b"rule", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "except_id", b"except_id", "id", b"id", "kind", b"kind", "number", b"number", "position", b"position", "recorded_at", b"recorded_at", "rule", b"rule", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
