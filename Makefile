@@ -28,6 +28,7 @@ check: $(READY) ## format, lint, types, architecture, generated code: under a mi
 	$(BIN)/lint-imports
 	$(BIN)/python -m infra.protos --check
 	$(BIN)/python -m infra.event_docs --check
+	$(BIN)/python -m infra.monitoring --check
 
 story: $(READY) ## play the whole story against a system of its own, and check every step; TLS=1: over https
 	@STAGEDOOR_TLS='$(or $(TLS),$(STAGEDOOR_TLS))' $(BIN)/python -m tests.story
@@ -38,9 +39,10 @@ chaos: $(READY) ## kill everything in turn under load, seeded: make chaos SEED=n
 bench: $(READY) ## measure what it costs, beside what it is compared with: about fifteen minutes
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
-protos: $(READY) ## generate the code of the protos again, and what the docs say of events
+protos: $(READY) ## generate the code of the protos again, what the docs say of events, alerts and the dashboard
 	$(BIN)/python -m infra.protos
 	$(BIN)/python -m infra.event_docs
+	$(BIN)/python -m infra.monitoring
 
 format: $(READY) ## format the code, and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -25,6 +25,10 @@ _POOL = Histogram(
 )
 _CONNECT = Histogram("stagedoor_pool_connect_seconds", "Time to make a connection for questions.", buckets=_FAST)
 
+# All of them from the beginning: what first appears with a count of one has not grown, for Prometheus.
+for _outcome in ("appended", "repeated", "conflict", "name_taken", "used", "fenced", "unavailable", "failed"):
+    _OUTCOMES.labels(_outcome)
+
 UNAVAILABLE: Final = "unavailable"
 FAILED: Final = "failed"
 

@@ -9,11 +9,13 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from infra.local.ports import SERVICES
 from infra.local.sign_in import CodeFlow
 from infra.local.system import System
 from protos.stagedoor.registry.v1 import registry_pb2
 from shared.ids import new_id
 from tests.support.collector import Collector, Kept, collecting
+from tests.support.measured import documented, scraped
 from tests.support.outside import SCOPE, Outside, Person
 from tests.support.system import running_system
 from tests.support.work import eventually
@@ -137,3 +139,12 @@ async def test_lines_of_the_log_name_the_trace(traced: System, collector: Collec
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         named = {line["trace_id"] for line in lines if "trace_id" in line}
         assert named & traces, service
+
+
+async def test_every_metric_of_a_running_system_is_explained_and_no_other(traced: System, outside: Outside) -> None:
+    found: set[str] = set()
+    for service in SERVICES:
+        answer = await outside.http.get(f"http://127.0.0.1:{traced.ports.http(service)}/metrics")
+        assert scraped(answer.text) <= set(documented()), service
+        found |= scraped(answer.text)
+    assert found == set(documented())
