@@ -30,8 +30,9 @@ def exported() -> Mapping[str, Metric]:
 
 
 def scraped(text: str) -> set[str]:
-    """The metrics of a process, from its answer."""
-    return {_name(one) for one in text_string_to_metric_families(text) if one.name.startswith("stagedoor_")}
+    """The metrics of a process, from its answer; not when each of them was made."""
+    names = {_name(one) for one in text_string_to_metric_families(text) if one.name.startswith("stagedoor_")}
+    return {name for name in names if not name.endswith("_created")}
 
 
 @cache

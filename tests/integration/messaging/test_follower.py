@@ -229,8 +229,13 @@ async def test_a_stop_shows_in_the_metrics_until_it_is_over(facts: Facts, work: 
     await registry_fact(facts)
     work.start(following.run())
     await eventually(lambda: counted("stopped", projection.name) == 1)
+    # Nothing moves, and so it grows.
+    await eventually(lambda: counted("lag_seconds", projection.name) > 2.2)
+    assert counted("lag_positions", projection.name) == 1
     projection.fail_at = None
     await eventually(lambda: counted("stopped", projection.name) == 0)
+    await eventually(lambda: counted("lag_seconds", projection.name) < 2.2)
+    assert counted("lag_positions", projection.name) == 0
 
 
 async def test_a_replica_that_cannot_go_on_stops_nobody_who_can(facts: Facts, work: Work) -> None:
