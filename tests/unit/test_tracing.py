@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 
 from services.registry import events as registry
@@ -19,18 +18,15 @@ from shared.ids import new_command_id, new_id
 from shared.log.append import Append, Context
 from shared.telemetry import accept_correlation, correlation
 from shared.tracing import sampling, spans
-from shared.tracing.export import Tracing
+from tests.support.spans import Traced
+from tests.support.spans import traced as traced  # noqa: PLC0414  (a fixture)
 
 
 @pytest.fixture
-def exporter() -> Iterator[InMemorySpanExporter]:
-    """Everything is traced."""
-    kept = InMemorySpanExporter()
-    spans.start(Tracing("test", kept), 1.0)
-    token = correlation.set(new_id())
-    yield kept
-    correlation.reset(token)
-    spans.end()
+def everything(traced: Traced) -> Traced:
+    traced.begin()
+    correlation.set(new_id())
+    return traced
 
 
 @pytest.fixture
@@ -38,11 +34,6 @@ def half() -> Iterator[None]:
     sampling.begin(0.5)
     yield
     sampling.begin(0)
-
-
-def _finished(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
-    spans.end()
-    return list(exporter.get_finished_spans())
 
 
 def _ids(span: ReadableSpan) -> tuple[int, int, int]:
@@ -88,7 +79,7 @@ def test_what_is_no_course_is_not_traced(half: None, course: str) -> None:
     assert sampling.traced(course) == 0
 
 
-def test_a_trace_goes_through_the_log_by_the_ids_of_the_event(exporter: InMemorySpanExporter) -> None:
+def test_a_trace_goes_through_the_log_by_the_ids_of_the_event(everything: Traced) -> None:
     context = Context("service:test", correlation.get(), new_command_id())
     request = spans.of_http("POST", [])
     assert request is not None
@@ -98,7 +89,7 @@ def test_a_trace_goes_through_the_log_by_the_ids_of_the_event(exporter: InMemory
     assert relay is not None
     spans.relayed(relay)
     spans.projected([_written(context)], "applications", "registry", 1)
-    append, first, relayed, projected = _finished(exporter)
+    append, first, relayed, projected = everything.finished()
     trace_id = int.from_bytes(urlsafe_b64decode(f"{context.correlation_id}=="))
     assert {_ids(span)[0] for span in (append, first, relayed, projected)} == {trace_id}
     assert _ids(first)[2] == 0
@@ -107,20 +98,20 @@ def test_a_trace_goes_through_the_log_by_the_ids_of_the_event(exporter: InMemory
     assert first.name == "POST /x"
 
 
-def test_an_append_that_is_tried_again_has_the_events_id_only_once(exporter: InMemorySpanExporter) -> None:
+def test_an_append_that_is_tried_again_has_the_events_id_only_once(everything: Traced) -> None:
     context = Context("service:test", correlation.get(), new_command_id())
     spans.appended(_append(context), 1, refused="version_conflict")
     spans.appended(_append(context), 2, position=7)
-    refused, written = _finished(exporter)
+    refused, written = everything.finished()
     assert not refused.status.is_ok
     assert _ids(refused)[1] != _ids(written)[1] == context.command_id.int % (1 << 64)
 
 
-def test_what_happened_long_ago_is_not_traced_again(exporter: InMemorySpanExporter) -> None:
+def test_what_happened_long_ago_is_not_traced_again(everything: Traced) -> None:
     context = Context("service:test", correlation.get(), new_command_id())
     assert spans.relaying(_written(context, ago=61), "registry.ApplicationDisabled") is None
     spans.projected([_written(context, ago=61)], "applications", "registry", 1)
-    assert not _finished(exporter)
+    assert not everything.finished()
 
 
 @pytest.mark.parametrize(
@@ -136,32 +127,33 @@ def test_what_happened_long_ago_is_not_traced_again(exporter: InMemorySpanExport
         [],
     ],
 )
-def test_a_traceparent_that_is_none_is_ignored(exporter: InMemorySpanExporter, given: list[str]) -> None:
+def test_a_traceparent_that_is_none_is_ignored(everything: Traced, given: list[str]) -> None:
     request = spans.of_http("GET", given)
     assert request is not None
     spans.answered(request, {})
-    (span,) = _finished(exporter)
+    (span,) = everything.finished()
     assert not span.links
     assert span.parent is None
 
 
-def test_only_a_service_of_the_instance_is_believed(exporter: InMemorySpanExporter) -> None:
+def test_only_a_service_of_the_instance_is_believed(everything: Traced) -> None:
     trace_id = sampling.traced(correlation.get())
     ours = f"00-{trace_id:032x}-00f067aa0ba902b7-01"
     other = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     for given, trusted in ((ours, True), (ours, False), (other, True)):
-        span = spans.of_rpc("/x/Y", [given], trusted=trusted)
-        assert span is not None
-        spans.answered(span, {})
-    inside, stranger, another = _finished(exporter)
+        begun = spans.of_rpc("/x/Y", [given], trusted=trusted)
+        assert begun is not None
+        spans.answered(begun, {})
+    inside, *strangers = everything.finished()
     assert _ids(inside) == (trace_id, _ids(inside)[1], 0x00F067AA0BA902B7)
-    for span in (stranger, another):
+    assert len(strangers) == 2
+    for span in strangers:
         assert _ids(span)[0] == trace_id
         assert span.parent is None
         assert len(span.links) == 1
 
 
-def test_a_call_outside_of_a_request_has_no_span(exporter: InMemorySpanExporter) -> None:
+def test_a_call_outside_of_a_request_has_no_span(everything: Traced) -> None:
     assert spans.calling("/x/Y") is None
 
 

@@ -6,10 +6,11 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
+from infra.local.postgres import SUPERUSER
 from shared.log.append import VersionConflict
 from shared.log.connections import Connections
 from shared.log.log import Log
-from tests.support.postgres import SUPERUSER, Database
+from tests.support.postgres import Database
 from tests.support.theatre import sale
 
 
