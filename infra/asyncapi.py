@@ -66,7 +66,7 @@ def document(catalogue: Catalogue) -> str:
         version="1",
         schema_version="3.0.0",
         description="Events are in the JetStream stream STAGEDOOR_EVENTS; the sequence of a message is its position in"
-        " the log. Denials are plain messages.",
+        " the log; where its course is traced there is a header `traceparent`. Denials are plain messages.",
     )
     found = json.loads(FastStream(broker, specification=about).schema.to_specification().to_json())
     return json.dumps(found, indent=1, sort_keys=True) + "\n"

@@ -35,11 +35,7 @@ _seconds = Histogram("stagedoor_rpc_request_seconds", "Time to answer an RPC", [
 URI_PROPERTY: Final = "peer_uri"
 """Property of a connection in which gRPC keeps the URIs of the peer's verified certificate."""
 _OUR_FAULT: Final = frozenset(
-    {
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-    }
+    {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 )
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
@@ -144,15 +140,16 @@ class Guard:
                 else:
                     answer = await answer_to(received, rpc)
                 self._ok.inc()
+                if spans.active:
+                    _end_span(grpc.StatusCode.OK)
             except Exception as failure:  # noqa: BLE001  (nothing unforeseen may reach the caller)
                 return await self._refuse(rpc, failure, late=bound is not None and bound.expired())
             else:
                 return answer
             finally:
                 self._took.observe(perf_counter() - started)
-                if spans.active and (span := spans.current()) is not None:
-                    # What was refused has said so already.
-                    spans.answered(span, {"rpc.system": "grpc"})
+                if spans.active:
+                    _end_span(None)
 
         return guarded
 
@@ -235,9 +232,8 @@ class Guard:
             code, reason, message = grpc.StatusCode.INTERNAL, "internal", "something went wrong on this side"
             _log.error("rpc_failed", method=self._method, course=course_of(failure))
         _answered.labels(self._method, code.name).inc()
-        if spans.active and (span := spans.current()) is not None:
-            number: int = code.value[0]
-            spans.answered(span, {"rpc.grpc.status_code": number}, failed=code in _OUR_FAULT)
+        if spans.active:
+            _end_span(code)
         packed = details(code, reason, message, correlation.get(), retry_after)
         await rpc.abort(code, message, ((DETAILS, packed),))
 
@@ -245,6 +241,16 @@ class Guard:
 def _written_by(serialize: Callable[[Message], bytes]) -> Callable[[Message | bytes], bytes]:
     """For methods that write by themselves: what passes the guard is bytes already."""
     return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
+
+
+def _end_span(code: grpc.StatusCode | None) -> None:
+    """End the span of the call, if it has one that has not ended; None: the caller has gone."""
+    span = spans.current()
+    if span is not None:
+        attributes: dict[str, str | int] = {"rpc.system": "grpc"}
+        if code is not None:
+            attributes["rpc.grpc.status_code"] = code.value[0]
+        spans.answered(span, attributes, failed=code in _OUR_FAULT)
 
 
 def _metadata(rpc: RpcContext) -> _Parsed:
