@@ -31,7 +31,6 @@ class Management:
     """Turns the token of a management call into the person behind it."""
 
     def __init__(self, guard: Guard) -> None:
-        GUARDS.add(guard)
         self._guard = guard
         self._began = False
 
@@ -52,6 +51,7 @@ class Management:
             online=GrpcOnline(channel(settings.token_issuer_address, tls, "token_issuer")),
             max_staleness=settings.max_staleness_seconds,
         )
+        GUARDS.add(guard)
         return cls(guard)
 
     async def run(self) -> None:

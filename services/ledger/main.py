@@ -14,6 +14,7 @@ from shared.errors import Refusal
 from shared.evidence.checkpoints import Signer
 from shared.evidence.keeping import Evidence
 from shared.feed import DenialFeed
+from shared.guards import GUARDS
 from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.leadership import Leadership
@@ -59,6 +60,7 @@ async def main() -> None:
             keys=HttpKeys(f"{settings.issuer}/connect/jwks", ca_file=settings.issuer_ca_file),
             max_staleness=settings.max_staleness_seconds,
         )
+        GUARDS.add(guard)
         management = Management(guard)
         rpc = RpcServer(settings.grpc_bind, tls, RULES, management.authenticate)
         rpc.add(add_LedgerServicer_to_server, LedgerService(log, wake, management.authenticate, evidence), SERVICE)

@@ -40,6 +40,7 @@ from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy, TokenIssuerSettings
 from services.token_issuer.subscriptions import PROJECTION, SOURCES, project
 from shared.errors import Refusal, Unavailable
+from shared.guards import GUARDS
 from shared.http.attempts import Attempts
 from shared.http.client_address import ClientAddresses
 from shared.http.outgoing import Outgoing, Reach
@@ -108,6 +109,7 @@ async def main() -> None:
         )
         uses = Uses(questions.references, clock)
         references = ReferenceChecks(questions.references, guard, feed, uses, clock)
+        GUARDS.add(guard)
         management = Management(guard)
         reach = Reach(loopback=settings.demo, networks=settings.logout_networks)
         ended = Follower(log, causes.PROJECTION, causes.SOURCES, causes.project, nats)
@@ -127,8 +129,7 @@ async def main() -> None:
         server.add(add_OwnAccessServicer_to_server, own_rpc.OwnAccessService(issuer), own_rpc.OWN_ACCESS)
         logouts = logouts_rpc.LogoutsService(LogoutQuestions(log.pool))
         server.add(add_LogoutsServicer_to_server, logouts, logouts_rpc.LOGOUTS)
-        read_models = rebuilding.ReadModelsService(log, PROJECTIONS)
-        server.add(add_ReadModelsServicer_to_server, read_models, rebuilding.SERVICE)
+        server.add(add_ReadModelsServicer_to_server, rebuilding.ReadModelsService(log, PROJECTIONS), rebuilding.SERVICE)
         callers = AudienceCallers(log.pool, policy.places)
         service = validation.ValidationService(
             guard,
