@@ -8,6 +8,7 @@ from urllib.parse import quote_plus
 import httpx
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 
 from infra.local.ports import SERVICES
 from infra.local.sign_in import CodeFlow
@@ -142,9 +143,24 @@ async def test_lines_of_the_log_name_the_trace(traced: System, collector: Collec
 
 
 async def test_every_metric_of_a_running_system_is_explained_and_no_other(traced: System, outside: Outside) -> None:
-    found: set[str] = set()
-    for service in SERVICES:
-        answer = await outside.http.get(f"http://127.0.0.1:{traced.ports.http(service)}/metrics")
-        assert scraped(answer.text) <= set(documented()), service
-        found |= scraped(answer.text)
-    assert found == set(documented())
+    told = {service: await _metrics(traced, outside, service) for service in SERVICES}
+    for service, text in told.items():
+        assert scraped(text) <= set(documented()), service
+        ages = _values(text, "stagedoor_guard_view_age_seconds")
+        assert ages, "each service has a guard"
+        assert max(ages) < 30
+    assert set.union(*map(scraped, told.values())) == set(documented())
+    assert sum(_values(told["ledger"], "stagedoor_feed_denial_delay_seconds_count")) > 0
+    # The guards of the resource service are fed over NATS, those of the issuer from the log.
+    for service in ("resource", "token_issuer"):
+        assert sum(_values(told[service], "stagedoor_guard_denial_delay_seconds_count")) > 0
+    assert len(_values(told["ledger"], "stagedoor_relay_lag_seconds")) == 1
+
+
+async def _metrics(system: System, outside: Outside, service: str) -> str:
+    return (await outside.http.get(f"http://127.0.0.1:{system.ports.http(service)}/metrics")).text
+
+
+def _values(text: str, name: str) -> list[float]:
+    families = text_string_to_metric_families(text)
+    return [sample.value for family in families for sample in family.samples if sample.name == name]
