@@ -65,6 +65,15 @@ from stagedoor.validation.v1.validation_pb2_grpc import add_ValidationServicer_t
 _FETCHED_AT_ONCE = 8
 _FETCH_SECONDS = 5.0
 """Of sets of keys of applications."""
+_RULES = {
+    **rpc.RULES,
+    **own_rpc.RULES,
+    **logouts_rpc.RULES,
+    **validation.RULES,
+    **envoy.RULES,
+    **rebuilding.RULES,
+}
+"""Who may call what."""
 
 
 async def main() -> None:
@@ -115,15 +124,7 @@ async def main() -> None:
         ended = Follower(log, causes.PROJECTION, causes.SOURCES, causes.project, nats)
         erased = Follower(log, forgetting.PROJECTION, forgetting.SOURCES, forgetting.project, nats)
         deliveries = Deliveries(issuer, Outgoing(reach, at_once=AT_ONCE))
-        rules = {
-            **rpc.RULES,
-            **own_rpc.RULES,
-            **logouts_rpc.RULES,
-            **validation.RULES,
-            **envoy.RULES,
-            **rebuilding.RULES,
-        }
-        server = RpcServer(settings.grpc_bind, tls, rules, management.authenticate)
+        server = RpcServer(settings.grpc_bind, tls, _RULES, management.authenticate)
         server.add(add_AuthorizationServicer_to_server, rpc.AuthorizationService(issuer), rpc.AUTHORIZATION)
         server.add(add_TokensServicer_to_server, rpc.TokensService(issuer), rpc.TOKENS)
         server.add(add_OwnAccessServicer_to_server, own_rpc.OwnAccessService(issuer), own_rpc.OWN_ACCESS)
