@@ -168,9 +168,12 @@ def read_bytes(  # noqa: C901, PLR0911  (one return for each way to be wrong)
     header_part, dot, payload_part = signed.partition(b".")
     if not dot:
         return _MALFORMED
-    header = _HEADERS.get(header_part) or _header(header_part)
-    if isinstance(header, Denied):
-        return header
+    header = known_header = _HEADERS.get(header_part)
+    if header is None:
+        read = _header(header_part)
+        if isinstance(read, Denied):
+            return read
+        header = read
     algorithm, kid = header
     key = keys.find(kid)
     if key is None:
@@ -183,7 +186,7 @@ def read_bytes(  # noqa: C901, PLR0911  (one return for each way to be wrong)
         signature = a2b_base64(signature_part.translate(_TO_STANDARD) + _PADDING[over], strict_mode=True)
         if algorithm is not key.algorithm or not key.verifies(signature, signed):
             return denied(Reason.BAD_SIGNATURE)
-        if header_part not in _HEADERS:
+        if known_header is None:
             # Only now: strangers may write as many headers as they like.
             if len(_HEADERS) >= _MOST_HEADERS:
                 _HEADERS.clear()
