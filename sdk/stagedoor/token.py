@@ -155,7 +155,7 @@ def read(token: str, keys: KeySource, issuer: str) -> AccessToken | Denied:
         return _MALFORMED
 
 
-def read_bytes(  # noqa: C901, PLR0911  (one return for each way to be wrong)
+def read_bytes(  # noqa: C901, PLR0911, PLR0912  (one return for each way to be wrong)
     token: bytes, keys: KeySource, issuer: str
 ) -> AccessToken | Denied:
     """The same for a token of at most `MAXIMUM_BYTES`.
