@@ -37,14 +37,14 @@ EVENTS: Mapping[str, ModuleType] = {
     "resource": resource,
     "ledger": ledger,
 }
-"""The facts of each service; those of the ledger are what was asked of the log."""
+"""The facts of each service; those of the ledger are what was asked of the log, and what was archived of it."""
 
 CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "registry": ("application", "resource"),
     "identity": ("user", "session", "consent"),
     "token_issuer": ("grant", "token", "revocation", "reference", "keys", "assertion", "pushed"),
     "resource": ("tour", "merchandise", "access"),
-    "ledger": ("query",),
+    "ledger": ("query", "archive"),
 }
 """Whose streams are whose, by the first part of their names."""
 

@@ -1,4 +1,7 @@
-"""The facts of the ledger: what was asked of the log. Stored names are permanent; a changed meaning is a new name."""
+"""The facts of the ledger: what was asked of the log, and what was archived of it.
+
+Stored names are permanent; a changed meaning is a new name.
+"""
 
 from enum import StrEnum
 
@@ -26,3 +29,17 @@ class LogQueried(Event, stored_as="ledger.LogQueried"):
     """Up to this one; None: up to the head, or to the last checkpoint. For a proof of consistency, the later tree."""
     matching: tuple[str, ...]
     """What the events have to have, like `subs=<sub>`."""
+
+
+class PartitionArchived(Event, stored_as="ledger.PartitionArchived"):
+    """The expiring events of a stretch of positions were written to an archive, and may leave the log."""
+
+    first: int
+    last: int
+    """The positions of the stretch; lasting events among them stay where they are."""
+    events: int
+    content_digest: str
+    """SHA-256 of what is in the archive, hexadecimal."""
+    note: str
+    """The same, signed with the key of the log's checkpoints, with what proves afterwards that just these are missing
+    (`shared.evidence.stagedoor_verify.Archive`)."""

@@ -1,4 +1,4 @@
-"""Checks what was taken from a log of Stagedoor: an export, a proof or a checkpoint. It asks nobody; it trusts a key.
+"""Checks what was taken from a log of Stagedoor: an export, an archive, a proof or a checkpoint. It trusts a key.
 
     stagedoor-verify FILE --key KEY [--earlier FILE]...
 
@@ -9,10 +9,12 @@ RFC 6962 section 2.1; checkpoints and keys have the forms of c2sp.org/tlog-check
 import argparse
 import base64
 import binascii
+import gzip
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 EXPORT: Final = "stagedoor-export-v1"
 PROOF: Final = "stagedoor-proof-v1"
+ARCHIVE: Final = "stagedoor-archive-v1"
 FORM: Final = "stagedoor-event-v1"
 """First line of every leaf."""
 HASH: Final = 32
@@ -32,8 +35,10 @@ TILE: Final = 256
 _ED25519: Final = b"\x01"
 """Signature type of a note's key."""
 _LONGEST_NOTE: Final = 1_000_000
+_LONGEST_LINE: Final = 4_000_000
 _MOST_SIGNATURES: Final = 100
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LINES_OF_A_LEAF: Final = 12
 _MEMBERS: Final = frozenset(
     {
@@ -196,29 +201,66 @@ def root_from_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[byte
     return root
 
 
+class Part:
+    """A range of a tree's leaves, of which only the perfect parts are kept, from left to right."""
+
+    def __init__(self, first: int) -> None:
+        """`first`: the number of its first leaf, from 0."""
+        self.first = self.end = first
+        self._parts: list[tuple[int, int, bytes]] = []
+        """First leaf, height and hash of each."""
+
+    def add(self, leaves: bytes) -> None:
+        """More leaf hashes, one behind the other."""
+        at = 0
+        while at < len(leaves):
+            if self.end % TILE == 0 and len(leaves) - at >= TILE * HASH:
+                self._put(8, perfect(leaves[at : at + TILE * HASH]))
+                at += TILE * HASH
+            else:
+                self._put(0, leaves[at : at + HASH])
+                at += HASH
+
+    def root(self, size: int, proof_of_first: Sequence[bytes], proof_of_last: Sequence[bytes]) -> bytes:
+        """The root over `size` leaves that it leads to, with the inclusion proofs of its two ends."""
+        if self.end == self.first:
+            raise Wrong("there is nothing in the range")
+        known = {(low, low + (1 << height)): part for low, height, part in self._parts}
+        for index, proof in ((self.first, proof_of_first), (self.end - 1, proof_of_last)):
+            beside = siblings(index, size)
+            if len(proof) != len(beside) or any(len(one) != HASH for one in proof):
+                raise Wrong("the inclusion proof does not have the form of one")
+            known |= {
+                (low, high): one
+                for (low, high), one in zip(beside, proof, strict=True)
+                if high <= self.first or self.end <= low
+            }
+
+        def root(low: int, high: int) -> bytes:
+            if (low, high) in known:
+                return known[low, high]
+            middle = low + split(high - low)
+            return node_hash(root(low, middle), root(middle, high))
+
+        return root(0, size)
+
+    def _put(self, height: int, part: bytes) -> None:
+        low = self.end
+        self.end += 1 << height
+        while self._parts and self._parts[-1][1] == height and low >> height & 1:
+            low, _, left = self._parts.pop()
+            part = node_hash(left, part)
+            height += 1
+        self._parts.append((low, height, part))
+
+
 def root_from_range(
     first: int, leaves: bytes, size: int, proof_of_first: Sequence[bytes], proof_of_last: Sequence[bytes]
 ) -> bytes:
     """The root that a range of leaves leads to, with the inclusion proofs of its two ends; `first` is from 0."""
-    end = first + len(leaves) // HASH
-    if end == first:
-        raise Wrong("there is nothing in the range")
-    known: dict[tuple[int, int], bytes] = {}
-    for index, proof in ((first, proof_of_first), (end - 1, proof_of_last)):
-        beside = siblings(index, size)
-        if len(proof) != len(beside) or any(len(one) != HASH for one in proof):
-            raise Wrong("the inclusion proof does not have the form of one")
-        known.update(zip(beside, proof, strict=True))
-
-    def root(low: int, high: int) -> bytes:
-        if first <= low and high <= end:
-            return root_of(leaves[(low - first) * HASH : (high - first) * HASH])
-        if high <= first or end <= low:
-            return known[low, high]
-        middle = low + split(high - low)
-        return node_hash(root(low, middle), root(middle, high))
-
-    return root(0, size)
+    part = Part(first)
+    part.add(leaves)
+    return part.root(size, proof_of_first, proof_of_last)
 
 
 def check_consistency(first: int, second: int, roots: tuple[bytes, bytes], proof: Sequence[bytes]) -> None:
@@ -359,7 +401,213 @@ def _decoded(text: object) -> bytes:
     return raw if base64.b64encode(raw).decode() == text else b""
 
 
+# Archives
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What was archived of a stretch of positions and may be missing in the log, as it was signed then."""
+
+    name: str
+    """Of the log, as in its checkpoints."""
+    first: int
+    last: int
+    events: int
+    """How many of the stretch's events were archived; the others stay in the log."""
+    content: bytes
+    """SHA-256 of the archive's lines but the last."""
+    width: int
+    """Positions of one digest."""
+    digests: tuple[bytes, ...]
+    """SHA-256 over the leaf hashes of the archived events, one digest for each `width` positions from the first on."""
+
+    @property
+    def text(self) -> str:
+        """What is signed."""
+        head = (ARCHIVE, self.name, self.first, self.last, self.events, self.content.hex(), self.width)
+        return "".join(f"{line}\n" for line in (*head, *(one.hex() for one in self.digests)))
+
+    @classmethod
+    def open(cls, note: str, key: Key) -> "Archive":
+        """From a note that the key has signed, of the log that it is named for, or another branch of it; or `Wrong`."""
+        name = (note.split("\n", 2) + ["", ""])[1]
+        if name.rpartition("/")[0] != key.name.rpartition("/")[0]:
+            raise Wrong(f"the archive is of another log: {name!r}")
+        lines = open_note(note, Key(name, key.public)).split("\n")[:-1]
+        malformed = Wrong("this does not say what was archived")
+        if len(lines) < 8 or lines[0] != ARCHIVE or not all(map(_SIZE.fullmatch, (*lines[2:5], lines[6]))):
+            raise malformed
+        first, last, events, width = (int(line) for line in (*lines[2:5], lines[6]))
+        digests = tuple(map(_hex_digest, lines[7:]))
+        found = cls(name, first, last, events, _hex_digest(lines[5]), width, digests)
+        enough = 1 <= first <= last and width > 0 and len(digests) == -(-(last - first + 1) // width)
+        if not enough or found.text != "".join(f"{line}\n" for line in lines):
+            raise malformed
+        return found
+
+    def stretch(self, number: int) -> tuple[int, int]:
+        """First and last position of a digest."""
+        low = self.first + number * self.width
+        return low, min(low + self.width - 1, self.last)
+
+
+class Absent:
+    """Events that are not there, held against what was archived: they have to be just those."""
+
+    def __init__(self, archives: Iterable[Archive]) -> None:
+        self._archives = sorted(archives, key=lambda one: one.first)
+        self._digests: dict[tuple[int, int], Any] = {}
+        """By first position of the archive and number of the stretch."""
+        self.number = 0
+
+    def add(self, position: int, leaf: bytes) -> bool:
+        """An event is missing, whose leaf hash the tree has; False if nothing was archived there."""
+        archive = next((one for one in self._archives if one.first <= position <= one.last), None)
+        if archive is None:
+            return False
+        place = (archive.first, (position - archive.first) // archive.width)
+        if place not in self._digests:
+            self._digests[place] = sha256()
+        self._digests[place].update(leaf)
+        self.number += 1
+        return True
+
+    def check(self, first: int, last: int) -> None:
+        """What is missing between two positions is what was archived, as far as whole stretches tell; or `Wrong`."""
+        for archive in self._archives:
+            for number, digest in enumerate(archive.digests):
+                low, high = archive.stretch(number)
+                if first <= low and high <= last:
+                    found = self._digests.get((archive.first, number), sha256())
+                    if found.digest() != digest:
+                        raise Unlike(low, high)
+
+
+class Unlike(Wrong):
+    """Other events are missing in a stretch than were archived of it."""
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__(
+            f"the first wrong position is between {low} and {high}: what is missing there is not what was archived"
+        )
+        self.low, self.high = low, high
+
+
+def _hex_digest(text: str) -> bytes:
+    """A SHA-256 in lower-case hexadecimal digits; empty for anything else."""
+    return bytes.fromhex(text) if _HEX_DIGEST.fullmatch(text) else b""
+
+
 # Files
+
+
+class ArchiveFile:
+    """An archive, read line by line: it may be of many millions of events."""
+
+    def __init__(self, path: Path, key: Key) -> None:
+        self._path = path
+        self._key = key
+        self.checkpoint: Checkpoint | None = None
+        """What it leads to; known when everything was read."""
+        self.archive: Archive | None = None
+        """What was signed of it; as above."""
+
+    def read(self) -> Iterator[tuple[int, bytes, Mapping[str, Any] | None]]:
+        """Each position with its leaf hash, and its event if it was archived; at the end everything has been checked.
+
+        What is wrong is raised as `Wrong`, some of it only after the last position.
+        """
+        lines = _lines(self._path)
+        first_line = next(lines, b"")
+        header = _object(_decoded_line(first_line))
+        if header.get("format") != ARCHIVE:
+            raise Wrong("this is no archive")
+        first, last = _number(header, "from"), _number(header, "to")
+        content, part, events = sha256(first_line), Part(first - 1), 0
+        expected = first
+        footer: Mapping[str, Any] = {}
+        digests: dict[int, Any] = {}
+        width = _number(header, "width")
+        for line in lines:
+            document = _object(_decoded_line(line))
+            if "note" in document:
+                footer = document
+                break
+            content.update(line)
+            told, event = _positions(document, expected)
+            for position, leaf in told:
+                if position > last:
+                    raise Wrong("there are more positions than the archive is of", position)
+                part.add(leaf)
+                if event is not None:
+                    events += 1
+                    digests.setdefault((position - first) // width, sha256()).update(leaf)
+                yield position, leaf, event
+            expected += len(told)
+        if expected <= last:
+            raise Wrong("the event is missing", expected)
+        if not footer or next(lines, None) is not None:
+            raise Wrong("the archive does not end with what was signed of it")
+        archive = Archive.open(_text(footer, "note"), self._key)
+        found = Archive(
+            archive.name,
+            *(first, last, events, content.digest(), width),
+            tuple(digests.get(number, sha256()).digest() for number in range(-(-(last - first + 1) // width))),
+        )
+        if archive != found:
+            raise Wrong("it is not what was archived")
+        checkpoint = Checkpoint.open(_text(footer, "checkpoint"), Key(archive.name, self._key.public))
+        if last > checkpoint.size:
+            raise Wrong(f"positions {first} to {last} are not in a log of {checkpoint.size} events")
+        if part.root(checkpoint.size, _hashes(footer, "first"), _hashes(footer, "last")) != checkpoint.root:
+            raise Wrong(f"positions {first} to {last} do not lead to the root of the checkpoint")
+        self.archive, self.checkpoint = archive, checkpoint
+
+    def check(self) -> tuple[Archive, Checkpoint]:
+        """Everything; raises `Wrong`."""
+        for _ in self.read():
+            pass
+        if self.archive is None or self.checkpoint is None:
+            raise Wrong("this is no archive")
+        return self.archive, self.checkpoint
+
+
+def _positions(document: Mapping[str, Any], expected: int) -> tuple[list[tuple[int, bytes]], Mapping[str, Any] | None]:
+    """What a line of an archive tells of: one event, or leaf hashes of events that stay in the log."""
+    if "leaves" in document:
+        leaves = _decoded(document["leaves"])
+        if document.keys() != {"position", "leaves"} or not leaves or len(leaves) % HASH:
+            raise Wrong("it is not a line of an archive", expected)
+        event = None
+    else:
+        leaves, event = event_hash(document), document
+        if document.get("leaf") != leaves.hex():
+            raise Wrong("it is not the event that was there when the checkpoint was made", expected)
+    if document.get("position") != expected:
+        raise Wrong(f"the event is missing; in its place is that of position {document.get('position')}", expected)
+    return [(expected + at // HASH, leaves[at : at + HASH]) for at in range(0, len(leaves), HASH)], event
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines of a file that may be compressed; raises `Wrong` if it is not whole."""
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with gzip.open(raw) if packed else raw as file:
+                while line := file.readline(_LONGEST_LINE):
+                    if not line.endswith(b"\n"):
+                        raise Wrong("the file is not whole")
+                    yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise Wrong("the file is not whole") from None
+
+
+def _decoded_line(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise Wrong("a line is not a JSON object") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +632,7 @@ class Export:
         checkpoint = Checkpoint.open(_text(header, "checkpoint"), key)
         if not first <= last <= checkpoint.size:
             raise Wrong(f"positions {first} to {last} are not in a log of {checkpoint.size} events")
-        tree = _check_events(reading, first, last)
+        tree = _check_events(reading, first, last, _absent(header, key))
         root = root_from_range(first - 1, tree, checkpoint.size, _hashes(header, "first"), _hashes(header, "last"))
         if root != checkpoint.root:
             raise Wrong(f"positions {first} to {last} do not lead to the root of the checkpoint")
@@ -417,8 +665,19 @@ class Export:
                 raise Wrong("it is not the event that was there in the earlier export", position)
 
 
-def _check_events(lines: Iterable[str], first: int, last: int) -> bytes:
-    """The leaf hashes that the tree has from the first to the last, if the events are the ones that they are of."""
+def _absent(header: Mapping[str, Any], key: Key) -> Absent:
+    """What had left the log before it was exported."""
+    notes = header.get("archived", [])
+    if not isinstance(notes, list):
+        raise Wrong("it is not said what was archived")
+    return Absent(Archive.open(str(note), key) for note in notes)
+
+
+def _check_events(lines: Iterable[str], first: int, last: int, absent: Absent) -> bytes:
+    """The leaf hashes that the tree has from the first to the last, if the events are the ones that they are of.
+
+    Of an event that was archived it has the leaf hash alone.
+    """
     tree = bytearray()
     expected = first
     for line in lines:
@@ -428,13 +687,19 @@ def _check_events(lines: Iterable[str], first: int, last: int) -> bytes:
             raise Wrong("there are more events than the export is of", expected)
         if position != expected:
             raise Wrong(f"the event is missing; in its place is that of position {position}", expected)
-        leaf = event_hash(event)
-        if event.get("leaf") != leaf.hex():
-            raise Wrong("it is not the event that was there when the checkpoint was made", expected)
+        if event.keys() == {"position", "leaf"}:
+            leaf = _hex_digest(str(event["leaf"]))
+            if not leaf or not absent.add(expected, leaf):
+                raise Wrong("the event is missing", expected)
+        else:
+            leaf = event_hash(event)
+            if event.get("leaf") != leaf.hex():
+                raise Wrong("it is not the event that was there when the checkpoint was made", expected)
         tree += leaf
         expected += 1
     if expected <= last:
         raise Wrong("the event is missing", expected)
+    absent.check(first, last)
     return bytes(tree)
 
 
@@ -451,10 +716,25 @@ def check_proof(document: Mapping[str, Any], key: Key, earlier: Sequence[Checkpo
         if root_from_inclusion(position - 1, checkpoint.size, leaf, _hashes(document, "inclusion")) != checkpoint.root:
             raise Wrong("it is not the event that was there when the checkpoint was made", position)
         said.append(f"position {position} is {event['type']} by {event['actor']} at {event['recorded_at']}")
+    pruned = document.get("pruned")
+    if pruned is not None:
+        said.append(_check_pruned(pruned, document, checkpoint, key))
     for one in earlier:
         _check_growth(document, checkpoint, one)
         said.append(f"it goes on from the earlier checkpoint of {one.size} events")
     return "; ".join(said)
+
+
+def _check_pruned(pruned: Any, document: Mapping[str, Any], checkpoint: Checkpoint, key: Key) -> str:
+    """That a position is in the tree whose event has left the log."""
+    position = _number(pruned, "position")
+    leaf = _hex_digest(_text(pruned, "leaf"))
+    archive = Archive.open(_text(pruned, "archived"), key)
+    if not archive.first <= position <= archive.last:
+        raise Wrong("nothing of that position was archived", position)
+    if root_from_inclusion(position - 1, checkpoint.size, leaf, _hashes(document, "inclusion")) != checkpoint.root:
+        raise Wrong("it is not the hash that was there when the checkpoint was made", position)
+    return f"position {position} has the hash {leaf.hex()}; its event is in the archive of {archive.first} to {archive.last}"
 
 
 def _check_growth(document: Mapping[str, Any], checkpoint: Checkpoint, earlier: Checkpoint) -> None:
@@ -513,8 +793,10 @@ def check(path: Path, key: Key, earlier: Sequence[Path] = ()) -> str:
         if len(checkpoints) < len(before):
             raise Wrong("a proof is checked against earlier checkpoints")
         return found
+    if isinstance(found, ArchiveFile):
+        return _check_archive(found, checkpoints, before)
     if isinstance(found, Export):
-        found.check_earlier([one for one in before if not isinstance(one, str)])
+        found.check_earlier([one for one in before if isinstance(one, (Checkpoint, Export))])
         said = f"positions {found.first} to {found.last} are those of {found.checkpoint.origin}"
         return f"{said}, which had {found.checkpoint.size} events" + _goes_on(len(before))
     for one in before:
@@ -524,12 +806,27 @@ def check(path: Path, key: Key, earlier: Sequence[Path] = ()) -> str:
     return f"{found.origin} had {found.size} events" + _goes_on(len(before))
 
 
+def _check_archive(file: ArchiveFile, checkpoints: Sequence[Checkpoint], before: Sequence[object]) -> str:
+    archive, checkpoint = file.check()
+    if len(checkpoints) < len(before) or any(one.size != checkpoint.size for one in checkpoints):
+        raise Wrong(f"an archive is checked against checkpoints of {checkpoint.size} events, like its own")
+    if any(one.root != checkpoint.root for one in checkpoints):
+        raise Wrong("the earlier checkpoint is of another log than the archive")
+    said = (
+        f"{archive.events} events that were archived between positions {archive.first} and {archive.last} are those of"
+    )
+    return f"{said} {checkpoint.origin}, which had {checkpoint.size} events" + _goes_on(len(before))
+
+
 def _goes_on(number: int) -> str:
     return f"; it is the log of the {number} earlier files" if number else ""
 
 
-def _opened(path: Path, key: Key, earlier: Sequence[Checkpoint] = ()) -> Checkpoint | Export | str:
-    """What is in a file; of a proof, what it proves."""
+def _opened(path: Path, key: Key, earlier: Sequence[Checkpoint] = ()) -> "Checkpoint | Export | ArchiveFile | str":
+    """What is in a file; of a proof, what it proves; an archive has still to be read."""
+    with path.open("rb") as raw:
+        if raw.read(2) == b"\x1f\x8b":
+            return ArchiveFile(path, key)
     with path.open(encoding="utf-8") as file:
         begin = file.read(1)
         file.seek(0)
@@ -538,6 +835,8 @@ def _opened(path: Path, key: Key, earlier: Sequence[Checkpoint] = ()) -> Checkpo
         header = _object(file.readline())
         if header.get("format") == PROOF:
             return check_proof(header, key, earlier)
+        if header.get("format") == ARCHIVE:
+            return ArchiveFile(path, key)
         file.seek(0)
         return Export.open(file, key)
 
@@ -545,7 +844,7 @@ def _opened(path: Path, key: Key, earlier: Sequence[Checkpoint] = ()) -> Checkpo
 def main() -> None:
     """Check one file: exit status 0 it is right, 1 it is not (one line says what is wrong), 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="stagedoor-verify", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("file", type=Path, help="an export, a proof or a checkpoint")
+    parser.add_argument("file", type=Path, help="an export, an archive, a proof or a checkpoint")
     parser.add_argument("--key", required=True, help="the log's public key, or a file with it")
     parser.add_argument(
         "--earlier",

@@ -12,10 +12,23 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION log.leaf_hashes FROM PUBLIC;
 
--- Events after a position and up to another as they are hashed: what is in the columns now, in the form that
--- log.append hashes (and stagedoor_verify.py), so whoever changed a column has changed this. `misfiled`: the column that
--- events are found by, which is not hashed, does not say what the type says.
-CREATE OR REPLACE FUNCTION log.evidence(p_after bigint, p_until bigint) RETURNS TABLE (
+-- The same one by one, as far as they are there.
+CREATE OR REPLACE FUNCTION log.hashes(p_after bigint, p_until bigint) RETURNS TABLE ("position" bigint, leaf_hash bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM log.check_caretaker();
+    RETURN QUERY
+    SELECT e.position, e.leaf_hash FROM log.events e WHERE e.position > p_after AND e.position <= p_until
+     ORDER BY e.position;
+END $$;
+REVOKE ALL ON FUNCTION log.hashes FROM PUBLIC;
+
+-- Events after a position and up to another, of one retention class or (null) of both, as they are hashed: what is in the
+-- columns now, in the form that log.append hashes (and stagedoor_verify.py), so whoever changed a column has changed this.
+-- `misfiled`: what is not hashed does not say what the type says: the source, by which events are found, or the class
+-- that was asked for.
+CREATE OR REPLACE FUNCTION log.evidence(p_after bigint, p_until bigint, p_retention text DEFAULT null) RETURNS TABLE (
     "position" bigint, leaf bytea, salt bytea, data bytea, leaf_hash bytea, misfiled boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_column
@@ -27,7 +40,11 @@ BEGIN
                'stagedoor-event-v1', e.epoch, e.position, e.stream, e.version, e.type, encode(e.data_digest, 'hex'),
                e.actor, e.command_id, e.correlation_id, coalesce(e.causation_id::text, ''),
                to_char(e.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8'),
-           e.salt, convert_to(e.data, 'UTF8'), e.leaf_hash, e.source <> split_part(e.type, '.', 1)
-      FROM log.events e WHERE e.position > p_after AND e.position <= p_until ORDER BY e.position, e.retention;
+           e.salt, convert_to(e.data, 'UTF8'), e.leaf_hash,
+           e.source <> split_part(e.type, '.', 1) OR p_retention IS NOT NULL AND p_retention IS DISTINCT FROM
+               (SELECT t.retention FROM log.types t WHERE t.type = e.type)
+      FROM log.events e
+     WHERE e.position > p_after AND e.position <= p_until AND (p_retention IS NULL OR e.retention = p_retention)
+     ORDER BY e.position, e.retention;
 END $$;
 REVOKE ALL ON FUNCTION log.evidence FROM PUBLIC;

@@ -18,7 +18,16 @@ from shared.log.event import Event
 from shared.rebuild.projection import Projection
 
 OWNER = "log_owner"
-_SCRIPTS = ("schema.sql", "care.sql", "append.sql", "rows.sql", "read.sql", "evidence.sql", "read_models.sql")
+_SCRIPTS = (
+    "schema.sql",
+    "care.sql",
+    "append.sql",
+    "rows.sql",
+    "read.sql",
+    "evidence.sql",
+    "read_models.sql",
+    "archive.sql",
+)
 _FOR_EVERYBODY = (
     "append",
     "append_with_rows",
@@ -38,7 +47,17 @@ _FOR_EVERYBODY = (
     "hold_gate",
     "flip",
 )
-_FOR_CARETAKERS = ("care", "condition", "lead", "leaf_hashes", "evidence")
+_FOR_CARETAKERS = (
+    "care",
+    "condition",
+    "lead",
+    "leaf_hashes",
+    "hashes",
+    "evidence",
+    "archivable",
+    "prune",
+    "pruned_between",
+)
 _CHECKPOINTS = """
     CREATE TABLE IF NOT EXISTS {schema}.checkpoints (
         projection text NOT NULL,

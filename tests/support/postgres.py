@@ -25,7 +25,7 @@ from shared.log.log import Log
 from shared.log.migrate import Tenant, migrate
 
 _numbers = itertools.count(1)
-_WRITTEN = ("events", "streams", "names", "once", "denials", "denial_horizons", "care_taken", "epochs")
+_WRITTEN = ("events", "streams", "names", "once", "denials", "denial_horizons", "care_taken", "epochs", "pruned")
 """The tables of the log that appends fill."""
 
 
