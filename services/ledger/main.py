@@ -1,11 +1,13 @@
 """The ledger, put together: settings, wiring, serve."""
 
 import asyncio
+from datetime import timedelta
 
 from starlette.applications import Starlette
 
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
 from services.ledger import events
+from services.ledger.archiving import Archiving
 from services.ledger.care import Care
 from services.ledger.rpc import RULES, SERVICE, LedgerService
 from services.ledger.settings import LedgerSettings
@@ -52,6 +54,7 @@ async def main() -> None:
         feed = DenialFeed(log, wake, nats, settings.heartbeat_seconds)
         care = Care(log, settings.care_seconds, settings.care_alarm_seconds)
         evidence = _evidence(settings, log)
+        archiving = _archiving(settings, log, evidence)
         leadership = Leadership(settings.database, password, "ledger")
         guard = Guard(
             issuer=settings.issuer,
@@ -72,6 +75,8 @@ async def main() -> None:
                 tasks.create_task(care.take())
                 if evidence is not None:
                     tasks.create_task(evidence.keep())
+                if archiving is not None:
+                    tasks.create_task(archiving.keep())
 
         async def ready() -> Readiness:
             return Readiness(
@@ -81,6 +86,7 @@ async def main() -> None:
                     "feed": feed.readiness(),
                     "care": care.readiness(),
                     "evidence": _proving(evidence, leadership),
+                    "archive": _archives(archiving, leadership),
                     "replication": care.replication(
                         required=settings.require_synchronous_replication, demo=settings.demo
                     ),
@@ -99,8 +105,19 @@ def _evidence(settings: LedgerSettings, log: Log) -> Evidence | None:
     """What keeps the tree of hashes, if there is a place for it."""
     if settings.evidence_folder is None:
         return None
-    signer = Signer(MasterKey.read(settings.master_key_file), settings.issuer)
-    return Evidence(log, settings.evidence_folder, signer, settings.checkpoint_seconds, system_clock)
+    return Evidence(log, settings.evidence_folder, _signer(settings), settings.checkpoint_seconds, system_clock)
+
+
+def _archiving(settings: LedgerSettings, log: Log, evidence: Evidence | None) -> Archiving | None:
+    """What lets go of old events, if there is a place for them and for the hashes that are left of them."""
+    if settings.archive_folder is None or evidence is None or settings.retention_days == 0:
+        return None
+    retention = timedelta(days=settings.retention_days)
+    return Archiving(log, evidence, _signer(settings), settings.archive_folder, retention, settings.care_seconds)
+
+
+def _signer(settings: LedgerSettings) -> Signer:
+    return Signer(MasterKey.read(settings.master_key_file), settings.issuer)
 
 
 def _proving(evidence: Evidence | None, leadership: Leadership) -> Check:
@@ -110,6 +127,12 @@ def _proving(evidence: Evidence | None, leadership: Leadership) -> Check:
     if alarm := evidence.alarm:
         return Check(ok=True, detail=f"BROKEN: {alarm}")
     return Check(ok=True, detail="checkpoints are made" if leadership.leading else "another replica makes checkpoints")
+
+
+def _archives(archiving: Archiving | None, leadership: Leadership) -> Check:
+    if archiving is None:
+        return Check(ok=True, detail="expiring events stay in the log")
+    return archiving.readiness() if leadership.leading else Check(ok=True, detail="another replica archives")
 
 
 async def _reachable(log: Log) -> Check:

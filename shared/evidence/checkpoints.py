@@ -20,7 +20,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shared.evidence.stagedoor_verify import Checkpoint, Key, Wrong
+from shared.evidence.stagedoor_verify import Archive, Checkpoint, Key, Wrong
 from shared.evidence.tiles import Tiles, sync, write_durably
 from shared.keys import MasterKey
 
@@ -30,7 +30,10 @@ _BETWEEN = timedelta(minutes=1)
 
 
 class Signer:
-    """Signs checkpoints of the log of one issuer; the key is derived from the ledger's master key, and kept nowhere."""
+    """Signs checkpoints of the log of one issuer, and what was archived of it.
+
+    The key is derived from the ledger's master key, and kept nowhere.
+    """
 
     def __init__(self, master: MasterKey, issuer: str) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(master.derive(_PURPOSE))
@@ -40,11 +43,11 @@ class Signer:
         """The public key, with the name of a branch."""
         return Key(f"{self._name}/{branch}", self._private.public_key().public_bytes_raw())
 
-    def sign(self, checkpoint: Checkpoint, branch: int) -> str:
-        """The signed note (c2sp.org/signed-note)."""
+    def sign(self, stated: Checkpoint | Archive, branch: int) -> str:
+        """The signed note (c2sp.org/signed-note); its first line tells what it is of."""
         key = self.key(branch)
-        signature = base64_of(key.id + self._private.sign(checkpoint.text.encode()))
-        return f"{checkpoint.text}\n\u2014 {key.name} {signature}\n"
+        signature = base64_of(key.id + self._private.sign(stated.text.encode()))
+        return f"{stated.text}\n\u2014 {key.name} {signature}\n"
 
 
 def base64_of(raw: bytes) -> str:

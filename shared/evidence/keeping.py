@@ -166,10 +166,10 @@ class Evidence:
         """The first position of the tree that an epoch gave out again; None if the tree has what the epochs have."""
         lost = []
         for epoch, first in await self._epochs():
-            if branch.number < epoch <= head.epoch and first <= size:
-                kept = await asyncio.to_thread(branch.tiles.leaves, first - 1, first)
-                if first > head.position or await self._leaves(first - 1, first) != kept:
-                    lost.append(first)
+            if not branch.number < epoch <= head.epoch or first > size:
+                continue
+            if first > head.position or await self._unlike(branch, first - 1, first) is not None:
+                lost.append(first)
         return min(lost, default=None)
 
     async def _branch_off(self, branch: Branch, epoch: int, first_position: int) -> Branch:
@@ -182,13 +182,37 @@ class Evidence:
 
     async def _compare(self, branch: Branch, after: int, until: int) -> None:
         """That the log's hashes after a position and up to another are those of the tree."""
+        wrong = await self._unlike(branch, after, until)
+        if wrong is not None:
+            raise Wrong("it is not the event that was there when the checkpoint was made", wrong)
+
+    async def _unlike(self, branch: Branch, after: int, until: int) -> int | None:
+        """The first position after one and up to another at which the log has another hash than the tree.
+
+        None if there is none. Of events that have left the log the tree alone has a hash: it was compared before they
+        did, and whether they are just those that were archived is left to whoever verifies. Raises `Wrong` for an event
+        that is missing otherwise.
+        """
         if after >= until:
-            return
-        stated = await self._leaves(after, until)
+            return None
         kept = await asyncio.to_thread(branch.tiles.leaves, after, until)
-        if stated != kept:
+        pruned = await ask(self._log.pool.fetch("SELECT first, last FROM log.pruned_between($1, $2)", after, until))
+        if not pruned:
+            stated = await self._leaves(after, until)
+            if stated == kept:
+                return None
             at = next(at for at in range(0, len(kept), HASH) if stated[at : at + HASH] != kept[at : at + HASH])
-            raise Wrong("it is not the event that was there when the checkpoint was made", after + at // HASH + 1)
+            return after + at // HASH + 1
+        rows = await ask(self._log.pool.fetch("SELECT * FROM log.hashes($1, $2)", after, until))
+        there = {row["position"]: row["leaf_hash"] for row in rows}
+        for position in range(after + 1, until + 1):
+            at = (position - after - 1) * HASH
+            if position in there:
+                if there[position] != kept[at : at + HASH]:
+                    return position
+            elif not any(one["first"] <= position <= one["last"] for one in pruned):
+                raise Wrong("the event is missing", position)
+        return None
 
     async def _leaves(self, after: int, until: int) -> bytes:
         found = await ask(self._log.pool.fetchrow("SELECT * FROM log.leaf_hashes($1, $2)", after, until))
@@ -198,7 +222,7 @@ class Evidence:
         return hashes
 
     async def _gap(self, after: int, until: int) -> int:
-        rows = await ask(self._log.pool.fetch("SELECT position, leaf_hash FROM log.evidence($1, $2)", after, until))
+        rows = await ask(self._log.pool.fetch("SELECT * FROM log.hashes($1, $2)", after, until))
         expected = after + 1
         for row in rows:
             position: int = row["position"]

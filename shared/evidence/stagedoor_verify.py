@@ -37,6 +37,7 @@ _ED25519: Final = b"\x01"
 _LONGEST_NOTE: Final = 1_000_000
 _LONGEST_LINE: Final = 4_000_000
 _MOST_SIGNATURES: Final = 100
+_MOST_STRETCHES: Final = 10_000
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LINES_OF_A_LEAF: Final = 12
@@ -430,7 +431,7 @@ class Archive:
     @classmethod
     def open(cls, note: str, key: Key) -> "Archive":
         """From a note that the key has signed, of the log that it is named for, or another branch of it; or `Wrong`."""
-        name = (note.split("\n", 2) + ["", ""])[1]
+        name = note.partition("\n")[2].partition("\n")[0]
         if name.rpartition("/")[0] != key.name.rpartition("/")[0]:
             raise Wrong(f"the archive is of another log: {name!r}")
         lines = open_note(note, Key(name, key.public)).split("\n")[:-1]
@@ -518,48 +519,37 @@ class ArchiveFile:
         What is wrong is raised as `Wrong`, some of it only after the last position.
         """
         lines = _lines(self._path)
-        first_line = next(lines, b"")
-        header = _object(_decoded_line(first_line))
+        line = next(lines, b"")
+        header = _object(_decoded_line(line))
         if header.get("format") != ARCHIVE:
             raise Wrong("this is no archive")
-        first, last = _number(header, "from"), _number(header, "to")
-        content, part, events = sha256(first_line), Part(first - 1), 0
-        expected = first
-        footer: Mapping[str, Any] = {}
-        digests: dict[int, Any] = {}
-        width = _number(header, "width")
+        contents = Contents(_number(header, "from"), _number(header, "to"), _number(header, "width"))
+        contents.line(line)
         for line in lines:
             document = _object(_decoded_line(line))
             if "note" in document:
-                footer = document
-                break
-            content.update(line)
-            told, event = _positions(document, expected)
-            for position, leaf in told:
-                if position > last:
-                    raise Wrong("there are more positions than the archive is of", position)
-                part.add(leaf)
-                if event is not None:
-                    events += 1
-                    digests.setdefault((position - first) // width, sha256()).update(leaf)
-                yield position, leaf, event
-            expected += len(told)
-        if expected <= last:
-            raise Wrong("the event is missing", expected)
-        if not footer or next(lines, None) is not None:
+                self._check_end(contents, document, next(lines, None))
+                return
+            contents.line(line)
+            told, event = _positions(document, contents.position)
+            for leaf in told:
+                yield contents.position, leaf, event
+                contents.add(leaf, archived=event is not None)
+        raise Wrong("the archive does not end with what was signed of it")
+
+    def _check_end(self, contents: "Contents", footer: Mapping[str, Any], after: bytes | None) -> None:
+        first, last = contents.first, contents.last
+        if contents.position <= last:
+            raise Wrong("the event is missing", contents.position)
+        if after is not None:
             raise Wrong("the archive does not end with what was signed of it")
         archive = Archive.open(_text(footer, "note"), self._key)
-        found = Archive(
-            archive.name,
-            *(first, last, events, content.digest(), width),
-            tuple(digests.get(number, sha256()).digest() for number in range(-(-(last - first + 1) // width))),
-        )
-        if archive != found:
+        if archive != contents.archive(archive.name):
             raise Wrong("it is not what was archived")
         checkpoint = Checkpoint.open(_text(footer, "checkpoint"), Key(archive.name, self._key.public))
         if last > checkpoint.size:
             raise Wrong(f"positions {first} to {last} are not in a log of {checkpoint.size} events")
-        if part.root(checkpoint.size, _hashes(footer, "first"), _hashes(footer, "last")) != checkpoint.root:
+        if contents.part.root(checkpoint.size, _hashes(footer, "first"), _hashes(footer, "last")) != checkpoint.root:
             raise Wrong(f"positions {first} to {last} do not lead to the root of the checkpoint")
         self.archive, self.checkpoint = archive, checkpoint
 
@@ -572,20 +562,56 @@ class ArchiveFile:
         return self.archive, self.checkpoint
 
 
-def _positions(document: Mapping[str, Any], expected: int) -> tuple[list[tuple[int, bytes]], Mapping[str, Any] | None]:
+class Contents:
+    """What an archive has, line by line, for whoever writes one and whoever checks one."""
+
+    def __init__(self, first: int, last: int, width: int) -> None:
+        """Of the positions from the first to the last, with a digest for each `width` of them."""
+        self.first, self.last = first, last
+        self.position = first
+        """Of the event that comes next."""
+        self.part = Part(first - 1)
+        self._width = width
+        self._events = 0
+        self._content = sha256()
+        stretches = -(-(last - first + 1) // width)
+        if not 1 <= stretches <= _MOST_STRETCHES:
+            raise Wrong("this is no archive")
+        self._digests = [sha256() for _ in range(stretches)]
+
+    def line(self, line: bytes) -> None:
+        """A line, all of it."""
+        self._content.update(line)
+
+    def add(self, leaf: bytes, *, archived: bool) -> None:
+        """The leaf hash of the next event, and whether its event is in the archive or stays in the log."""
+        if self.position > self.last:
+            raise Wrong("there are more positions than the archive is of", self.position)
+        self.part.add(leaf)
+        if archived:
+            self._events += 1
+            self._digests[(self.position - self.first) // self._width].update(leaf)
+        self.position += 1
+
+    def archive(self, name: str) -> Archive:
+        """What there is to be signed."""
+        digests = tuple(one.digest() for one in self._digests)
+        return Archive(name, self.first, self.last, self._events, self._content.digest(), self._width, digests)
+
+
+def _positions(document: Mapping[str, Any], expected: int) -> tuple[list[bytes], Mapping[str, Any] | None]:
     """What a line of an archive tells of: one event, or leaf hashes of events that stay in the log."""
-    if "leaves" in document:
-        leaves = _decoded(document["leaves"])
-        if document.keys() != {"position", "leaves"} or not leaves or len(leaves) % HASH:
-            raise Wrong("it is not a line of an archive", expected)
-        event = None
-    else:
-        leaves, event = event_hash(document), document
-        if document.get("leaf") != leaves.hex():
-            raise Wrong("it is not the event that was there when the checkpoint was made", expected)
     if document.get("position") != expected:
         raise Wrong(f"the event is missing; in its place is that of position {document.get('position')}", expected)
-    return [(expected + at // HASH, leaves[at : at + HASH]) for at in range(0, len(leaves), HASH)], event
+    if "leaves" not in document:
+        leaf = event_hash(document)
+        if document.get("leaf") != leaf.hex():
+            raise Wrong("it is not the event that was there when the checkpoint was made", expected)
+        return [leaf], document
+    leaves = _decoded(document["leaves"])
+    if document.keys() != {"position", "leaves"} or not leaves or len(leaves) % HASH:
+        raise Wrong("it is not a line of an archive", expected)
+    return [leaves[at : at + HASH] for at in range(0, len(leaves), HASH)], None
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -734,7 +760,8 @@ def _check_pruned(pruned: Any, document: Mapping[str, Any], checkpoint: Checkpoi
         raise Wrong("nothing of that position was archived", position)
     if root_from_inclusion(position - 1, checkpoint.size, leaf, _hashes(document, "inclusion")) != checkpoint.root:
         raise Wrong("it is not the hash that was there when the checkpoint was made", position)
-    return f"position {position} has the hash {leaf.hex()}; its event is in the archive of {archive.first} to {archive.last}"
+    where = f"its event is in the archive of {archive.first} to {archive.last}"
+    return f"position {position} has the hash {leaf.hex()}; {where}"
 
 
 def _check_growth(document: Mapping[str, Any], checkpoint: Checkpoint, earlier: Checkpoint) -> None:
