@@ -122,6 +122,8 @@ def _filter(**given: list[str] | None) -> pb.Filter:
 
 async def _show(services: Connection, request: pb.ReadRequest, *, as_json: bool) -> None:
     async for answer in services.stream(services.ledger.Read, request):
+        if answer.WhichOneof("message") == "pruned":
+            _say_gap(answer.pruned, as_json=as_json)
         if answer.WhichOneof("message") != "event":
             continue
         event = answer.event
@@ -130,6 +132,15 @@ async def _show(services: Connection, request: pb.ReadRequest, *, as_json: bool)
             output.document({**output.plain(event), "data": data})
         else:
             print(_line(event, data), flush=True)
+
+
+def _say_gap(gap: Any, *, as_json: bool) -> None:
+    """Events are not in the log any more: that has to be seen where they would be."""
+    if as_json:
+        output.document({"pruned": output.plain(gap)})
+    else:
+        what = f"{gap.events} events were archived and are not in the log any more (position {gap.record} says so)"
+        print(f"{gap.first}-{gap.last}: {what}", flush=True)
 
 
 def _line(event: Any, data: object) -> str:

@@ -3,48 +3,50 @@
 What the ledger says is checked here, with a key that is remembered from the first time (`<profile>.log-key`) or given.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-from rich.text import Text
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
 from services.cli import output
+from services.cli.answers import archives, events_of, gone, growth, inclusion, pages
+from services.cli.archives import archived_event, narrowed, read_all
 from services.cli.connection import Connection
 from services.cli.output import Json
 from services.cli.profile import default_path
+from services.cli.progress import progress
 from shared.errors import Kind, Refusal
-from shared.evidence.checkpoints import base64_of
-from shared.evidence.stagedoor_verify import EXPORT, HASH, PROOF, Checkpoint, Key, Wrong
+from shared.evidence.archive import line_of
+from shared.evidence.stagedoor_verify import EXPORT, PROOF, ArchiveFile, Checkpoint, Key, Unlike, Wrong
 from shared.evidence.tiles import write_durably
-from shared.evidence.verification import Stretch, Verification
+from shared.evidence.verification import Pruned, Stretch, Verification
 
 app = typer.Typer()
 
 Pinned = Annotated[str | None, typer.Option("--key", help="The log's public key, or a file with it.")]
 Earlier = Annotated[list[Path] | None, typer.Option("--earlier", help="A file with a checkpoint of before; repeated.")]
+Archives = Annotated[
+    list[Path] | None, typer.Option("--archive", help="An archive of what has left the log; check it, too. Repeated.")
+]
 Since = Annotated[Path | None, typer.Option("--since", help="A file with the checkpoint of before.")]
-_LINES: Final = 12
-"""Of what is hashed of an event."""
 
 
 @app.command()
-def verify(*, key: Pinned = None, earlier: Earlier = None, as_json: Json = False) -> None:
+def verify(*, key: Pinned = None, earlier: Earlier = None, archive: Archives = None, as_json: Json = False) -> None:
     """Read the whole log, hash it anew, and hold it against every checkpoint that is known."""
 
     async def work() -> None:
         async with Connection(default_path()) as services:
-            last, verification = await verified(services, key, earlier or ())
+            last, verification = await verified(services, key, earlier or (), quiet=as_json)
             head = await services.ask(services.ledger.GetHead, pb.GetHeadRequest())
-        _tell(verification, last, head.position, as_json=as_json)
+            wrong = await found_wrong(services, last, verification, archive or (), quiet=as_json)
+        _tell(verification, last, head.position, wrong, as_json=as_json)
         _remember(last)
 
     _run(work)
@@ -55,6 +57,9 @@ def prove(
     position: Annotated[int | None, typer.Argument(min=1, help="Of the event; it is also in tokens, as `pos`.")] = None,
     *,
     since: Since = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="The archive that has the event, if it has left the log.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write it; without this it is printed.")] = None,
     key: Pinned = None,
 ) -> None:
@@ -65,15 +70,9 @@ def prove(
             raise Refusal(Kind.INVALID, "nothing_to_prove", "name a position, or an earlier checkpoint with --since")
         async with Connection(default_path()) as services:
             last = await last_checkpoint(services, key)
-            document: dict[str, Any] = {"format": PROOF, "key": str(last.key), "checkpoint": last.note}
-            if position is not None:
-                if position > last.size:
-                    raise Refusal(Kind.NOT_FOUND, "not_in_the_tree", f"the last checkpoint is of {last.size} events")
-                async for page in _evidence(services, position - 1, position):
-                    document["event"] = _event(page, 0)
-                document["inclusion"] = await _inclusion(services, position, last.size)
+            document = await proof_of(services, last, position, archive)
             if since is not None:
-                document |= await _growth(services, _read(since, last.key), last.size)
+                document |= await growth(services, _read(since, last.key), last.size)
             text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
             if out is None:
                 print(text)
@@ -101,7 +100,7 @@ def export(  # noqa: PLR0913  (each says what goes into the file)
         async with Connection(default_path()) as services:
             stated = await last_checkpoint(services, key)
             earlier = None if since is None else _read(since, stated.key)
-            end = await write_export(services, stated, first, last, out, earlier)
+            end = await write_export(services, stated, first, last, out, earlier, quiet=as_json)
             if as_json:
                 output.document({"from": first, "to": end, "out": str(out), "size": stated.size})
             else:
@@ -135,6 +134,40 @@ def checkpoint(
         else:
             print(last.note, end="")
             output.say(f"signed by {last.key}")
+
+    _run(work)
+
+
+@app.command("archives")
+def list_archives(*, key: Pinned = None, as_json: Json = False) -> None:
+    """What was archived and has left the log since."""
+
+    async def work() -> None:
+        async with Connection(default_path()) as services:
+            last = await last_checkpoint(services, key)
+            found = await archives(services, last.key)
+        if as_json:
+            for one in found:
+                of = one.archive
+                output.document(
+                    {
+                        "first": of.first,
+                        "last": of.last,
+                        "events": of.events,
+                        "record": one.record,
+                        "content_digest": of.content.hex(),
+                        "note": one.note,
+                    }
+                )
+        else:
+            headings = ("FIRST", "LAST", "EVENTS", "SAYS SO", "SHA-256 OF ITS CONTENT")
+            output.rows(
+                headings,
+                [
+                    (one.archive.first, one.archive.last, one.archive.events, one.record, one.archive.content.hex())
+                    for one in found
+                ],
+            )
 
     _run(work)
 
@@ -174,7 +207,14 @@ async def last_checkpoint(services: Connection, pinned: str | None) -> Last:
 
 
 async def write_export(  # noqa: PLR0913, PLR0917  (as above)
-    services: Connection, stated: Last, first: int, last: int | None, out: Path, since: Checkpoint | None = None
+    services: Connection,
+    stated: Last,
+    first: int,
+    last: int | None,
+    out: Path,
+    since: Checkpoint | None = None,
+    *,
+    quiet: bool = False,
 ) -> int:
     """Write a stretch of the log with its proof; answers its last position."""
     end = stated.size if last is None else last
@@ -186,30 +226,68 @@ async def write_export(  # noqa: PLR0913, PLR0917  (as above)
         "to": end,
         "key": str(stated.key),
         "checkpoint": stated.note,
-        "first": await _inclusion(services, first, stated.size),
-        "last": await _inclusion(services, end, stated.size),
+        "first": await inclusion(services, first, stated.size),
+        "last": await inclusion(services, end, stated.size),
     }
+    left = await gone(services, stated.key, first, end)
+    if left:
+        header["archived"] = [one.note for one in left]
     if since is not None:
-        header |= await _growth(services, since, stated.size)
+        header |= await growth(services, since, stated.size)
     draft = out.with_name(f".{out.name}.{token_hex(4)}")
     try:
-        with draft.open("w", encoding="utf-8") as file, _progress(end - first + 1) as advance:
-            file.write(_line(header))
-            async for page in _evidence(services, first - 1, end):
-                file.writelines(_line(_event(page, index)) for index in range(len(page.leaves)))
+        with draft.open("wb") as file, progress(end - first + 1, "events", quiet=quiet) as advance:
+            file.write(line_of(header))
+            async for page in pages(services, first - 1, end):
+                file.writelines(map(line_of, events_of(page)))
                 advance(page.until - first + 1)
+        if await gone(services, stated.key, first, end) != left:
+            raise Refusal(Kind.CONFLICT, "pruned_meanwhile", "events have left the log meanwhile; export it once more")
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
     return end
 
 
-async def verified(services: Connection, key: str | None, earlier: Iterable[Path]) -> tuple[Last, Verification]:
+async def verified(
+    services: Connection, key: str | None, earlier: Iterable[Path], *, quiet: bool = False
+) -> tuple[Last, Verification]:
     """Go along the whole log up to the last checkpoint; what was found, `finish` tells."""
-    request = pb.ReadCheckpointsRequest()
-    # Before the last one is asked for: while the log grows there is always another.
-    kept = [one.checkpoint async for one in services.stream(services.ledger.ReadCheckpoints, request)]
-    last = await last_checkpoint(services, key)
+    earlier = list(earlier)
+    while True:
+        # Before the last one is asked for: while the log grows there is always another.
+        request = pb.ReadCheckpointsRequest()
+        kept = [one.checkpoint async for one in services.stream(services.ledger.ReadCheckpoints, request)]
+        last = await last_checkpoint(services, key)
+        pruned = await archives(services, last.key)
+        verification = await _walked(services, last, kept, earlier, pruned, quiet=quiet)
+        if await archives(services, last.key) == pruned:
+            return last, verification
+        output.say("events have left the log meanwhile; once more")
+
+
+async def found_wrong(
+    services: Connection, last: Last, verification: Verification, files: Iterable[Path], *, quiet: bool = False
+) -> Wrong | None:
+    """What is wrong with the log, or with archives of it; None: nothing. An archive makes it known more exactly."""
+    known: list[ArchiveFile] = []
+    try:
+        signed = [one.archive for one in await archives(services, last.key)]
+        for path in files:
+            known.append(ArchiveFile(path, last.key))
+            if await read_all(known[-1], path, quiet=quiet) not in signed:
+                return Wrong(f"{path} is not an archive of something that has left the log")
+        verification.finish()
+    except Unlike as found:
+        return await narrowed(services, found, known)
+    except Wrong as found:
+        return found
+    return None
+
+
+async def _walked(  # noqa: PLR0913  (as above)
+    services: Connection, last: Last, kept: list[str], earlier: list[Path], pruned: list[Pruned], *, quiet: bool
+) -> Verification:
     kept += [path.read_text(encoding="utf-8") for path in _remembered()]
     known = [Checkpoint.open(note, Key(note.partition("\n")[0], last.key.public)) for note in kept]
     verification = Verification(
@@ -219,83 +297,49 @@ async def verified(services: Connection, key: str | None, earlier: Iterable[Path
             *(one for one in known if one.origin == last.key.name),
         ],
         [one for one in known if one.origin != last.key.name],
+        pruned,
     )
-    with _progress(last.size) as advance:
-        async for page in _evidence(services, 0, last.size):
+    with progress(last.size, "events", quiet=quiet) as advance:
+        async for page in pages(services, 0, last.size):
             events = (list(page.leaves), list(page.salts), list(page.data))
             verification.go_on(Stretch(page.tree, *events, page.leaf_hashes, page.misfiled))
             advance(page.until)
-    return last, verification
+    return verification
 
 
-async def _evidence(services: Connection, after: int, until: int) -> AsyncIterator[pb.EvidencePage]:
-    """Pages without a gap; refuses an answer that has one."""
-    request = pb.ReadEvidenceRequest(after=after, until=until)
-    async for page in services.stream(services.ledger.ReadEvidence, request):
-        if page.after != after or len(page.tree) != (page.until - after) * HASH:
-            raise Wrong("the ledger left something out of its answer")
-        after = page.until
-        yield page
-    if after != until:
-        raise Wrong("the ledger left something out of its answer")
+async def proof_of(services: Connection, last: Last, position: int | None, archive: Path | None) -> dict[str, Any]:
+    """A proof that leads to a checkpoint, of an event if one is named."""
+    document: dict[str, Any] = {"format": PROOF, "key": str(last.key), "checkpoint": last.note}
+    if position is None:
+        return document
+    if position > last.size:
+        raise Refusal(Kind.NOT_FOUND, "not_in_the_tree", f"the last checkpoint is of {last.size} events")
+    event = await _proven(services, last, position, archive)
+    return document | event | {"inclusion": await inclusion(services, position, last.size)}
 
 
-async def _inclusion(services: Connection, position: int, size: int) -> list[str]:
-    request = pb.ProveInclusionRequest(position=position, size=size)
-    answer = await services.ask(services.ledger.ProveInclusion, request)
-    return [base64_of(one) for one in answer.hashes]
-
-
-async def _growth(services: Connection, since: Checkpoint, size: int) -> dict[str, Any]:
-    """What proves that a log of `size` events goes on from an earlier one."""
-    if since.size > size:
-        raise Wrong(f"the log has {size} events, and a checkpoint says that it had {since.size}")
-    request = pb.ProveConsistencyRequest(**{"from": since.size, "to": size})
-    answer = await services.ask(services.ledger.ProveConsistency, request)
-    return {"consistent_from": since.size, "consistency": [base64_of(one) for one in answer.hashes]}
-
-
-def _event(page: pb.EvidencePage, index: int) -> dict[str, Any]:
-    """An event with all that is hashed of it, and the hash that the tree has at its position."""
-    if index >= len(page.leaves):
-        raise Wrong("the event is missing", page.until)
-    stated = page.leaves[index].decode(errors="replace").split("\n")
-    if len(stated) != _LINES:
-        raise Wrong("it is not an event", page.after + index + 1)
-    at = int(stated[2]) - page.after - 1
-    return {
-        "position": int(stated[2]),
-        "epoch": int(stated[1]),
-        "stream": stated[3],
-        "version": int(stated[4]),
-        "type": stated[5],
-        "data": page.data[index].decode(errors="replace"),
-        "salt": page.salts[index].hex(),
-        "data_digest": stated[6],
-        "actor": stated[7],
-        "command_id": stated[8],
-        "correlation_id": stated[9],
-        "causation_id": int(stated[10]) if stated[10] else None,
-        "recorded_at": stated[11],
-        "leaf": page.tree[at * HASH : (at + 1) * HASH].hex(),
-    }
-
-
-def _line(document: dict[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n"
+async def _proven(services: Connection, last: Last, position: int, archive: Path | None) -> dict[str, Any]:
+    """An event for a proof; of one that has left the log its hash, unless its archive is at hand."""
+    async for page in pages(services, position - 1, position):
+        for event in events_of(page):
+            if "type" in event:
+                return {"event": event}
+            left = await gone(services, last.key, position, position)
+            if not left:
+                raise Wrong("the event is missing", position)
+            if archive is None:
+                return {"pruned": {**event, "archived": left[0].note}}
+    if archive is None:
+        raise Wrong("the event is missing", position)
+    return {"event": await asyncio.to_thread(archived_event, archive, last.key, position)}
 
 
 def _read(path: Path, key: Key) -> Checkpoint:
     return Checkpoint.open(path.read_text(encoding="utf-8"), key)
 
 
-def _tell(verification: Verification, last: Last, head: int, *, as_json: bool) -> None:
+def _tell(verification: Verification, last: Last, head: int, wrong: Wrong | None, *, as_json: bool) -> None:
     """Say what was found; refuses if something is wrong."""
-    wrong: Wrong | None = None
-    try:
-        verification.finish()
-    except Wrong as found:
-        wrong = found
     if as_json:
         output.document(
             {
@@ -304,6 +348,7 @@ def _tell(verification: Verification, last: Last, head: int, *, as_json: bool) -
                 "root": last.checkpoint.root.hex(),
                 "checkpoints": verification.compared,
                 "newer": head - last.size,
+                "pruned": verification.pruned,
                 "lost": None if verification.lost is None else list(verification.lost),
                 "wrong": None if wrong is None else str(wrong),
                 "first_wrong_position": None if wrong is None else wrong.position,
@@ -317,25 +362,9 @@ def _tell(verification: Verification, last: Last, head: int, *, as_json: bool) -
         raise wrong
     if not as_json:
         print(f"right: {last.size} events are those of all {verification.compared} checkpoints; {last.key.name}")
+        if verification.pruned:
+            print(f"{verification.pruned} of them were archived and have left the log; `audit archives` lists where")
         print(f"{head - last.size} events are newer than the last checkpoint")
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on standard error, if that is a terminal; it is told how far it is."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-class _Rate(ProgressColumn):
-    """Events a second."""
-
-    def render(self, task: Task) -> Text:
-        """As the library wants it."""
-        return Text(f"{task.finished_speed or task.speed or 0:,.0f} events/s")
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

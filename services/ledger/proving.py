@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
-from services.ledger.events import Question
+from services.ledger.events import PartitionArchived, Question
 from services.ledger.permission import Permission
+from services.ledger.pruned import HIGHEST, pruned, pruned_message
 from services.ledger.queries import record
 from shared.errors import Kind, Refusal, Unavailable
 from shared.evidence.checkpoints import Branch
@@ -108,6 +109,18 @@ class Proving:
         finally:
             if coming is not None:
                 coming.cancel()
+
+    async def ReadArchives(  # noqa: N802
+        self, _request: messages.ReadArchivesRequest, _context: RpcContext
+    ) -> AsyncIterator[messages.Archive]:
+        """What has left the log. It tells nothing of anybody."""
+        for one in await pruned(self._log, 0, HIGHEST):
+            answer = messages.Archive(pruned=pruned_message(one))
+            answer.pruned_at.FromDatetime(one["pruned_at"])
+            for recorded in (await self._log.load(f"archive-{one['first']}")).events:
+                if isinstance(recorded.event, PartitionArchived) and recorded.position == one["record"]:
+                    answer.note = recorded.event.note
+            yield answer
 
     def _begin(self, branch: Branch, after: int, size: int) -> "asyncio.Task[_Stretch] | None":
         """Begin to fetch the stretch after a position; None if there is none."""

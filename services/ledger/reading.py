@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
+from services.ledger.pruned import pruned_message
 from shared.errors import Kind, Refusal
 from shared.log.row import EventFilter, EventRow
 
@@ -28,6 +30,8 @@ class Reading:
     """How many events may still be sent; None: any number."""
     follow: bool
     """Go on with what is appended from now on."""
+    told: int = 0
+    """The last position of the stretches of which was said that events of them have left the log."""
 
     @classmethod
     def of(cls, request: messages.ReadRequest) -> "Reading":
@@ -64,6 +68,11 @@ class Reading:
     def looked(self, position: int) -> None:
         """There is nothing more that matches up to this position."""
         self.after = max(self.after, position)
+
+    def gap(self, stretch: Any) -> messages.ReadResponse:
+        """Says that events of a stretch have left the log."""
+        self.told = stretch["last"]
+        return messages.ReadResponse(pruned=pruned_message(stretch))
 
     @property
     def done(self) -> bool:

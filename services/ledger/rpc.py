@@ -1,11 +1,13 @@
 """Reads of the log, for auditors and administrators (stagedoor.ledger.v1). Each is a fact before it is answered."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
 from services.ledger.events import Question
 from services.ledger.permission import QUIET_SECONDS, ROLES, Permission
 from services.ledger.proving import Proving
+from services.ledger.pruned import pruned
 from services.ledger.queries import in_words, record
 from services.ledger.reading import Reading, event_message
 from shared.evidence.keeping import Evidence
@@ -51,7 +53,7 @@ class LedgerService(Proving):
 
         How far has been looked is said as `complete_to`: at the end, and about once a second while there is nothing
         else to say. A reader whose token stops being accepted is cut off. Without `follow` it ends before the fact that
-        somebody reads.
+        somebody reads. What has left the log is said, whatever was asked for: it might have matched.
         """
         reading = Reading.of(request)
         question = Question.EVENTS_AS_THEY_COME if reading.follow else Question.EVENTS
@@ -79,8 +81,13 @@ class LedgerService(Proving):
             until = min(bound, reading.after + _STRETCH)
             limit = reading.page(_PAGE)
             rows = await self._log.read_rows(reading.after, limit=limit, until=until, matching=reading.matching)
+            seen = until if len(rows) < limit else rows[-1].position
+            gaps = deque(one for one in await pruned(self._log, reading.after, seen) if one["last"] > reading.told)
             for row in rows:
+                while gaps and gaps[0]["first"] <= row.position:
+                    yield reading.gap(gaps.popleft())
                 yield messages.ReadResponse(event=event_message(row))
                 reading.sent(row.position)
-            if len(rows) < limit:
-                reading.looked(until)
+            for gap in gaps:
+                yield reading.gap(gap)
+            reading.looked(seen)

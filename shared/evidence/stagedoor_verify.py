@@ -487,10 +487,8 @@ class Absent:
 class Unlike(Wrong):
     """Other events are missing in a stretch than were archived of it."""
 
-    def __init__(self, low: int, high: int) -> None:
-        super().__init__(
-            f"the first wrong position is between {low} and {high}: what is missing there is not what was archived"
-        )
+    def __init__(self, low: int, high: int, what: str = "what is missing there is not what was archived") -> None:
+        super().__init__(f"the first wrong position is between {low} and {high}: {what}")
         self.low, self.high = low, high
 
 
@@ -513,6 +511,11 @@ class ArchiveFile:
         self.archive: Archive | None = None
         """What was signed of it; as above."""
 
+    def bounds(self) -> tuple[int, int]:
+        """The first and the last position that it says that it is of."""
+        contents = _begun(next(_lines(self._path), b""))
+        return contents.first, contents.last
+
     def read(self) -> Iterator[tuple[int, bytes, Mapping[str, Any] | None]]:
         """Each position with its leaf hash, and its event if it was archived; at the end everything has been checked.
 
@@ -520,10 +523,7 @@ class ArchiveFile:
         """
         lines = _lines(self._path)
         line = next(lines, b"")
-        header = _object(_decoded_line(line))
-        if header.get("format") != ARCHIVE:
-            raise Wrong("this is no archive")
-        contents = Contents(_number(header, "from"), _number(header, "to"), _number(header, "width"))
+        contents = _begun(line)
         contents.line(line)
         for line in lines:
             document = _object(_decoded_line(line))
@@ -557,6 +557,10 @@ class ArchiveFile:
         """Everything; raises `Wrong`."""
         for _ in self.read():
             pass
+        return self.check_read()
+
+    def check_read(self) -> tuple[Archive, Checkpoint]:
+        """What was found by reading all of it."""
         if self.archive is None or self.checkpoint is None:
             raise Wrong("this is no archive")
         return self.archive, self.checkpoint
@@ -597,6 +601,14 @@ class Contents:
         """What there is to be signed."""
         digests = tuple(one.digest() for one in self._digests)
         return Archive(name, self.first, self.last, self._events, self._content.digest(), self._width, digests)
+
+
+def _begun(line: bytes) -> Contents:
+    """From the first line of an archive."""
+    header = _object(_decoded_line(line))
+    if header.get("format") != ARCHIVE:
+        raise Wrong("this is no archive")
+    return Contents(_number(header, "from"), _number(header, "to"), _number(header, "width"))
 
 
 def _positions(document: Mapping[str, Any], expected: int) -> tuple[list[bytes], Mapping[str, Any] | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from services.cli.connection import Connection
-from services.cli.evidence import last_checkpoint, verified
+from services.cli.evidence import found_wrong, last_checkpoint, verified
 from services.cli.profile import Profile, write
 from services.registry import events as registry
 from shared.evidence.stagedoor_verify import Wrong
@@ -36,20 +36,21 @@ class Auditor:
         )
         write(self.path, self.profile)
 
-    async def verify(self, *earlier: Path, key: str | None = None) -> tuple[Verification, Wrong | None]:
+    async def verify(
+        self, *earlier: Path, key: str | None = None, archives: Sequence[Path] = ()
+    ) -> tuple[Verification, Wrong | None]:
         """A verification, and what it finds; None: nothing."""
         with mock.patch.dict(os.environ, {"STAGEDOOR_PROFILE": str(self.path)}):
             async with Connection(self.path) as services:
-                _, verification = await verified(services, key, earlier)
-        try:
-            verification.finish()
-        except Wrong as wrong:
-            return verification, wrong
-        return verification, None
+                try:
+                    last, verification = await verified(services, key, earlier)
+                except Wrong as wrong:
+                    return Verification(()), wrong
+                return verification, await found_wrong(services, last, verification, archives)
 
-    async def first_wrong(self, *earlier: Path, key: str | None = None) -> Wrong | None:
+    async def first_wrong(self, *earlier: Path, key: str | None = None, archives: Sequence[Path] = ()) -> Wrong | None:
         """What it finds."""
-        return (await self.verify(*earlier, key=key))[1]
+        return (await self.verify(*earlier, key=key, archives=archives))[1]
 
     async def keep(self, path: Path) -> Path:
         """Put the last checkpoint where nobody else can reach it."""

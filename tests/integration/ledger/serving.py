@@ -59,7 +59,7 @@ class Serving:
             if message.WhichOneof("message") == "event":
                 assert complete_to < message.event.position
                 events.append(message.event)
-            else:
+            elif message.WhichOneof("message") == "complete_to":
                 complete_to = message.complete_to
         return events, complete_to
 

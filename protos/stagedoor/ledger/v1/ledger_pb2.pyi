@@ -127,25 +127,61 @@ class ReadResponse(_message.Message):
 
     EVENT_FIELD_NUMBER: _builtins.int
     COMPLETE_TO_FIELD_NUMBER: _builtins.int
+    PRUNED_FIELD_NUMBER: _builtins.int
     complete_to: _builtins.int
     """The answer is complete up to here; sent at the end, and while following with nothing new."""
     @_builtins.property
     def event(self) -> Global___Event: ...
+    @_builtins.property
+    def pruned(self) -> Global___Pruned:
+        """Expiring events of a stretch are not in the log any more; sent before what comes after its first position."""
+
     def __init__(
         self,
         *,
         event: Global___Event | None = ...,
         complete_to: _builtins.int = ...,
+        pruned: Global___Pruned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "event", b"event", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "event", b"event", "message", b"message", "pruned", b"pruned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "event", b"event", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "event", b"event", "message", b"message", "pruned", b"pruned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["event", "complete_to"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["event", "complete_to", "pruned"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___ReadResponse: _TypeAlias = ReadResponse  # noqa: Y015
+
+@_typing.final
+class Pruned(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    last: _builtins.int
+    events: _builtins.int
+    """How many events of these positions have left; the others are there."""
+    record: _builtins.int
+    """Position of the event that says what was archived (ledger.PartitionArchived)."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+        events: _builtins.int = ...,
+        record: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first", b"first", "last", b"last", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pruned: _TypeAlias = Pruned  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
@@ -503,3 +539,46 @@ class EvidencePage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvidencePage: _TypeAlias = EvidencePage  # noqa: Y015
+
+@_typing.final
+class ReadArchivesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArchivesRequest: _TypeAlias = ReadArchivesRequest  # noqa: Y015
+
+@_typing.final
+class Archive(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRUNED_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    PRUNED_AT_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """What was archived, signed (stagedoor-archive-v1); the same stands in the event."""
+    @_builtins.property
+    def pruned(self) -> Global___Pruned: ...
+    @_builtins.property
+    def pruned_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        pruned: Global___Pruned | None = ...,
+        note: _builtins.str = ...,
+        pruned_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pruned", b"pruned", "pruned_at", b"pruned_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "pruned", b"pruned", "pruned_at", b"pruned_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Archive: _TypeAlias = Archive  # noqa: Y015

@@ -69,6 +69,11 @@ class LedgerStub:
                 request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadEvidenceRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.EvidencePage.FromString,
                 _registered_method=True)
+        self.ReadArchives = channel.unary_stream(
+                '/stagedoor.ledger.v1.Ledger/ReadArchives',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadArchivesRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.Archive.FromString,
+                _registered_method=True)
 
 
 class LedgerServicer:
@@ -121,6 +126,13 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadArchives(self, request, context):
+        """What was archived and has left the log since, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +170,11 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.ReadEvidence,
                     request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadEvidenceRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.EvidencePage.SerializeToString,
+            ),
+            'ReadArchives': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadArchives,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadArchivesRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.Archive.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -349,6 +366,33 @@ class Ledger:
             '/stagedoor.ledger.v1.Ledger/ReadEvidence',
             protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadEvidenceRequest.SerializeToString,
             protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.EvidencePage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadArchives(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/ReadArchives',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadArchivesRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.Archive.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class LedgerStub:
     """That the tree of one size begins with that of another (RFC 6962 section 2.1.2)."""
     ReadEvidence: _grpc.UnaryStreamMultiCallable[_ledger_pb2.ReadEvidenceRequest, _ledger_pb2.EvidencePage]
     """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk."""
+    ReadArchives: _grpc.UnaryStreamMultiCallable[_ledger_pb2.ReadArchivesRequest, _ledger_pb2.Archive]
+    """What was archived and has left the log since, in order."""
 
 @_typing.type_check_only
 class LedgerAsyncStub(LedgerStub):
@@ -59,6 +61,8 @@ class LedgerAsyncStub(LedgerStub):
     """That the tree of one size begins with that of another (RFC 6962 section 2.1.2)."""
     ReadEvidence: _aio.UnaryStreamMultiCallable[_ledger_pb2.ReadEvidenceRequest, _ledger_pb2.EvidencePage]  # type: ignore[assignment]
     """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk."""
+    ReadArchives: _aio.UnaryStreamMultiCallable[_ledger_pb2.ReadArchivesRequest, _ledger_pb2.Archive]  # type: ignore[assignment]
+    """What was archived and has left the log since, in order."""
 
 class LedgerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -114,5 +118,13 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_pb2.EvidencePage], _abc.AsyncIterator[_ledger_pb2.EvidencePage]]:
         """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk."""
+
+    @_abc_1.abstractmethod
+    def ReadArchives(
+        self,
+        request: _ledger_pb2.ReadArchivesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.Archive], _abc.AsyncIterator[_ledger_pb2.Archive]]:
+        """What was archived and has left the log since, in order."""
 
 def add_LedgerServicer_to_server(servicer: LedgerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
