@@ -5,12 +5,16 @@ that the one before it is the last of the stream, by its sequence and by its id,
 moved, however many relays there are and wherever they are stopped. (The sequence alone would let a message on its way
 settle behind a stranger's that has taken the place of the one before it.) Whenever anything goes wrong it stops, and
 resumes from what the stream really holds. A stream that cannot be a copy of the log is made anew from it.
+
+Where expiring events have left the log, nothing up to the last of them can be copied any more, so the stream begins
+after it: a new one does, and an old one lets go of what it has of before.
 """
 
 import asyncio
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +22,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
 from prometheus_client import Counter, Gauge
 
@@ -27,6 +31,7 @@ from shared.log.row import EventRow
 from shared.messaging.access import ANSWER_SECONDS, EVENTS, STREAM, NatsAccess, events_of
 from shared.messaging.message import Outgoing, encode, is_message_of, message_id, source_of
 from shared.messaging.session import Session, keep, obey_cancellation
+from shared.questions import ask
 from shared.telemetry import logger
 from shared.tracing import spans
 from shared.wake import Wake
@@ -150,6 +155,8 @@ class Relay:
         self.position: int | None = None
         """Up to here the stream is known to be a copy of the log; None: not known now."""
         self._epoch = 0
+        self._floor = 0
+        """Up to this position the log has gaps."""
         self._previous: dict[str, int] = {}
         self._follows: str | None = None
 
@@ -214,8 +221,13 @@ class Relay:
         _REBUILT.labels(wrong).inc()
         with suppress(NotFoundError):
             await stream.delete_stream(STREAM)
-        await stream.add_stream(self._config)
-        return 0
+        await self._make(stream)
+        return self._floor
+
+    async def _make(self, stream: JetStreamContext) -> StreamInfo:
+        """An empty stream, whose first message has the sequence that is the first position after the gaps."""
+        first = self._floor + 1 if self._floor else None
+        return await stream.add_stream(replace(self._config, first_seq=first))
 
     async def _verify(self, stream: JetStreamContext) -> None:
         """Nobody but a relay publishes here; if somebody did, or the log went back, resume."""
@@ -228,20 +240,25 @@ class Relay:
 
         The stream is asked before the log, so that what another relay adds meanwhile does not seem too much.
         """
-        try:
+        info: StreamInfo | None = None
+        with suppress(NotFoundError):
             info = await stream.stream_info(STREAM)
-        except NotFoundError:
-            info = await stream.add_stream(self._config)
+        self._floor = (await ask(self._log.pool.fetchval("SELECT log.pruned_to()"))) or 0
+        if info is None:
+            info = await self._make(stream)
+        if self._floor and info.state.first_seq <= self._floor and self._configured(info.config):
+            await stream.purge_stream(STREAM, seq=self._floor + 1)
+            info = await stream.stream_info(STREAM)
         head = await self._log.head()
         self._epoch = head.epoch
         last = info.state.last_seq
         if not self._configured(info.config):
             return last, "configuration"
-        if info.state.messages != last:
+        if info.state.messages != last - self._floor:
             return last, "gap"
         if last > head.position:
             return last, "beyond_the_log"
-        if last and not await self._same_at(stream, last):
+        if last > self._floor and not await self._same_at(stream, last):
             return last, "other_message"
         return last, None
 

@@ -139,3 +139,12 @@ BEGIN
     RETURN QUERY SELECT p.* FROM log.pruned p WHERE p.last > p_after AND p.first <= p_until ORDER BY p.last;
 END $$;
 REVOKE ALL ON FUNCTION log.pruned_between FROM PUBLIC;
+
+-- Up to where the log has gaps; null: nowhere.
+CREATE OR REPLACE FUNCTION log.pruned_to() RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM log.check_caretaker();
+    RETURN (SELECT max(p.last) FROM log.pruned p);
+END $$;
+REVOKE ALL ON FUNCTION log.pruned_to FROM PUBLIC;

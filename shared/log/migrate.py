@@ -57,6 +57,7 @@ _FOR_CARETAKERS = (
     "archivable",
     "prune",
     "pruned_between",
+    "pruned_to",
 )
 _CHECKPOINTS = """
     CREATE TABLE IF NOT EXISTS {schema}.checkpoints (

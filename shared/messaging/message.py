@@ -18,7 +18,7 @@ from shared.tracing.spans import TRACEPARENT
 
 POSITION = "stagedoor-position"
 PREVIOUS = "stagedoor-previous"
-"""Position of the event of the same source before this one; 0: there is none."""
+"""Position of the event of the same source before this one; 0: there is none, or the stream begins after it."""
 EPOCH = "stagedoor-epoch"
 FIRST_EPOCH = 1
 MESSAGE_ID = "Nats-Msg-Id"
