@@ -1,6 +1,5 @@
 """A log with old events of both retention classes in small partitions, and a ledger that archives them."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -66,6 +65,17 @@ class Archived:
                 row["position"] for row in await superuser.fetch("SELECT position FROM log.events ORDER BY position")
             ]
 
+    async def age_hashes(self) -> None:
+        """After something was changed as if it had always been so."""
+        await self.facts.execute(HASHED_ANEW)
+
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        """Checkpoints are made meanwhile."""
+        async with Work() as work:
+            work.start(self.ledger.evidence.keep())
+            yield
+
     def files(self) -> list[Path]:
         """The archives."""
         return sorted(self.folder.rglob("*.jsonl.gz"), key=lambda path: int(path.name.partition("-")[0]))
@@ -108,5 +118,4 @@ async def archived(
         await ledger.evidence.catch_up()
         if keep:
             work.start(ledger.evidence.keep())
-            await asyncio.sleep(0)
         yield found

@@ -27,7 +27,7 @@ async def pruned(facts: Facts) -> Facts:
 async def prune(facts: Facts) -> None:
     """As `log.prune` does, whose conditions are tested elsewhere."""
     await facts.execute("DROP TABLE log.events_expiring_0")
-    await facts.execute(f"INSERT INTO log.pruned VALUES ({PRUNED}, 1, 15, 1, now())")
+    await facts.execute(f"INSERT INTO log.pruned VALUES ({PRUNED}, 1, 15, 1, now())")  # noqa: S608
 
 
 async def first_and_last(server: NatsServer) -> tuple[int, int]:
