@@ -46,6 +46,11 @@ class Home:
         return self.path / "ledger"
 
     @property
+    def archive(self) -> Path:
+        """Events that have left the log."""
+        return self.path / "archive"
+
+    @property
     def demo(self) -> Path:
         """Addresses and sign-ins of the demo."""
         return self.path / "demo.json"

@@ -62,8 +62,13 @@ def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports | Non
         "STAGEDOOR_MASTER_KEY_FILE": str(home.master_key(service)),
         **{f"STAGEDOOR_{peer.upper()}_ADDRESS": own.grpc_address(peer) for peer in SERVICES},
         **({"STAGEDOOR_DEPLOY_SECRET_FILE": str(deploy_secret(home))} if service == "identity" else {}),
-        **({"STAGEDOOR_EVIDENCE_FOLDER": str(home.evidence)} if service == "ledger" else {}),
+        **(_folders(home) if service == "ledger" else {}),
     }
+
+
+def _folders(home: Home) -> Mapping[str, str]:
+    """Where the ledger keeps what is not in the database."""
+    return {"STAGEDOOR_EVIDENCE_FOLDER": str(home.evidence), "STAGEDOOR_ARCHIVE_FOLDER": str(home.archive)}
 
 
 def process(  # noqa: PLR0913  (each is one independent part)

@@ -25,9 +25,9 @@ class TokenIssuerSettings(AttemptSettings):
     """Life of an authorization code (RFC 6749 section 4.1.2: at most 10 minutes)."""
     access_token_seconds: int = Field(default=3600, ge=60, le=24 * 3600)
     """Life of an access token where the application says nothing else."""
-    refresh_token_seconds: int = Field(default=30 * 24 * 3600, ge=60)
+    refresh_token_seconds: int = Field(default=30 * 24 * 3600, ge=60, le=365 * 24 * 3600)
     """Absolute life of refreshing, from the opening of the grant, for confidential applications."""
-    public_refresh_token_seconds: int = Field(default=24 * 3600, ge=60)
+    public_refresh_token_seconds: int = Field(default=24 * 3600, ge=60, le=365 * 24 * 3600)
     """The same for public and native applications."""
     refresh_grace_seconds: int = Field(default=10, ge=0, le=60)
     """How long a used refresh token gets the same answer again."""

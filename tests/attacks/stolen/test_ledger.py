@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from infra.local.system import System
@@ -26,14 +27,24 @@ OTHERS = [service for service in EVENTS if service != "ledger"]
 
 
 async def test_it_appends_no_event_of_others(thief: Thief) -> None:
-    """Its own, that somebody asked, are all that it can add; they deny nothing and nobody acts on them."""
+    """Its own, that somebody asked or something was archived, are all that it can add; nobody acts on them."""
     await thief.appends_nothing_of(*OTHERS)
-    assert [event.denial_kinds for event in Catalogue.of(EVENTS["ledger"])] == [frozenset()]
+    assert {event.denial_kinds for event in Catalogue.of(EVENTS["ledger"])} == {frozenset()}
     assert [service for service, sources in READS.items() if "ledger" in sources] == []
 
 
 async def test_it_changes_no_event(thief: Thief) -> None:
     await thief.changes_nothing_of("log")
+
+
+async def test_it_takes_no_event_away(thief: Thief) -> None:
+    """But old ones that expire, of which the log says what was archived; the log itself looks at both."""
+    database = await thief.database()
+    for table in ("events", "events_lasting", "events_lasting_0", "events_expiring", "events_expiring_0", "pruned"):
+        assert await refused(database, f"DROP TABLE log.{table}"), table
+    for first in (0, 1, 2**24):
+        with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+            await database.execute("SELECT log.prune($1, 1, '0 seconds')", first)
 
 
 async def test_it_changes_nothing_of_what_the_services_know(thief: Thief) -> None:

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from pydantic import ValidationError
 
 from services.ledger.archiving import Archiving, NotYet
 from services.ledger.events import PartitionArchived
-from services.ledger.settings import SHORTEST_RETENTION
+from services.ledger.settings import SHORTEST_RETENTION, LedgerSettings
 from services.registry.domain.trust import REFRESH_TOKEN_SECONDS
 from services.token_issuer.pruning import KEPT
+from shared.clock import system_clock
 from shared.denials import LONGEST_ACCESS_TOKEN
 from shared.evidence.archive import Draft
+from shared.evidence.keeping import Evidence
 from shared.evidence.stagedoor_verify import ArchiveFile, Wrong, check
 from shared.log.event import Stamp
 from tests.integration.ledger.serving import SIGNER
@@ -276,3 +279,39 @@ async def test_retention_outlives_whatever_can_be_alive(log: Archived) -> None:
     assert longest < SHORTEST_RETENTION
     async with log.facts.database.connection() as superuser:
         assert await superuser.fetchval("SELECT log.shortest_retention()") == SHORTEST_RETENTION
+
+
+async def another(log: Archived) -> Evidence:
+    """What another leader keeps, which has looked at nothing yet."""
+    return Evidence(await log.facts.log("ledger"), log.folder.parent / "ledger", SIGNER, 1, system_clock)
+
+
+async def test_the_tree_grows_on_over_the_gaps(log: Archived) -> None:
+    await log.take()
+    (await log.facts.write("token-y", issued("y")))
+    evidence = await another(log)
+    await evidence.catch_up()
+    found = evidence.current()
+    assert found is not None
+    assert found[2].size == 53
+    # What stays is still compared with the tree, also between what is gone.
+    await log.facts.execute("UPDATE log.events SET leaf_hash = sha256(leaf_hash) WHERE position = 25")
+    with pytest.raises(Wrong, match="position 25"):
+        await (await another(log)).catch_up()
+
+
+async def test_an_epoch_that_began_in_what_is_gone_is_no_branch(log: Archived) -> None:
+    await log.take()
+    await log.facts.execute(
+        "INSERT INTO log.epochs SELECT 2, system_identifier + 1, timeline, 21, began_at FROM log.epochs;"
+        " UPDATE log.head SET epoch = 2"
+    )
+    evidence = await another(log)
+    await evidence.catch_up()
+    assert [branch.number for branch in evidence.branches()] == [1]
+
+
+@pytest.mark.parametrize("days", [-1, 1, 379.9])
+def test_a_retention_that_is_too_short_is_refused(days: float) -> None:
+    with pytest.raises(ValidationError, match="retention_days"):
+        LedgerSettings(retention_days=days)

@@ -83,6 +83,10 @@ async def test_only_the_caretaker_takes_care(signed_in: asyncpg.Connection, serv
         "SELECT log.lead()",
         "SELECT log.leaf_hashes(0, 1)",
         "SELECT log.evidence(0, 1)",
+        "SELECT log.hashes(0, 1)",
+        "SELECT log.archivable('400 days')",
+        "SELECT log.pruned_between(0, 1)",
+        "SELECT log.pruned_to()",
     ):
         assert await refused(signed_in, statement) is (service != CARETAKER)
     for statement in (
@@ -90,6 +94,13 @@ async def test_only_the_caretaker_takes_care(signed_in: asyncpg.Connection, serv
         "SELECT log.prune_denials(0, 1)",
         "SELECT log.behind_pruning(ARRAY[1], ARRAY['session'], ARRAY['{}'])",
         "SELECT log.check_caretaker()",
+        "SELECT log.closed_partitions()",
+        "SELECT log.behind_partition('events_expiring_0')",
+        "DROP TABLE log.events_expiring_0",
+        "DROP TABLE log.events_lasting_0",
+        "ALTER TABLE log.events_expiring DETACH PARTITION log.events_expiring_0",
+        "CREATE OR REPLACE FUNCTION log.shortest_retention() RETURNS interval LANGUAGE sql AS $$ SELECT null $$",
+        *(["SELECT log.prune(1, 1, '400 days')"] if service != CARETAKER else []),
         "SELECT log.make_event_partition('lasting', 0, 1)",
         "SELECT log.make_once_partition(now())",
         "SELECT log.current_epoch(null)",
@@ -97,6 +108,14 @@ async def test_only_the_caretaker_takes_care(signed_in: asyncpg.Connection, serv
         "SELECT log.check_denial_reader()",
     ):
         assert await refused(signed_in, statement), statement
+
+
+async def test_the_caretaker_lets_nothing_go_that_has_to_stay(database: Database) -> None:
+    """`tests/integration/ledger/test_archiving.py` has each condition by itself."""
+    async with database.connection(CARETAKER) as ledger:
+        for first in (0, 1, 2**24):
+            with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="does not begin the oldest full"):
+                await ledger.execute("SELECT log.prune($1, 1, '400 days')", first)
 
 
 async def test_each_rebuilds_its_own_tables_of_facts_and_no_others(signed_in: asyncpg.Connection, service: str) -> None:
