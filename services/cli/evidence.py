@@ -47,6 +47,8 @@ def verify(*, key: Pinned = None, earlier: Earlier = None, archive: Archives = N
             head = await services.ask(services.ledger.GetHead, pb.GetHeadRequest())
             wrong = await found_wrong(services, last, verification, archive or (), quiet=as_json)
         _tell(verification, last, head.position, wrong, as_json=as_json)
+        if archive and not as_json:
+            print(f"the archives that were given ({len(archive)}) have what was archived")
         _remember(last)
 
     _run(work)

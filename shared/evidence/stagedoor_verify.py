@@ -772,7 +772,7 @@ def _check_pruned(pruned: Any, document: Mapping[str, Any], checkpoint: Checkpoi
         raise Wrong("nothing of that position was archived", position)
     if root_from_inclusion(position - 1, checkpoint.size, leaf, _hashes(document, "inclusion")) != checkpoint.root:
         raise Wrong("it is not the hash that was there when the checkpoint was made", position)
-    where = f"its event is in the archive of {archive.first} to {archive.last}"
+    where = f"of {archive.first} to {archive.last} events were archived, and their archive tells whether it is one"
     return f"position {position} has the hash {leaf.hex()}; {where}"
 
 

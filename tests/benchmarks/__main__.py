@@ -91,6 +91,10 @@ def _conditions(options: Options) -> str:
     )
 
 
+def _sensible(given: argparse.Namespace) -> bool:
+    return (given.minutes is None or given.minutes >= 0.5) and (given.events is None or given.events >= 40_000)
+
+
 def main() -> None:
     """Measure; exit status 0 if everything could be measured, whatever the figures."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure Stagedoor.")
@@ -100,17 +104,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=USUAL.rounds, help="how often each thing is measured")
     parser.add_argument("--seconds", type=float, default=USUAL.seconds, help="how long one round of load takes")
     parser.add_argument("--minutes", type=float, help="how long P11 takes; usually four for each round")
+    parser.add_argument("--events", type=int, help="how many events the logs of P8 and P9 have; usually 200,000")
     parser.add_argument("--verbose", action="store_true", help="tell the particulars, such as each statement")
     parser.add_argument("--profile", action="store_true", help="show instead where the time of a token goes")
     given = parser.parse_args()
     unknown = set(given.rows) - set(ROWS)
-    if unknown or given.rounds < 1 or given.seconds <= 0 or (given.minutes is not None and given.minutes < 0.5):
+    if unknown or given.rounds < 1 or given.seconds <= 0 or not _sensible(given):
         parser.error(
             f"there is no {', '.join(sorted(unknown))}"
             if unknown
-            else "at least one round of some length, and half a minute"
+            else "at least one round of some length, half a minute, and 40,000 events"
         )
-    options = Options(given.rounds, given.seconds, given.verbose, (given.minutes or 0.0) * 60)
+    options = Options(given.rounds, given.seconds, given.verbose, (given.minutes or 0.0) * 60, given.events or 0)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)

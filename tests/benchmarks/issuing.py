@@ -16,7 +16,7 @@ SHARES = {32: 0.51, 128: 0.73}
 """Of a bare handler's rate: 0.8 of what a prototype with one durable event for each token reached."""
 PEER = 0.62
 """What `oidc-provider` (certified, all in memory) reached of a bare handler, with 32 connections."""
-_SMALL, _LARGE = 20_000, 200_000
+_SMALL = 20_000
 _REQUESTS = 1_000
 """Of one round in a log that should not grow much by being measured."""
 
@@ -94,14 +94,15 @@ def _compared(connections: int, pair: Pair) -> list[Result]:
 
 async def growth(options: Options, console: Console) -> list[Result]:
     """P9: the same in a small log and in a large one."""
+    events = options.log_size
     async with IssuerAlone() as alone:
-        console.print(f"  P9: filling one log with {_SMALL:,} events and one with {_LARGE:,}")
+        console.print(f"  P9: filling one log with {_SMALL:,} events and one with {events:,}")
         small = await alone.issuer("small", events=_SMALL)
-        large = await alone.issuer("large", events=_LARGE)
+        large = await alone.issuer("large", events=events)
         pair = await in_turn(small, large, 32, options, requests=_REQUESTS)
     costs = [[1e6 / answers.rate for answers in found] for found in (pair.one, pair.other)]
     busy = [[answers.microseconds() for answers in found] for found in (pair.one, pair.other)]
-    what = f"issuing with {_LARGE:,} events in the log, beside {_SMALL:,}"
+    what = f"issuing with {events:,} events in the log, beside {_SMALL:,}"
     return [
         Result.of(
             "P9",

@@ -14,3 +14,10 @@ class Options:
     """Tell the particulars too, such as each statement."""
     soak_seconds: float = 0.0
     """Of the long load of P11; 0: four minutes a round."""
+    events: int = 0
+    """In the log that P8 reads, and in the larger one of P9; 0: 200,000."""
+
+    @property
+    def log_size(self) -> int:
+        """Events of a large log."""
+        return self.events or 200_000
