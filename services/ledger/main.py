@@ -105,7 +105,14 @@ def _evidence(settings: LedgerSettings, log: Log) -> Evidence | None:
     """What keeps the tree of hashes, if there is a place for it."""
     if settings.evidence_folder is None:
         return None
-    return Evidence(log, settings.evidence_folder, _signer(settings), settings.checkpoint_seconds, system_clock)
+    return Evidence(
+        log,
+        settings.evidence_folder,
+        _signer(settings),
+        settings.checkpoint_seconds,
+        system_clock,
+        settings.archive_folder,
+    )
 
 
 def _archiving(settings: LedgerSettings, log: Log, evidence: Evidence | None) -> Archiving | None:

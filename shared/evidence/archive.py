@@ -9,7 +9,7 @@ written again has the same content. How one is read is in `stagedoor_verify.py`.
 import gzip
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from shared.evidence.checkpoints import Branch, Signer, base64_of
 from shared.evidence.proofs import prove_inclusion
-from shared.evidence.stagedoor_verify import ARCHIVE, HASH, TILE, Archive, Contents, Wrong, event_hash
+from shared.evidence.stagedoor_verify import ARCHIVE, HASH, TILE, Archive, ArchiveFile, Contents, Wrong, event_hash
 from shared.evidence.tiles import sync
 
 _DIGESTS: Final = 256
@@ -136,6 +136,42 @@ class Draft:
         line = line_of(document)
         self._contents.line(line)
         self._file.write(line)
+
+
+class Leaves:
+    """Leaf hashes of what has left the log, read from archives in order: for a tree that has to be made again."""
+
+    def __init__(self, folder: Path, signer: Signer) -> None:
+        self._folder = folder
+        self._signer = signer
+        self._name = ""
+        self._position = 0
+        self._reading: Iterator[tuple[int, bytes, Mapping[str, Any] | None]] = iter(())
+
+    def between(self, first: int, last: int, after: int, until: int) -> dict[int, bytes]:
+        """Those of an archive after a position and up to another, by position.
+
+        Raises `Wrong` if it is not there or not right, at the latest with its last position.
+        """
+        if self._name != name_of(first, last) or self._position > max(after, first - 1):
+            self._begin(first, last)
+        found: dict[int, bytes] = {}
+        while self._position < min(until, last):
+            position, leaf, _ = next(self._reading)
+            self._position = position
+            if position > after:
+                found[position] = leaf
+        if self._position == last:
+            for _ in self._reading:  # its end, where it is checked
+                pass
+        return found
+
+    def _begin(self, first: int, last: int) -> None:
+        self._name, self._position = name_of(first, last), first - 1
+        for path in sorted(self._folder.glob(f"[0-9]*/{self._name}")):
+            self._reading = ArchiveFile(path, self._signer.key(int(path.parent.name))).read()
+            return
+        raise Wrong(f"the event has left the log, and its archive {self._name} is not at hand", first)
 
 
 def place_of(folder: Path, archive: Archive) -> Path:

@@ -10,12 +10,15 @@ of before sees that something was lost, and the lost branch stays as it was.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from prometheus_client import Counter, Gauge
 
 from shared.clock import Clock
+from shared.evidence.archive import Leaves
 from shared.evidence.checkpoints import Branch, Signer, branches
 from shared.evidence.stagedoor_verify import HASH, TILE, Checkpoint, Wrong
 from shared.evidence.tiles import Diverged, MissingTile, write_durably
@@ -43,12 +46,22 @@ PAGE = 40 * TILE
 class Evidence:
     """The evidence of one log: all replicas answer from it, the leader keeps it."""
 
-    def __init__(self, log: Log, folder: Path, signer: Signer, every_seconds: float, clock: Clock) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  (each is one independent part)
+        self,
+        log: Log,
+        folder: Path,
+        signer: Signer,
+        every_seconds: float,
+        clock: Clock,
+        archives: Path | None = None,
+    ) -> None:
+        """`archives`: where the archives of what has left the log are, should the tree have to be made again."""
         self._log = log
         self._folder = folder
         self._signer = signer
         self._every = every_seconds
         self._clock = clock
+        self._archived = None if archives is None else Leaves(archives, signer)
         self._branch: Branch | None = None
         self._sound: tuple[int, int] | None = None
         """Branch and size of the last tree that was compared with what is on disk and in the log, or written there."""
@@ -123,7 +136,7 @@ class Evidence:
     async def _grow(self, branch: Branch, size: int, until: int) -> int:
         while size < until:
             end = min(until, (size // PAGE + 1) * PAGE)
-            await asyncio.to_thread(branch.tiles.grow, size, await self._leaves(size, end))
+            await asyncio.to_thread(branch.tiles.grow, size, await self._leaves_anew(size, end))
             size = end
         return size
 
@@ -196,7 +209,7 @@ class Evidence:
         if after >= until:
             return None
         kept = await asyncio.to_thread(branch.tiles.leaves, after, until)
-        pruned = await ask(self._log.pool.fetch("SELECT first, last FROM log.pruned_between($1, $2)", after, until))
+        pruned = await self._pruned(after, until)
         if not pruned:
             stated = await self._leaves(after, until)
             if stated == kept:
@@ -213,6 +226,28 @@ class Evidence:
             elif not any(one["first"] <= position <= one["last"] for one in pruned):
                 raise Wrong("the event is missing", position)
         return None
+
+    async def _leaves_anew(self, after: int, until: int) -> bytes:
+        """The hashes for a tree that does not have them yet; of what has left the log as its archive has them."""
+        pruned = await self._pruned(after, until)
+        if not pruned or self._archived is None:
+            return await self._leaves(after, until)
+        rows = await ask(self._log.pool.fetch("SELECT * FROM log.hashes($1, $2)", after, until))
+        there = {row["position"]: row["leaf_hash"] for row in rows}
+        for one in pruned:
+            gone = await asyncio.to_thread(self._archived.between, one["first"], one["last"], after, until)
+            there = gone | there
+        for position in range(after + 1, until + 1):
+            if len(there.get(position, b"")) != HASH:
+                raise Wrong("the event is missing", position)
+        return b"".join(there[position] for position in range(after + 1, until + 1))
+
+    async def _pruned(self, after: int, until: int) -> Sequence[Any]:
+        """Stretches of which events have left the log, if they have something after a position and up to another."""
+        found: Sequence[Any] = await ask(
+            self._log.pool.fetch("SELECT first, last FROM log.pruned_between($1, $2)", after, until)
+        )
+        return found
 
     async def _leaves(self, after: int, until: int) -> bytes:
         found = await ask(self._log.pool.fetchrow("SELECT * FROM log.leaf_hashes($1, $2)", after, until))

@@ -172,7 +172,7 @@ class Memory:
 
 
 def _megabytes(pid: int) -> float:
-    """Resident, of a process; of one that we started also of its children, as it only holds the leash of the real one."""
+    """Resident, of a process; of one that we started also of its children: it only holds the leash of the real one."""
     process = psutil.Process(pid)
     children = [] if pid == os.getpid() else process.children(recursive=True)
     found: float = sum(one.memory_info().rss for one in (process, *children)) / 1e6

@@ -41,9 +41,8 @@ class Archived:
 
     async def archiving(self, retention: timedelta = RETENTION) -> Archiving:
         """One leader's."""
-        return Archiving(
-            await self.facts.log("ledger"), self.ledger.evidence, SIGNER, self.folder, retention, every_seconds=60
-        )
+        log = await self.facts.log("ledger")
+        return Archiving(log, self.ledger.evidence, SIGNER, self.folder, retention, every_seconds=0.1)
 
     async def take(self) -> None:
         """As the leader does on its timer."""

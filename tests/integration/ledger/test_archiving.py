@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
 from services.ledger.archiving import Archiving, NotYet
@@ -30,6 +31,7 @@ from tests.support.parties import parties as parties  # noqa: PLC0414  (a fixtur
 from tests.support.postgres import Database
 from tests.support.postgres import database as database  # noqa: PLC0414
 from tests.support.postgres import databases as databases  # noqa: PLC0414
+from tests.support.work import Work, eventually
 
 KEY = SIGNER.key(1)
 
@@ -198,6 +200,22 @@ async def test_what_was_tampered_with_is_not_archived(log: Archived, attack: str
     assert len(await log.positions()) == 50
 
 
+async def test_readyz_says_for_how_long_and_why_and_goes_on_by_itself(log: Archived) -> None:
+    archiving = await log.archiving()
+    await log.facts.execute("UPDATE log.events SET data = replace(data, '60', '61') WHERE position = 5")
+    async with Work() as work:
+        work.start(archiving.keep())
+        await eventually(lambda: "BEHIND" in archiving.readiness().detail)
+        found = archiving.readiness()
+        assert found.ok
+        assert "could have left the log 100 days ago: position 5: its data are not those" in found.detail
+        assert (REGISTRY.get_sample_value("stagedoor_archive_overdue_seconds") or 0) > 99 * 86400
+        await log.facts.execute("UPDATE log.events SET data = replace(data, '61', '60') WHERE position = 5")
+        await eventually(lambda: len(log.files()) == 2, 30)
+        await eventually(lambda: archiving.readiness().detail == "nothing is due", 30)
+    assert REGISTRY.get_sample_value("stagedoor_archive_overdue_seconds") == 0
+
+
 async def test_nothing_is_archived_that_no_checkpoint_speaks_of(
     database: Database, parties: Parties, tmp_path: Path
 ) -> None:
@@ -309,6 +327,32 @@ async def test_an_epoch_that_began_in_what_is_gone_is_no_branch(log: Archived) -
     evidence = await another(log)
     await evidence.catch_up()
     assert [branch.number for branch in evidence.branches()] == [1]
+
+
+async def test_a_tree_that_was_lost_is_made_again_from_log_and_archives(log: Archived, tmp_path: Path) -> None:
+    await log.take()
+    await log.ledger.evidence.catch_up()
+    before = log.ledger.evidence.current()
+    assert before is not None
+
+    async def anew(folder: str, archives: Path | None) -> Evidence:
+        ledger = await log.facts.log("ledger")
+        evidence = Evidence(ledger, tmp_path / folder, SIGNER, 1, system_clock, archives)
+        await evidence.catch_up()
+        return evidence
+
+    after = (await anew("again", log.folder)).current()
+    assert after is not None
+    assert after[2] == before[2]
+    with pytest.raises(Wrong, match="position 2: the event is missing"):
+        await anew("without", None)
+    with pytest.raises(Wrong, match=r"its archive 1-19\.jsonl\.gz is not at hand"):
+        await anew("elsewhere", tmp_path)
+    path = log.files()[1]
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"reap", b"read")[:-2]))
+    with pytest.raises(Wrong, match="the file is not whole"):
+        await anew("torn", log.folder)
+    assert not (tmp_path / "torn" / "1" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize("days", [-1, 1, 379.9])
