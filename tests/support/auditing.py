@@ -42,15 +42,15 @@ class Auditor:
         """A verification, and what it finds; None: nothing."""
         with mock.patch.dict(os.environ, {"STAGEDOOR_PROFILE": str(self.path)}):
             async with Connection(self.path) as services:
-                try:
-                    last, verification = await verified(services, key, earlier)
-                except Wrong as wrong:
-                    return Verification(()), wrong
+                last, verification = await verified(services, key, earlier)
                 return verification, await found_wrong(services, last, verification, archives)
 
     async def first_wrong(self, *earlier: Path, key: str | None = None, archives: Sequence[Path] = ()) -> Wrong | None:
         """What it finds."""
-        return (await self.verify(*earlier, key=key, archives=archives))[1]
+        try:
+            return (await self.verify(*earlier, key=key, archives=archives))[1]
+        except Wrong as wrong:
+            return wrong
 
     async def keep(self, path: Path) -> Path:
         """Put the last checkpoint where nobody else can reach it."""
