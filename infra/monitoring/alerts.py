@@ -203,6 +203,13 @@ ALERTS: Final = (
         Severity.TICKET,
         "no checkpoint has covered all of the log for {{ $value | humanizeDuration }}",
     ),
+    Alert(
+        "StagedoorArchiveBehind",
+        "max(stagedoor_archive_overdue_seconds) > 7 * 86400",
+        "1h",
+        Severity.TICKET,
+        "old events could have left the log {{ $value | humanizeDuration }} ago, and have not",
+    ),
     # People and applications
     Alert(
         "StagedoorLogoutsGivenUp",

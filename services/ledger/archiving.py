@@ -77,6 +77,12 @@ class Archiving:
 
     async def keep(self) -> None:
         """The leader's work, for ever, whatever happens."""
+        try:
+            await self._keep()
+        finally:
+            self._look(0.0)  # it is another's to tell
+
+    async def _keep(self) -> None:
         while True:
             try:
                 await self.take()
