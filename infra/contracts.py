@@ -88,15 +88,20 @@ class PureContract(_Listing):
 
 
 class RoomsContract(_Listing):
-    """Between two services only the `open` rooms are imported; a `main` is imported by nobody."""
+    """Between two services only the `open` rooms are imported, and by a `main` those `to_mains`.
+
+    A `main` is imported by nobody: it is where a service is put together.
+    """
 
     package = fields.StringField()
     open = fields.SetField(subfield=fields.StringField())
+    to_mains = fields.SetField(subfield=fields.StringField())
 
     def wrong(self, graph: ImportGraph) -> list[str]:
         """Imports that enter a closed room of another service, or a main."""
         found: list[str] = []
         open_rooms = frozenset(cast("Iterable[str]", self.open))
+        to_mains = open_rooms | frozenset(cast("Iterable[str]", self.to_mains))
         for module in graph.modules:
             here = _service(module, str(self.package))
             for imported in graph.find_modules_directly_imported_by(module):
@@ -105,7 +110,8 @@ class RoomsContract(_Listing):
                     continue
                 name, path = there
                 into_main = path == ["main"]
-                across = here is not None and here[0] != name and not (path and path[0] in open_rooms)
+                entered = to_mains if here is not None and here[1] == ["main"] else open_rooms
+                across = here is not None and here[0] != name and not (path and path[0] in entered)
                 if into_main or across:
                     found.append(f"{module} imports {imported}")
         return found

@@ -41,8 +41,8 @@ EVENTS: Mapping[str, ModuleType] = {
 
 CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "registry": ("application", "resource"),
-    "identity": ("user", "session", "consent"),
-    "token_issuer": ("grant", "token", "revocation", "reference", "keys", "assertion", "pushed"),
+    "identity": ("user", "session", "consent", "failures"),
+    "token_issuer": ("grant", "token", "revocation", "reference", "keys", "assertion", "pushed", "use"),
     "resource": ("tour", "merchandise", "access"),
     "ledger": ("query", "archive"),
 }

@@ -1,6 +1,7 @@
 """`stagedoor audit`: what is in the log."""
 
 import json
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -12,6 +13,7 @@ from services.cli import output
 from services.cli.connection import Connection
 from services.cli.output import Json
 from services.cli.profile import default_path
+from shared.errors import Kind, Refusal
 
 app = typer.Typer(help="The log, for auditors.", no_args_is_help=True)
 
@@ -25,15 +27,21 @@ Jtis = Annotated[list[str] | None, typer.Option("--jti", help="A token; repeated
 Actors = Annotated[list[str] | None, typer.Option("--actor", help="Who did it, like user:…; repeated.")]
 Streams = Annotated[list[str] | None, typer.Option("--stream", help="Like application-com.example/app; repeated.")]
 Courses = Annotated[list[str] | None, typer.Option("--correlation", help="A course of events; repeated.")]
-_TIMES: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
+TIMES: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"]
+Since = Annotated[datetime | None, typer.Option(formats=TIMES, help="Recorded at or after, in UTC.")]
 _HIGHEST: Final = 2**63 - 1
 """Positions are 64-bit numbers."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~:/@+*-]+")
+_NOT_THERE: Final = "there is no such event, or not any more, or it does not match"
+_SEALED: Final = "p1."
+"""What personal data begins with as it is stored."""
 
 
 @app.command()
 def tail(  # noqa: PLR0913  (each option narrows what is shown)
     *,
     last: Annotated[int, typer.Option("--last", min=0, help="Begin with this many positions before the head.")] = 10,
+    since: Since = None,
     types: Types = None,
     sources: Sources = None,
     clients: Clients = None,
@@ -60,10 +68,13 @@ def tail(  # noqa: PLR0913  (each option narrows what is shown)
         correlation_ids=courses,
     )
 
+    _narrow_by_time(narrowed, since=since)
+
     async def work() -> None:
         async with Connection(default_path()) as services:
             head = await services.ask(services.ledger.GetHead, pb.GetHeadRequest())
-            request = pb.ReadRequest(after=max(0, head.position - last), filter=narrowed, follow=True)
+            after = max(0, head.position - last) if since is None else 0
+            request = pb.ReadRequest(after=after, filter=narrowed, follow=True)
             await _show(services, request, as_json=as_json)
 
     output.run(work())
@@ -72,11 +83,14 @@ def tail(  # noqa: PLR0913  (each option narrows what is shown)
 @app.command()
 def replay(  # noqa: PLR0913  (each option narrows what is shown)
     *,
+    position: Annotated[
+        int | None, typer.Option(min=1, max=_HIGHEST, help="Only this event: a token's `pos`, for example.")
+    ] = None,
     after: Annotated[int, typer.Option(min=0, max=_HIGHEST, help="Begin after this position.")] = 0,
     until: Annotated[int | None, typer.Option(min=1, max=_HIGHEST, help="End with this position.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, max=_HIGHEST, help="At most this many events.")] = None,
-    since: Annotated[datetime | None, typer.Option(formats=_TIMES, help="Recorded at or after, in UTC.")] = None,
-    before: Annotated[datetime | None, typer.Option(formats=_TIMES, help="Recorded before, in UTC.")] = None,
+    since: Since = None,
+    before: Annotated[datetime | None, typer.Option(formats=TIMES, help="Recorded before, in UTC.")] = None,
     types: Types = None,
     sources: Sources = None,
     clients: Clients = None,
@@ -102,16 +116,18 @@ def replay(  # noqa: PLR0913  (each option narrows what is shown)
         streams=streams,
         correlation_ids=courses,
     )
-    for at, name in ((since, "since"), (before, "before")):
-        if at is not None:
-            moment = Timestamp()
-            moment.FromDatetime(at)
-            getattr(narrowed, name).CopyFrom(moment)
+    _narrow_by_time(narrowed, since=since, before=before)
+    if position is not None:
+        if after or until is not None:
+            raise typer.BadParameter("--position is a single event; --after and --until are of a stretch")
+        after, until = position - 1, position
     request = pb.ReadRequest(after=after, until=until or 0, limit=limit or 0, filter=narrowed)
 
     async def work() -> None:
         async with Connection(default_path()) as services:
-            await _show(services, request, as_json=as_json)
+            shown = await _show(services, request, as_json=as_json)
+            if position is not None and not shown:
+                raise Refusal(Kind.NOT_FOUND, "event_not_found", _NOT_THERE)
 
     output.run(work())
 
@@ -120,7 +136,17 @@ def _filter(**given: list[str] | None) -> pb.Filter:
     return pb.Filter(**{name: values for name, values in given.items() if values})  # type: ignore[arg-type]  # lists of text, each
 
 
-async def _show(services: Connection, request: pb.ReadRequest, *, as_json: bool) -> None:
+def _narrow_by_time(narrowed: pb.Filter, *, since: datetime | None = None, before: datetime | None = None) -> None:
+    for at, name in ((since, "since"), (before, "before")):
+        if at is not None:
+            moment = Timestamp()
+            moment.FromDatetime(at)
+            getattr(narrowed, name).CopyFrom(moment)
+
+
+async def _show(services: Connection, request: pb.ReadRequest, *, as_json: bool) -> int:
+    """Print the events as they come; answers how many."""
+    shown = 0
     async for answer in services.stream(services.ledger.Read, request):
         if answer.WhichOneof("message") == "pruned":
             _say_gap(answer.pruned, as_json=as_json)
@@ -132,6 +158,8 @@ async def _show(services: Connection, request: pb.ReadRequest, *, as_json: bool)
             output.document({**output.plain(event), "data": data})
         else:
             print(_line(event, data), flush=True)
+        shown += 1
+    return shown
 
 
 def _say_gap(gap: Any, *, as_json: bool) -> None:
@@ -145,5 +173,23 @@ def _say_gap(gap: Any, *, as_json: bool) -> None:
 
 def _line(event: Any, data: object) -> str:
     """One event on one line: where, when, what, by whom, and what it says."""
-    said = "(pruned)" if data is None else json.dumps(data, ensure_ascii=True, separators=(", ", ": "))
+    said = "(pruned)" if data is None else _said(data)
     return f"{event.position:>8}  {output.when(event.recorded_at)}  {event.type:<36} {event.actor}  {said}"
+
+
+def _said(data: object) -> str:
+    """What an event says, member by member. Names and plain words stand as they are, all else as JSON in ASCII."""
+    if isinstance(data, dict):
+        members = [f"{name}={_value(value)}" for name, value in data.items() if value not in (None, [], {})]
+        return " ".join(members)
+    return _value(data)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        if value.startswith(_SEALED):
+            return "(personal)"
+        return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=True)
+    if isinstance(value, list):
+        return ",".join(map(_value, value))
+    return f"{{{_said(value)}}}" if isinstance(value, dict) else json.dumps(value)

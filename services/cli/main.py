@@ -16,11 +16,13 @@ from services.cli import (
     evidence,
     keys,
     logouts,
+    looking_back,
     oauth,
     output,
     passwords,
     profile,
     rebuild,
+    reports,
     resources,
     tokens,
     users,
@@ -45,6 +47,8 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(keys.app, name="keys")
 app.add_typer(logouts.app, name="logouts")
 audit.app.add_typer(evidence.app)
+audit.app.add_typer(looking_back.app)
+audit.app.add_typer(reports.app, name="report")
 app.add_typer(audit.app, name="audit")
 app.command("rebuild")(rebuild.rebuild)
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from shared.denials import Denial, DenialKind, DenialRule, subject_client_id
-from shared.log.event import Event, Personal
+from shared.log.event import Event, Personal, Retention
 
 
 class UserKind(StrEnum):
@@ -144,6 +144,21 @@ class PasswordReset(_OfUser, stored_as="identity.PasswordReset"):
     def denies(self) -> tuple[Denial, ...]:
         """A cut-off for the subject: sessions, grants and personal access tokens."""
         return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.CUT_OFF),)
+
+
+class SignInsFailed(Event, stored_as="identity.SignInsFailed"):
+    """Sign-ins that failed within a minute or so, counted: a fact for each would let strangers fill the log."""
+
+    retention = Retention.EXPIRING
+
+    sub: str | None
+    """Whose name was given. None: a name that nobody has, or one of too many to tell apart, or nobody looked."""
+    wrong: int
+    """The password was wrong, or the user may not sign in."""
+    not_looked_at: int
+    """There had been too many attempts."""
+    first_at: datetime
+    last_at: datetime
 
 
 class SessionStarted(_OfUser, stored_as="identity.SessionStarted"):

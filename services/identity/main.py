@@ -13,6 +13,7 @@ from services.identity import events
 from services.identity.accounts import Accounts
 from services.identity.consents import Consents
 from services.identity.erasure import Erasure
+from services.identity.failed_sign_ins import FailedSignIns
 from services.identity.http import application
 from services.identity.issuer import Issuer
 from services.identity.own_access import OwnAccess
@@ -67,6 +68,7 @@ class Parts:
     accounts: Accounts
     erasure: Erasure
     sessions: Sessions
+    failures: FailedSignIns
     consents: Consents
     passwords: Passwords
 
@@ -91,12 +93,14 @@ def assemble(  # noqa: PLR0913  (what it is made of)
     keys.read_from(questions)
     passwords = Passwords(settings.argon2, workers=settings.password_workers, queue=settings.password_queue)
     throttle = Throttle(log.pool, master, settings.limits, clock)
+    failures = FailedSignIns(log, clock)
     sessions = Sessions(
         log,
         questions=questions,
         keys=keys,
         passwords=passwords,
         throttle=throttle,
+        failures=failures,
         clock=clock,
         lifetimes=lifetimes,
     )
@@ -149,6 +153,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         accounts=accounts,
         erasure=erasure,
         sessions=sessions,
+        failures=failures,
         consents=consents,
         passwords=passwords,
     )
@@ -209,7 +214,8 @@ async def main() -> None:
                 }
             )
 
-        background = [follower.run(), management.run(), guard.run(), parts.erasure.destroy_repeatedly()]
+        aside = [parts.failures.run(), parts.erasure.destroy_repeatedly()]
+        background = [follower.run(), management.run(), guard.run(), *aside]
         await serve(settings, parts.app, rpc, ready, background)
         parts.passwords.close()
     finally:

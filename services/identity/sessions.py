@@ -16,10 +16,11 @@ from services.identity.domain.session import (
     may_sign_in,
 )
 from services.identity.events import SessionEndReason
+from services.identity.failed_sign_ins import FailedSignIns
 from services.identity.passwords import Passwords
 from services.identity.personal_keys import PersonalKeyRing
 from services.identity.read_model import ACTIVITY, Credentials, Questions, SessionRow, project
-from services.identity.throttle import Throttle
+from services.identity.throttle import Throttle, Throttled
 from shared.clock import Clock
 from shared.denials import LONGEST_ACCESS_TOKEN, DenialKind
 from shared.errors import Kind, Refusal
@@ -104,6 +105,7 @@ class Sessions:
         keys: PersonalKeyRing,
         passwords: Passwords,
         throttle: Throttle,
+        failures: FailedSignIns,
         clock: Clock,
         lifetimes: Lifetimes,
     ) -> None:
@@ -112,6 +114,7 @@ class Sessions:
         self._keys = keys
         self._passwords = passwords
         self._throttle = throttle
+        self._failures = failures
         self._clock = clock
         self._lifetimes = lifetimes
 
@@ -133,7 +136,11 @@ class Sessions:
         """
         name = normalised(presented.user_name[:1024])
         password = presented.password
-        attempt = await self._throttle.admit(name, origin.device_cookie, origin.address)
+        try:
+            attempt = await self._throttle.admit(name, origin.device_cookie, origin.address)
+        except Throttled:
+            self._failures.not_looked_at()
+            raise
         credentials = await self._proved(name, password)
         await self._throttle.succeeded(attempt)
         if presented.expected_sub not in ("", credentials.user.sub):
@@ -166,9 +173,8 @@ class Sessions:
         """The user of this name, if the password is right and they may sign in; always after one verification."""
         credentials = await self._questions.credentials(name)
         right = await self._passwords.verify(None if credentials is None else credentials.password_hash, password)
-        if credentials is None or not right:
-            raise WrongCredentials
-        if not may_sign_in(credentials.user.kind, enabled=credentials.user.enabled):
+        if credentials is None or not right or not may_sign_in(credentials.user.kind, enabled=credentials.user.enabled):
+            self._failures.wrong(None if credentials is None else credentials.user.sub)
             raise WrongCredentials
         await self._renew(credentials, password)
         return credentials

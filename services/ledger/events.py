@@ -17,6 +17,11 @@ class Question(StrEnum):
     """Events with what is needed to verify them."""
     PROOF_OF_INCLUSION = "proof_of_inclusion"
     PROOF_OF_CONSISTENCY = "proof_of_consistency"
+    AS_OF = "as_of"
+    """What something was at a moment."""
+    EXPLANATION = "explanation"
+    """Whether a token was accepted at a moment, and why."""
+    REPORT = "report"
 
 
 class LogQueried(Event, stored_as="ledger.LogQueried"):
@@ -28,7 +33,7 @@ class LogQueried(Event, stored_as="ledger.LogQueried"):
     until: int | None
     """Up to this one; None: up to the head, or to the last checkpoint. For a proof of consistency, the later tree."""
     matching: tuple[str, ...]
-    """What the events have to have, like `subs=<sub>`."""
+    """What the events have to have, like `subs=<sub>`; of a question about the past, what it is about."""
 
 
 class PartitionArchived(Event, stored_as="ledger.PartitionArchived"):

@@ -6,11 +6,18 @@ from datetime import timedelta
 from starlette.applications import Starlette
 
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
+from services.identity import events as identity_events
+from services.identity import history as identity
 from services.ledger import events
 from services.ledger.archiving import Archiving
 from services.ledger.care import Care
 from services.ledger.rpc import RULES, SERVICE, LedgerService
 from services.ledger.settings import LedgerSettings
+from services.registry import events as registry_events
+from services.registry import history as registry
+from services.resource import events as resource_events
+from services.token_issuer import events as issuer_events
+from services.token_issuer import history as token_issuer
 from shared.clock import system_clock
 from shared.errors import Refusal
 from shared.evidence.checkpoints import Signer
@@ -37,6 +44,10 @@ from stagedoor import Guard
 from stagedoor.keys import HttpKeys
 
 
+HISTORIES = (registry.HISTORY, identity.HISTORY, token_issuer.HISTORY)
+"""What the services tell of the past."""
+
+
 async def main() -> None:
     """Serve until told to stop."""
     settings = load(LedgerSettings)
@@ -46,8 +57,8 @@ async def main() -> None:
     nats = NatsAccess.read(settings)
     tls = Tls.read(settings)
 
-    # It reads rows and decodes none, so it needs to know no events but its own.
-    log = await Log.open(settings.database, password, Catalogue.of(events))
+    facts = Catalogue.of(events, registry_events, identity_events, issuer_events, resource_events)
+    log = await Log.open(settings.database, password, facts)
     try:
         wake = Wake(log)
         relay = Relay(log, wake, nats)
@@ -66,7 +77,8 @@ async def main() -> None:
         GUARDS.add(guard)
         management = Management(guard)
         rpc = RpcServer(settings.grpc_bind, tls, RULES, management.authenticate)
-        rpc.add(add_LedgerServicer_to_server, LedgerService(log, wake, management.authenticate, evidence), SERVICE)
+        service = LedgerService(log, wake, management.authenticate, evidence, HISTORIES)
+        rpc.add(add_LedgerServicer_to_server, service, SERVICE)
 
         async def lead() -> None:
             async with asyncio.TaskGroup() as tasks:

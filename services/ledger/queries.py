@@ -6,7 +6,7 @@ from typing import Final
 
 from services.ledger.events import LogQueried, Question
 from shared.ids import new_command_id, new_id
-from shared.log.append import Append, Context
+from shared.log.append import Append, Appended, Context
 from shared.log.log import Log
 from shared.log.row import EventFilter
 from shared.rpc import caller
@@ -17,8 +17,10 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9._~:/=-]{1,300}")
 _LISTS = ("types", "sources", "streams", "client_ids", "subs", "sids", "gids", "jtis", "actors", "correlation_ids")
 
 
-async def record(log: Log, question: Question, after: int, until: int | None, matching: tuple[str, ...] = ()) -> int:
-    """Append that this call's person asks; answers at which position that stands. Without it there is no answer."""
+async def record(
+    log: Log, question: Question, after: int, until: int | None, matching: tuple[str, ...] = ()
+) -> Appended:
+    """Append that this call's person asks; answers where that stands. Without it there is no answer."""
     call = caller.context()
     append = Append(
         stream=f"query-{new_id()}",
@@ -26,7 +28,7 @@ async def record(log: Log, question: Question, after: int, until: int | None, ma
         events=(LogQueried(question=question, after=after, until=until, matching=matching),),
         context=Context(call.actor, call.correlation_id, new_command_id()),
     )
-    return (await log.append(append)).position
+    return await log.append(append)
 
 
 def in_words(wanted: EventFilter) -> tuple[str, ...]:
@@ -38,8 +40,13 @@ def in_words(wanted: EventFilter) -> tuple[str, ...]:
 def _words(wanted: EventFilter) -> Iterator[str]:
     for name in _LISTS:
         for value in getattr(wanted, name):
-            yield f"{name}={value if _IDENTIFIER.fullmatch(value) else '(no identifier)'}"
+            yield word(name, value)
     for name in ("since", "before"):
         moment = getattr(wanted, name)
         if moment is not None:
             yield f"{name}={moment.isoformat()}"
+
+
+def word(name: str, value: str) -> str:
+    """One thing that is asked for; what is no identifier is not told."""
+    return f"{name}={value if _IDENTIFIER.fullmatch(value) else '(no identifier)'}"

@@ -1,16 +1,20 @@
 """Reads of the log, for auditors and administrators (stagedoor.ledger.v1). Each is a fact before it is answered."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
 from services.ledger.events import Question
+from services.ledger.looking_back import Histories, LookingBack
+from services.ledger.past import Past
 from services.ledger.permission import QUIET_SECONDS, ROLES, Permission
 from services.ledger.proving import Proving
 from services.ledger.pruned import pruned
 from services.ledger.queries import in_words, record
 from services.ledger.reading import Reading, event_message
+from services.ledger.reporting import Reporting
 from shared.evidence.keeping import Evidence
+from shared.history import History
 from shared.log.log import Log
 from shared.questions import ask
 from shared.rpc.caller import Rule
@@ -29,11 +33,22 @@ _STRETCH = 20_000
 """Positions that one statement looks through, so that a filter that few events match makes no long statement."""
 
 
-class LedgerService(Proving):
+class LedgerService(Proving, LookingBack, Reporting):
     """The servicer."""
 
-    def __init__(self, log: Log, wake: Wake, authenticate: Authenticate, evidence: Evidence | None) -> None:
-        super().__init__(log, evidence, Permission(authenticate))
+    def __init__(
+        self,
+        log: Log,
+        wake: Wake,
+        authenticate: Authenticate,
+        evidence: Evidence | None,
+        histories: Sequence[History],
+    ) -> None:
+        """`log` knows the facts of all services; `histories` say what they come to."""
+        permission, past, known = Permission(authenticate), Past(log, log.catalogue), Histories(histories)
+        Proving.__init__(self, log, evidence, permission)
+        LookingBack.__init__(self, past, known, permission)
+        Reporting.__init__(self, past, known, permission)
         self._wake = wake
 
     async def GetHead(  # noqa: N802  (the name is the protocol's)
@@ -57,12 +72,12 @@ class LedgerService(Proving):
         """
         reading = Reading.of(request)
         question = Question.EVENTS_AS_THEY_COME if reading.follow else Question.EVENTS
-        asked_at = await record(self._log, question, reading.after, reading.until, in_words(reading.matching))
+        asked = await record(self._log, question, reading.after, reading.until, in_words(reading.matching))
         still_allowed = self._permission.watch(context)
         told = -1
         while True:
             mark = self._wake.mark
-            head = (await self._log.head()).position if reading.follow else asked_at - 1
+            head = (await self._log.head()).position if reading.follow else asked.position - 1
             async for message in self._events(reading, reading.bound(head)):
                 yield message
                 await still_allowed()

@@ -228,6 +228,15 @@ class ReferenceTokenIssued(Event, stored_as="token_issuer.ReferenceTokenIssued")
     expires_at: datetime
 
 
+class ReferenceTokenUsed(Event, stored_as="token_issuer.ReferenceTokenUsed"):
+    """A reference token was accepted, for the first time on this day (of UTC), as far as the issuer was asked."""
+
+    retention = Retention.EXPIRING
+
+    jti: str
+    used_at: datetime
+
+
 class ReferenceEndReason(StrEnum):
     """Why a reference token was taken back."""
 

@@ -116,7 +116,7 @@ async def main() -> None:
             client_keys=ClientKeys(fetching, demo=settings.demo),
             attempts=Attempts(ClientAddresses(settings.proxies), settings.attempts),
         )
-        uses = Uses(questions.references, clock)
+        uses = Uses(log, questions.references, clock)
         references = ReferenceChecks(questions.references, guard, feed, uses, clock)
         GUARDS.add(guard)
         management = Management(guard)

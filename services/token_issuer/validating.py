@@ -61,7 +61,7 @@ async def main() -> None:
             now=lambda: clock().timestamp(),
         )
         GUARDS.add(guard)
-        uses = Uses(questions.references, clock)
+        uses = Uses(log, questions.references, clock)
         server = RpcServer(settings.grpc_bind, tls, validation.RULES, share_port=True)
         service = validation.ValidationService(
             guard,

@@ -14,6 +14,7 @@ import uvloop
 from infra.local.certificates import Authority
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
 from services.ledger import events
+from services.ledger.main import HISTORIES
 from services.ledger.rpc import RULES, SERVICE, LedgerService
 from shared.clock import system_clock
 from shared.errors import Kind, Refusal
@@ -48,7 +49,7 @@ async def main() -> None:
     shown = authority.service("ledger")
     tls = Tls.read_files(authority.certificate, shown.certificate, shown.key)
     server = RpcServer(address, tls, RULES, _authenticate)
-    service = LedgerService(log, Wake(log), _authenticate, evidence)
+    service = LedgerService(log, Wake(log), _authenticate, evidence, HISTORIES)
     server.add(add_LedgerServicer_to_server, service, SERVICE)
     await server.start()
     await evidence.keep()

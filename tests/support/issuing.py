@@ -338,7 +338,7 @@ async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         wait=2.0,
     )
 
-    uses = Uses(issuer.questions.references, clock)
+    uses = Uses(issuer.log, issuer.questions.references, clock)
     references = ReferenceChecks(issuer.questions.references, guard, feed, uses, clock)
 
     async def ready() -> Readiness:

@@ -168,12 +168,13 @@ _COARSENESS_SECONDS = 60
 # Whoever holds a row is not waited for: another process writes the same, and an append must not be waited behind.
 _USED = f"""
 WITH due AS (
-    SELECT n.jti, u.used_at FROM unnest($1::text[], $2::timestamptz[]) u (jti, used_at)
+    SELECT n.jti, u.used_at, n.last_used_at AS before FROM unnest($1::text[], $2::timestamptz[]) u (jti, used_at)
       JOIN token_issuer.reference_notes n ON n.jti = u.jti
      WHERE n.last_used_at IS NULL OR n.last_used_at <= u.used_at - interval '{_COARSENESS_SECONDS} seconds'
        FOR UPDATE OF n SKIP LOCKED
 )
 UPDATE token_issuer.reference_notes n SET last_used_at = due.used_at FROM due WHERE n.jti = due.jti
+RETURNING n.jti, coalesce(date_trunc('day', due.before, 'UTC') < date_trunc('day', due.used_at, 'UTC'), true) AS first
 """  # noqa: S608  (the only thing put in is a constant)
 
 
@@ -229,9 +230,13 @@ class ReferenceQuestions:
             for row in await ask(self._pool.fetch(_RESOURCES, list(scopes)))
         ]
 
-    async def write_uses(self, uses: Mapping[str, datetime]) -> None:
-        """Note when tokens were last used, for those of which nothing was written within the last minute."""
-        await ask(self._pool.execute(_USED, list(uses), list(uses.values())))
+    async def write_uses(self, uses: Mapping[str, datetime]) -> list[str]:
+        """Note when tokens were last used, for those of which nothing was written within the last minute.
+
+        Answers those that were not used before on this day (of UTC).
+        """
+        rows = await ask(self._pool.fetch(_USED, list(uses), list(uses.values())))
+        return [row["jti"] for row in rows if row["first"]]
 
 
 def _known(row: Mapping[str, Any]) -> KnownReference:

@@ -1,16 +1,20 @@
 """When reference tokens were last used: gathered in memory, and written now and then with one statement for all.
 
 It is for people who ask themselves which token may go, so a minute more or less is nothing, and what a process that
-was killed had gathered is lost. It is no fact and stands in no event.
+was killed had gathered is lost. Only the first use on each day becomes a fact: auditors ask the same of days gone by,
+and a fact for each use would make the log grow with every look-up.
 """
 
 import asyncio
 from datetime import datetime
 
+from services.token_issuer.events import ReferenceTokenUsed
 from services.token_issuer.references.tables import ReferenceQuestions
 from shared.clock import Clock
-from shared.log.append import LogUnavailable
-from shared.telemetry import logger
+from shared.ids import new_command_id, new_id
+from shared.log.append import Append, Context, LogUnavailable
+from shared.log.log import Log
+from shared.telemetry import logger, new_correlation
 
 _log = logger(__name__)
 
@@ -21,8 +25,9 @@ _MOST = 50_000
 class Uses:
     """The uses that this process has seen."""
 
-    def __init__(self, questions: ReferenceQuestions, clock: Clock, every: float = 5.0) -> None:
+    def __init__(self, log: Log, questions: ReferenceQuestions, clock: Clock, every: float = 5.0) -> None:
         """`every`: seconds between two writes."""
+        self._log = log
         self._questions = questions
         self._clock = clock
         self._every = every
@@ -48,7 +53,21 @@ class Uses:
         if not seen:
             return
         try:
-            await self._questions.write_uses(seen)
+            first_today = await self._questions.write_uses(seen)
         except LogUnavailable:
             _log.warning("last_uses_not_written", tokens=len(seen))
             self._seen = {**seen, **self._seen}
+            return
+        try:
+            await asyncio.gather(*(self._log.append(_used(jti, seen[jti])) for jti in first_today))
+        except LogUnavailable:
+            _log.warning("last_uses_no_fact", tokens=len(first_today))
+
+
+def _used(jti: str, at: datetime) -> Append:
+    return Append(
+        stream=f"use-{new_id()}",
+        expected_version=None,
+        events=(ReferenceTokenUsed(jti=jti, used_at=at),),
+        context=Context("service:token_issuer", new_correlation(), new_command_id()),
+    )

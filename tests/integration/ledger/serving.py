@@ -8,6 +8,7 @@ from typing import Any
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import LedgerStub, add_LedgerServicer_to_server
+from services.ledger.main import HISTORIES
 from services.ledger.rpc import RULES, SERVICE, LedgerService
 from shared.clock import system_clock
 from shared.errors import Kind, Refusal
@@ -82,7 +83,9 @@ async def serving(facts: Facts, work: Work, parties: Parties, folder: Path) -> A
     people = People()
     address = f"127.0.0.1:{free_port()}"
     server = RpcServer(address, parties.service("ledger"), RULES, people.authenticate)
-    server.add(add_LedgerServicer_to_server, LedgerService(log, wake, people.authenticate, evidence), SERVICE)
+    server.add(
+        add_LedgerServicer_to_server, LedgerService(log, wake, people.authenticate, evidence, HISTORIES), SERVICE
+    )
     await server.start()
     connection = channel(address, parties.operator(), "ledger")
     try:

@@ -88,7 +88,7 @@ async def serving(facts: Facts, work: Work, parties: Parties) -> AsyncIterator[S
     feed = LogFeed(log, wake)
     guard = Guard(issuer=ISSUER, audience=AUDIENCE, feed=feed, keys=StaticKeys([key.public]))
     questions = ReferenceQuestions(log.pool)
-    references = ReferenceChecks(questions, guard, feed, Uses(questions, system_clock), system_clock)
+    references = ReferenceChecks(questions, guard, feed, Uses(log, questions, system_clock), system_clock)
     address = f"127.0.0.1:{free_port()}"
     server = RpcServer(address, parties.service("token_issuer"), RULES)
     service = ValidationService(guard, AudienceCallers(log.pool, PLACES), log, wake, 0.1, references=references)

@@ -286,7 +286,7 @@ class World:
         """None is made here; they have tests of their own."""
         questions = ReferenceQuestions(self.issuer_log.pool)
         feed = LogFeed(self.issuer_log, self._wake)
-        return ReferenceChecks(questions, guard, feed, Uses(questions, self.clock), self.clock)
+        return ReferenceChecks(questions, guard, feed, Uses(self.issuer_log, questions, self.clock), self.clock)
 
     # Time and the log
 

@@ -582,3 +582,591 @@ class Archive(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Archive: _TypeAlias = Archive  # noqa: Y015
+
+@_typing.final
+class Moment(_message.Message):
+    """Without either: the end of the log, just before the question. What the log has not come to is refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """After the event at this position."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """After all that was recorded up to this time."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment", "position", b"position", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment", "position", b"position", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_moment: _TypeAlias = _typing.Literal["position", "time"]  # noqa: Y015
+    _WhichOneofArgType_moment: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_moment) -> _WhichOneofReturnType_moment | None: ...
+
+Global___Moment: _TypeAlias = Moment  # noqa: Y015
+
+@_typing.final
+class Then(_message.Message):
+    """What a moment turned out to be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The one that was asked for, or that of the position; what runs out with time is judged by it."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Then: _TypeAlias = Then  # noqa: Y015
+
+@_typing.final
+class Fact(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    DECIDES_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    type: _builtins.str
+    actor: _builtins.str
+    what: _builtins.str
+    """What it has to do with the question."""
+    decides: _builtins.bool
+    """It is a reason for the verdict."""
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        type: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        what: _builtins.str = ...,
+        decides: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "decides", b"decides", "position", b"position", "recorded_at", b"recorded_at", "type", b"type", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fact: _TypeAlias = Fact  # noqa: Y015
+
+@_typing.final
+class AsOfRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    ISSUED_POSITION_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """application, resource, user, grant or token."""
+    id: _builtins.str
+    """client_id, identifier, sub, gid or jti."""
+    issued_position: _builtins.int
+    """Of a token, where its event stands (`pos`), if that is known: it is found at once then. 0: it is looked for."""
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        id: _builtins.str = ...,
+        moment: Global___Moment | None = ...,
+        issued_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "issued_position", b"issued_position", "kind", b"kind", "moment", b"moment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AsOfRequest: _TypeAlias = AsOfRequest  # noqa: Y015
+
+@_typing.final
+class AsOfResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    LOOKED_BACK_TO_FIELD_NUMBER: _builtins.int
+    looked_back_to: _builtins.int
+    """A token is still being looked for, from the moment back; sent about once a second."""
+    @_builtins.property
+    def state(self) -> Global___State: ...
+    def __init__(
+        self,
+        *,
+        state: Global___State | None = ...,
+        looked_back_to: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["looked_back_to", b"looked_back_to", "message", b"message", "state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["looked_back_to", b"looked_back_to", "message", b"message", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["state", "looked_back_to"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___AsOfResponse: _TypeAlias = AsOfResponse  # noqa: Y015
+
+@_typing.final
+class State(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWLEDGE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    knowledge: _builtins.str
+    """known; none: there was no such thing then; pruned: the log does not have all of its facts any more."""
+    data: _builtins.str
+    """A JSON object if it is known. Personal data is "(personal)", and "(erased)" where nobody can read it any more."""
+    @_builtins.property
+    def then(self) -> Global___Then: ...
+    @_builtins.property
+    def changed(self) -> Global___Fact:
+        """The last event up to then in which it changed."""
+
+    def __init__(
+        self,
+        *,
+        knowledge: _builtins.str = ...,
+        data: _builtins.str = ...,
+        then: Global___Then | None = ...,
+        changed: Global___Fact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "then", b"then"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "data", b"data", "knowledge", b"knowledge", "then", b"then"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___State: _TypeAlias = State  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JTI_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    ISSUED_POSITION_FIELD_NUMBER: _builtins.int
+    KID_FIELD_NUMBER: _builtins.int
+    jti: _builtins.str
+    """The `jti` of an access token or of a reference token, never the token."""
+    issued_position: _builtins.int
+    """As of `AsOfRequest`."""
+    kid: _builtins.str
+    """The `kid` in the token's header. Without it the key is the one that signed then, as far as the log says."""
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    def __init__(
+        self,
+        *,
+        jti: _builtins.str = ...,
+        moment: Global___Moment | None = ...,
+        issued_position: _builtins.int = ...,
+        kid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issued_position", b"issued_position", "jti", b"jti", "kid", b"kid", "moment", b"moment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    LOOKED_BACK_TO_FIELD_NUMBER: _builtins.int
+    looked_back_to: _builtins.int
+    @_builtins.property
+    def explanation(self) -> Global___Explanation: ...
+    def __init__(
+        self,
+        *,
+        explanation: Global___Explanation | None = ...,
+        looked_back_to: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "looked_back_to", b"looked_back_to", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "looked_back_to", b"looked_back_to", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["explanation", "looked_back_to"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    verdict: _builtins.str
+    """accepted, refused, or pruned: the log cannot tell any more."""
+    reason: _builtins.str
+    """Why it was refused: a reason as in Validate, `not_issued` or `unknown_token`."""
+    description: _builtins.str
+    @_builtins.property
+    def then(self) -> Global___Then: ...
+    @_builtins.property
+    def token(self) -> Global___IssuedToken:
+        """Absent if it is not known."""
+
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
+        """In order: what issued it, what denied it, what lifted that."""
+
+    def __init__(
+        self,
+        *,
+        verdict: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        description: _builtins.str = ...,
+        then: Global___Then | None = ...,
+        token: Global___IssuedToken | None = ...,
+        facts: _abc.Iterable[Global___Fact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["then", b"then", "token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "facts", b"facts", "reason", b"reason", "then", b"then", "token", b"token", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class IssuedToken(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JTI_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    SUB_FIELD_NUMBER: _builtins.int
+    SID_FIELD_NUMBER: _builtins.int
+    GID_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    KID_FIELD_NUMBER: _builtins.int
+    jti: _builtins.str
+    kind: _builtins.str
+    """access_token, pat or sat."""
+    client_id: _builtins.str
+    sub: _builtins.str
+    sid: _builtins.str
+    gid: _builtins.str
+    position: _builtins.int
+    kid: _builtins.str
+    """Of an access token: the key that signed it."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def issued_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        jti: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        sub: _builtins.str = ...,
+        sid: _builtins.str = ...,
+        gid: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+        issued_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        position: _builtins.int = ...,
+        kid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "issued_at", b"issued_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "client_id", b"client_id", "expires_at", b"expires_at", "gid", b"gid", "issued_at", b"issued_at", "jti", b"jti", "kid", b"kid", "kind", b"kind", "position", b"position", "scopes", b"scopes", "sid", b"sid", "sub", b"sub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuedToken: _TypeAlias = IssuedToken  # noqa: Y015
+
+@_typing.final
+class ReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOMENT_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    APPLICATIONS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    FAILED_SIGN_INS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    @_builtins.property
+    def access(self) -> Global___AccessReport: ...
+    @_builtins.property
+    def actions(self) -> Global___ActionsReport: ...
+    @_builtins.property
+    def applications(self) -> Global___ApplicationsReport: ...
+    @_builtins.property
+    def changes(self) -> Global___ChangesReport: ...
+    @_builtins.property
+    def references(self) -> Global___ReferencesReport: ...
+    @_builtins.property
+    def failed_sign_ins(self) -> Global___FailedSignInsReport: ...
+    def __init__(
+        self,
+        *,
+        moment: Global___Moment | None = ...,
+        access: Global___AccessReport | None = ...,
+        actions: Global___ActionsReport | None = ...,
+        applications: Global___ApplicationsReport | None = ...,
+        changes: Global___ChangesReport | None = ...,
+        references: Global___ReferencesReport | None = ...,
+        failed_sign_ins: Global___FailedSignInsReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "actions", b"actions", "applications", b"applications", "changes", b"changes", "failed_sign_ins", b"failed_sign_ins", "moment", b"moment", "references", b"references", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "actions", b"actions", "applications", b"applications", "changes", b"changes", "failed_sign_ins", b"failed_sign_ins", "moment", b"moment", "references", b"references", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["access", "actions", "applications", "changes", "references", "failed_sign_ins"]  # noqa: Y015
+    _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_report) -> _WhichOneofReturnType_report | None: ...
+
+Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
+
+@_typing.final
+class AccessReport(_message.Message):
+    """Who had access to what: roles, grants, reference tokens, consents, applications that act for themselves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUB_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    sub: _builtins.str
+    """Both optional; together they narrow."""
+    client_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        sub: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "sub", b"sub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccessReport: _TypeAlias = AccessReport  # noqa: Y015
+
+@_typing.final
+class ActionsReport(_message.Message):
+    """What one person or one application did; exactly one of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUB_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    sub: _builtins.str
+    client_id: _builtins.str
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        sub: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "since", b"since", "sub", b"sub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActionsReport: _TypeAlias = ActionsReport  # noqa: Y015
+
+@_typing.final
+class ApplicationsReport(_message.Message):
+    """All applications, with when they were last used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplicationsReport: _TypeAlias = ApplicationsReport  # noqa: Y015
+
+@_typing.final
+class ChangesReport(_message.Message):
+    """Who changed an application, and what."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        client_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangesReport: _TypeAlias = ChangesReport  # noqa: Y015
+
+@_typing.final
+class ReferencesReport(_message.Message):
+    """Reference tokens that were valid, with when they were last used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNUSED_DAYS_FIELD_NUMBER: _builtins.int
+    unused_days: _builtins.int
+    """Only those that were not used for so many days, nor made in them."""
+    def __init__(
+        self,
+        *,
+        unused_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unused_days", b"unused_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferencesReport: _TypeAlias = ReferencesReport  # noqa: Y015
+
+@_typing.final
+class FailedSignInsReport(_message.Message):
+    """Sign-ins that failed, counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    SUB_FIELD_NUMBER: _builtins.int
+    sub: _builtins.str
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        sub: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "sub", b"sub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailedSignInsReport: _TypeAlias = FailedSignInsReport  # noqa: Y015
+
+@_typing.final
+class ReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGINS_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    LOOKED_TO_FIELD_NUMBER: _builtins.int
+    row: _builtins.str
+    """A JSON object with a member for each column."""
+    looked_to: _builtins.int
+    """Where the report stands while there is no row to send; sent about once a second."""
+    @_builtins.property
+    def begins(self) -> Global___ReportBegins:
+        """First of all."""
+
+    def __init__(
+        self,
+        *,
+        begins: Global___ReportBegins | None = ...,
+        row: _builtins.str = ...,
+        looked_to: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begins", b"begins", "looked_to", b"looked_to", "message", b"message", "row", b"row"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins", b"begins", "looked_to", b"looked_to", "message", b"message", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["begins", "row", "looked_to"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ReportResponse: _TypeAlias = ReportResponse  # noqa: Y015
+
+@_typing.final
+class ReportBegins(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    PRUNED_BEFORE_FIELD_NUMBER: _builtins.int
+    pruned_before: _builtins.int
+    """Expiring facts before this position are not in the log any more; 0: all are."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def then(self) -> Global___Then: ...
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        then: Global___Then | None = ...,
+        pruned_before: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["then", b"then"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "pruned_before", b"pruned_before", "then", b"then"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportBegins: _TypeAlias = ReportBegins  # noqa: Y015

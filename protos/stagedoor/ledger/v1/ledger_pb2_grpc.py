@@ -74,6 +74,21 @@ class LedgerStub:
                 request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadArchivesRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.Archive.FromString,
                 _registered_method=True)
+        self.AsOf = channel.unary_stream(
+                '/stagedoor.ledger.v1.Ledger/AsOf',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.AsOfRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.AsOfResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_stream(
+                '/stagedoor.ledger.v1.Ledger/Explain',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.Report = channel.unary_stream(
+                '/stagedoor.ledger.v1.Ledger/Report',
+                request_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReportRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReportResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServicer:
@@ -133,6 +148,27 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AsOf(self, request, context):
+        """What an application, a resource, a user, a grant or a token was at a moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Whether a token was accepted at a moment, and which facts made it so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Report(self, request, context):
+        """What the log says on a subject, a row at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -175,6 +211,21 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.ReadArchives,
                     request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadArchivesRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.Archive.SerializeToString,
+            ),
+            'AsOf': grpc.unary_stream_rpc_method_handler(
+                    servicer.AsOf,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.AsOfRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.AsOfResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_stream_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ExplainRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Report': grpc.unary_stream_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReportRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -393,6 +444,87 @@ class Ledger:
             '/stagedoor.ledger.v1.Ledger/ReadArchives',
             protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReadArchivesRequest.SerializeToString,
             protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.Archive.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AsOf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/AsOf',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.AsOfRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.AsOfResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/Explain',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ExplainRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/stagedoor.ledger.v1.Ledger/Report',
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReportRequest.SerializeToString,
+            protos_dot_stagedoor_dot_ledger_dot_v1_dot_ledger__pb2.ReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

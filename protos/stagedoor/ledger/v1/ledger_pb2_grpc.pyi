@@ -45,6 +45,12 @@ class LedgerStub:
     """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk."""
     ReadArchives: _grpc.UnaryStreamMultiCallable[_ledger_pb2.ReadArchivesRequest, _ledger_pb2.Archive]
     """What was archived and has left the log since, in order."""
+    AsOf: _grpc.UnaryStreamMultiCallable[_ledger_pb2.AsOfRequest, _ledger_pb2.AsOfResponse]
+    """What an application, a resource, a user, a grant or a token was at a moment."""
+    Explain: _grpc.UnaryStreamMultiCallable[_ledger_pb2.ExplainRequest, _ledger_pb2.ExplainResponse]
+    """Whether a token was accepted at a moment, and which facts made it so."""
+    Report: _grpc.UnaryStreamMultiCallable[_ledger_pb2.ReportRequest, _ledger_pb2.ReportResponse]
+    """What the log says on a subject, a row at a time."""
 
 @_typing.type_check_only
 class LedgerAsyncStub(LedgerStub):
@@ -63,6 +69,12 @@ class LedgerAsyncStub(LedgerStub):
     """Events as they are hashed, beside what the tree says of them: for whoever verifies, and in bulk."""
     ReadArchives: _aio.UnaryStreamMultiCallable[_ledger_pb2.ReadArchivesRequest, _ledger_pb2.Archive]  # type: ignore[assignment]
     """What was archived and has left the log since, in order."""
+    AsOf: _aio.UnaryStreamMultiCallable[_ledger_pb2.AsOfRequest, _ledger_pb2.AsOfResponse]  # type: ignore[assignment]
+    """What an application, a resource, a user, a grant or a token was at a moment."""
+    Explain: _aio.UnaryStreamMultiCallable[_ledger_pb2.ExplainRequest, _ledger_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Whether a token was accepted at a moment, and which facts made it so."""
+    Report: _aio.UnaryStreamMultiCallable[_ledger_pb2.ReportRequest, _ledger_pb2.ReportResponse]  # type: ignore[assignment]
+    """What the log says on a subject, a row at a time."""
 
 class LedgerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -126,5 +138,29 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_pb2.Archive], _abc.AsyncIterator[_ledger_pb2.Archive]]:
         """What was archived and has left the log since, in order."""
+
+    @_abc_1.abstractmethod
+    def AsOf(
+        self,
+        request: _ledger_pb2.AsOfRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.AsOfResponse], _abc.AsyncIterator[_ledger_pb2.AsOfResponse]]:
+        """What an application, a resource, a user, a grant or a token was at a moment."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _ledger_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.ExplainResponse], _abc.AsyncIterator[_ledger_pb2.ExplainResponse]]:
+        """Whether a token was accepted at a moment, and which facts made it so."""
+
+    @_abc_1.abstractmethod
+    def Report(
+        self,
+        request: _ledger_pb2.ReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.ReportResponse], _abc.AsyncIterator[_ledger_pb2.ReportResponse]]:
+        """What the log says on a subject, a row at a time."""
 
 def add_LedgerServicer_to_server(servicer: LedgerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
