@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 @app.command("as-of")
-def as_of(
+def as_of(  # noqa: PLR0913  (the moment, and what helps to find a token)
     kind: Annotated[Kind, typer.Argument(help="What it is.", show_default=False)],
     its_id: Annotated[
         str,
@@ -65,7 +65,7 @@ def as_of(
 
 
 @app.command()
-def explain(
+def explain(  # noqa: PLR0913  (as above)
     jti: Annotated[str, typer.Argument(metavar="TOKEN_ID", help="The token's jti, not the token.", show_default=False)],
     *,
     position: Position = None,

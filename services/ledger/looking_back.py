@@ -6,7 +6,7 @@ What a service's facts come to is that service's to say (`shared.history`); this
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -241,7 +241,7 @@ class _Search:
             self.found = False
 
 
-_EVER: Final = Moment(2**63 - 1, datetime.max)
+_EVER: Final = Moment(2**63 - 1, datetime.max.replace(tzinfo=UTC))
 
 
 def then(moment: Moment) -> messages.Then:

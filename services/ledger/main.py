@@ -43,7 +43,6 @@ from shared.wake import Wake
 from stagedoor import Guard
 from stagedoor.keys import HttpKeys
 
-
 HISTORIES = (registry.HISTORY, identity.HISTORY, token_issuer.HISTORY)
 """What the services tell of the past."""
 

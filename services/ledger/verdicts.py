@@ -103,6 +103,8 @@ def judge(token: IssuedToken, denying: Iterable[Recorded], at: datetime) -> Verd
     reason = Reason.EXPIRED if at >= token.expires_at + LEEWAY else denied_by(told, seen, token.key)
     causes = []
     for (recorded, denial), one in zip(found, told, strict=True):
+        if one.rule is sdk.DenialRule.LIFTED and not any(_lifts(one, earlier) for earlier in told):
+            continue  # nothing stood: it is how a key is announced, for one
         # Alone, but for what lifted it later.
         alone = [one, *(later for later in told if _lifts(later, one))]
         denied_for = denied_by(alone, seen, token.key)
@@ -116,7 +118,8 @@ def judge(token: IssuedToken, denying: Iterable[Recorded], at: datetime) -> Verd
 
 def _lifts(later: sdk.Denial, one: sdk.Denial) -> bool:
     same = (later.kind, later.id) == (one.kind, one.id)
-    return same and later.rule is sdk.DenialRule.LIFTED and later.number > one.number
+    stood = one.rule is sdk.DenialRule.STANDING
+    return same and stood and later.rule is sdk.DenialRule.LIFTED and later.number > one.number
 
 
 def denied_by(denials: Sequence[sdk.Denial], seen: AccessToken, kid: str | None) -> Reason | None:
