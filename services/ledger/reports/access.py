@@ -63,9 +63,10 @@ class _Telling:
         yield from self._own()
 
     def _roles(self) -> Iterator[Row]:
-        for sub, (state, first) in self._users.items():
-            if state["roles"] and not state.get("erased"):
-                yield self._row(sub, "", "role", "", scopes=state["roles"], since=first.recorded_at)
+        for sub, (state, _) in self._users.items():
+            if state["roles"]:
+                since = self._world.roles_since[sub].recorded_at
+                yield self._row(sub, "", "role", "", scopes=state["roles"], since=since)
 
     def _consents(self) -> Iterator[Row]:
         for consent_id, (state, first) in self._world.shown("consent", self._at).items():
@@ -90,24 +91,19 @@ class _Telling:
                 yield {**row, "audiences": token.audiences, "until": token.expires_at}
 
     def _own(self) -> Iterator[Row]:
-        for client_id, (state, first) in self._applications.items():
+        for client_id, (state, _) in self._applications.items():
             if GrantType.CLIENT_CREDENTIALS.value in state.get("grants", ()):
                 sub = state["service_account"] or client_id
                 if self._stands(sub, client_id):
-                    yield self._row(
-                        sub, client_id, "client_credentials", "", scopes=state["scopes"], since=first.recorded_at
-                    )
+                    yield self._row(sub, client_id, "client_credentials", "", scopes=state["scopes"], since=None)
 
     def _stands(self, sub: str, client_id: str) -> bool:
         """Whether both are still there, be it disabled."""
-        application = self._applications.get(client_id)
-        user = self._users.get(sub)
-        return not (application is not None and application[0]["state"] != "trusted") and not (
-            user is not None and user[0].get("erased")
-        )
+        things = self._world.histories.things
+        return self._world.gone.isdisjoint((things["application"].stream(client_id), things["user"].stream(sub)))
 
     def _row(  # noqa: PLR0913  (the columns that all have)
-        self, sub: str, client_id: str, means: str, its_id: str, *, scopes: object, since: datetime
+        self, sub: str, client_id: str, means: str, its_id: str, *, scopes: object, since: datetime | None
     ) -> dict[str, object]:
         user, application = self._users.get(sub), self._applications.get(client_id)
         state = _ACTIVE
@@ -132,7 +128,7 @@ class _Telling:
 def _token(gid: str, state: State, first: EventRow) -> IssuedToken:
     """A token that the grant gave as soon as it was opened: what stands against that, stands against the grant."""
     return IssuedToken(
-        jti=state["jti"] or "",
+        jti="",  # a token that was revoked leaves its grant as it is
         kind="access_token",
         client_id=state["client_id"],
         sub=state["sub"],

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from services.identity.events import ConsentGiven, RolesChanged, UserRegistered
 from services.ledger.looking_back import Histories
 from services.ledger.past import Moment, Past
 from services.ledger.verdicts import as_seen, denied_by, numbered
 from services.token_issuer.events import GrantEnded, GrantOpened, ReferenceTokenIssued, ReferenceTokenUsed
-from shared.denials import Denial, DenialKind, DenialRule
+from shared.denials import DenialKind, DenialRule
 from shared.history import IssuedToken, State, Thing
 from shared.log.event import Event, Recorded
 from shared.log.row import EventFilter, EventRow
@@ -34,7 +35,7 @@ class Standing:
     thing: Thing[Any]
     state: Any
     first: EventRow
-    """Where it began."""
+    """Where it began; of a consent, where it did after it was withdrawn."""
 
 
 @dataclass(slots=True)
@@ -45,8 +46,12 @@ class World:
     things: dict[str, Standing] = field(default_factory=dict)
     """By stream."""
     references: dict[str, IssuedToken] = field(default_factory=dict)
+    roles_since: dict[str, EventRow] = field(default_factory=dict)
+    """Where users got the roles that they have, by `sub`."""
     used: dict[str, EventRow] = field(default_factory=dict)
     """The last use of each reference token, as far as the log says."""
+    gone: set[str] = field(default_factory=set)
+    """Streams of applications and users that nothing brings back."""
     _denials: list[Told] = field(default_factory=list)
     """But for those that last while something is disabled."""
     _categories: dict[str, Thing[Any]] = field(default_factory=dict)
@@ -83,7 +88,9 @@ class World:
     def _take(self, row: EventRow, event: Event) -> None:
         for denial in event.denies():
             if denial.rule is DenialRule.CUT_OFF or denial.kind not in _SWITCHES or row.type in _GONE:
-                self._denials.append(_told(len(self._denials) + 1, row.position, denial))
+                self._denials.append(numbered(len(self._denials) + 1, row.position, denial))
+        if row.type in _GONE:
+            self.gone.add(row.stream)
         match event:
             case ReferenceTokenIssued():
                 recorded = _recorded(row, event)
@@ -94,6 +101,9 @@ class World:
                 self.used[event.jti] = row
             case GrantEnded():
                 self.things.pop(row.stream, None)
+            case UserRegistered() | RolesChanged():
+                self.roles_since[event.sub] = row
+                self._evolve(row, event)
             case _:
                 self._evolve(row, event)
 
@@ -106,6 +116,8 @@ class World:
             if thing.kind == "grant" and not isinstance(event, GrantOpened):
                 return  # its beginning was pruned, or it has ended
             standing = self.things[row.stream] = Standing(thing, thing.decider.initial, row)
+        if isinstance(event, ConsentGiven) and standing.state == thing.decider.initial:
+            standing.first = row
         standing.state = thing.decider.evolve(standing.state, event)
 
 
@@ -122,10 +134,6 @@ class Ended:
         ids = (token.jti, token.gid, token.sid, token.sub, token.client_id, f"{token.sub} {token.client_id}")
         meeting = [denial for one in ids if one is not None for denial in self._by_id.get(one, ())]
         return bool(meeting) and denied_by(meeting, as_seen(token), token.key) is not None
-
-
-def _told(number: int, position: int, denial: Denial) -> Told:
-    return numbered(number, position, denial)
 
 
 def _recorded(row: EventRow, event: Event) -> Recorded:

@@ -1,7 +1,6 @@
 """What was at a moment, and why a token was accepted or refused, over gRPC and from facts alone."""
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -125,8 +124,8 @@ def _moment(asked: dict[str, Any]) -> pb.Moment:
 
 
 @pytest.fixture
-async def asking(ledger: Serving) -> AsyncIterator[Asking]:
-    yield Asking(ledger)
+async def asking(ledger: Serving) -> Asking:
+    return Asking(ledger)
 
 
 async def test_an_application_is_told_of_as_it_was_at_each_position(asking: Asking) -> None:
