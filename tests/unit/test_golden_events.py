@@ -61,7 +61,9 @@ DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
 }
 NEVER_LOOKED_BACK_ON = {
     "identity.SessionReauthenticated",
+    "identity.SignInsFailed",
     "resource.DataRead",
+    "token_issuer.ReferenceTokenUsed",
     "ledger.LogQueried",
     "ledger.PartitionArchived",
 }

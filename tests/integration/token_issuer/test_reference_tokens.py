@@ -15,6 +15,7 @@ from services.token_issuer.events import (
     ReferenceKind,
     ReferenceTokenIssued,
     ReferenceTokenRevoked,
+    ReferenceTokenUsed,
 )
 from services.token_issuer.references.issuing import Maker, issue, revoke
 from services.token_issuer.references.tables import ListedReference
@@ -398,14 +399,20 @@ class TestLastUse:
         assert later is not None
         assert later - first > timedelta(seconds=60)
 
-    async def test_no_use_is_a_fact_and_none_brings_back_what_was_forgotten(self, stage: Stage) -> None:
+    async def test_the_first_use_on_each_day_is_a_fact_and_no_other_is(self, stage: Stage) -> None:
+        await open_hub(stage)
+        made = await make(stage, await stage.user())
+        stage.clock.ahead += timedelta(days=1) - (stage.clock() - stage.clock().replace(hour=1))
+        for hours, facts in ((0, 1), (5, 1), (12, 1), (7, 2), (2, 2)):
+            stage.clock.ahead += timedelta(hours=hours)
+            assert (await judge(stage, made.token)).allowed
+            await stage.uses.write()
+            assert [one.jti for one in await stage.facts(ReferenceTokenUsed)] == [made.event.jti] * facts
+
+    async def test_no_use_brings_back_what_was_forgotten(self, stage: Stage) -> None:
         await open_hub(stage)
         freddie = await stage.user()
         made = await make(stage, freddie)
-        before = (await stage.issuer.log.head()).position
-        await judge(stage, made.token)
-        await stage.uses.write()
-        assert (await stage.issuer.log.head()).position == before
         await judge(stage, made.token)
         await revoke(stage.issuer, made.event.jti, ReferenceEndReason.BY_OWNER, freddie, context())
         stage.clock.ahead += timedelta(minutes=2)
@@ -421,7 +428,7 @@ class TestLastUse:
         questions = stage.issuer.questions.references
 
         class Gone:
-            async def execute(self, *_: object) -> None:
+            async def fetch(self, *_: object) -> None:
                 raise ConnectionError
 
         pool = questions._pool

@@ -1,0 +1,62 @@
+"""Whatever can deny a token is looked at when somebody asks why it was refused."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from services.identity import events as identity
+from services.ledger.looking_back import Histories
+from services.ledger.main import HISTORIES
+from services.ledger.verdicts import LEEWAY
+from shared.denials import DenialKind
+from shared.history import History
+from shared.log.event import Event, Personal
+from stagedoor import Guard
+from tests.architecture.test_what_ends_what import TABLE
+
+
+def test_every_kind_of_denial_is_told_of() -> None:
+    told = [kind for history in HISTORIES for kind in history.denied_in]
+    assert sorted(told) == sorted(DenialKind)
+
+
+@pytest.mark.parametrize(("event", "denials"), TABLE, ids=lambda value: type(value).__name__)
+def test_by_the_service_whose_fact_denies(event: Event, denials: object) -> None:
+    (history,) = (one for one in HISTORIES if one.source == event.source)
+    assert event.denial_kinds <= history.denied_in.keys()
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.source)
+def test_streams_are_the_services_own(history: History) -> None:
+    from infra.migrate import CATEGORIES  # noqa: PLC0415
+
+    names = {stream("a b") for streams in history.denied_in.values() for stream in streams}
+    names |= {thing.stream("a") for thing in history.things}
+    assert {name.partition("-")[0] for name in names} <= set(CATEGORIES[history.source])
+
+
+def test_the_leeway_is_that_of_guards() -> None:
+    assert LEEWAY.total_seconds() == Guard.__init__.__kwdefaults__["leeway"]
+
+
+def test_personal_data_that_was_erased_is_said_to_be() -> None:
+    class Erased(Event, stored_as="identity.UserErased"):
+        sub: str
+
+    thing = Histories(HISTORIES).things["user"]
+    registered = identity.UserRegistered(
+        sub="freddie",
+        user_name=Personal(None, sealed="p1.x"),
+        kind=identity.UserKind.INTERNAL,
+        profile=identity.Profile(given_name=Personal(None, sealed="p1.x")),
+    )
+    now = datetime.now(UTC)
+    before = thing.tell("freddie", [registered], [], now)
+    assert before is not None
+    assert (before["erased"], before["profile"]["given_name"]) == (False, "(personal)")
+    since = thing.tell("freddie", [registered], [Erased(sub="freddie")], now)
+    assert since is not None
+    assert (since["erased"], since["profile"]["given_name"]) == (False, "(erased)")
+    then = thing.tell("freddie", [registered, Erased(sub="freddie")], [], now)
+    assert then is not None
+    assert then["erased"]
