@@ -158,19 +158,18 @@ class Life:
             command = application.Register(client_id, self.settings(), SCOPES, secret)
         else:
             changed = self.settings()
-            command = dice.choice(
-                [
-                    application.Change(client_id, {"scopes": changed.scopes}, SCOPES),
-                    application.Change(client_id, {"reference_tokens": changed.reference_tokens}, SCOPES),
-                    application.Change(client_id, {"display_name": changed.display_name}, SCOPES),
-                    application.Disable(client_id, "lost"),
-                    application.Enable(client_id),
-                    application.Enable(client_id),
-                    application.Enable(client_id),
-                    application.AddSecret(client_id, secret, LONG_AGO),
-                    *(application.ReportSecretCompromised(client_id, one) for one in list(state.secrets)[-1:]),
-                ]
-            )
+            commands: list[application.Command] = [
+                application.Change(client_id, {"scopes": changed.scopes}, SCOPES),
+                application.Change(client_id, {"reference_tokens": changed.reference_tokens}, SCOPES),
+                application.Change(client_id, {"display_name": changed.display_name}, SCOPES),
+                application.Disable(client_id, "lost"),
+                application.Enable(client_id),
+                application.Enable(client_id),
+                application.Enable(client_id),
+                application.AddSecret(client_id, secret, LONG_AGO),
+                *(application.ReportSecretCompromised(client_id, one) for one in list(state.secrets)[-1:]),
+            ]
+            command = dice.choice(commands)
             if dice.random() < 0.01:
                 command = application.Uninstall(client_id)
         return "registry", application.decider, client_id, command
@@ -320,14 +319,13 @@ class Life:
         command: signing_keys.Command = signing_keys.Introduce(new)
         if state.active(KeyUse.ACCESS_TOKEN) is not None:
             chosen = self.dice.choice(list(state.by_kid))
-            command = self.dice.choice(
-                [
-                    signing_keys.Rotate(new, now),
-                    signing_keys.Settle(now, now + timedelta(days=1)),
-                    signing_keys.Settle(now, now + timedelta(days=1)),
-                    signing_keys.Compromise(chosen, new),
-                ]
-            )
+            commands: list[signing_keys.Command] = [
+                signing_keys.Rotate(new, now),
+                signing_keys.Settle(now, now + timedelta(days=1)),
+                signing_keys.Settle(now, now + timedelta(days=1)),
+                signing_keys.Compromise(chosen, new),
+            ]
+            command = self.dice.choice(commands)
         self.keys[key.kid] = key
         return "token_issuer", signing_keys.decider, signing_keys.SIGNING, command
 

@@ -1,5 +1,6 @@
 """Who had access to what: everything that let somebody act, or an application act for somebody."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,9 +37,12 @@ class Access:
         world = World(self.histories)
         async for looked in world.read(past, moment):
             yield looked
-        found = [row for row in _Telling(world, moment.at).rows() if self._wanted(row)]
-        for row in sorted(found, key=lambda row: (row["sub"], row["client_id"], row["means"], row["id"])):
+        for row in await asyncio.to_thread(self._sorted, world, moment.at):
             yield row
+
+    def _sorted(self, world: World, at: datetime) -> list[Row]:
+        found = filter(self._wanted, _Telling(world, at).rows())
+        return sorted(found, key=lambda row: (row["sub"], row["client_id"], row["means"], row["id"]))
 
     def _wanted(self, row: Row) -> bool:
         return self.sub in ("", row["sub"]) and self.client_id in ("", row["client_id"])

@@ -1,8 +1,9 @@
 """Reference tokens that were valid, with their last use: those that nobody needs any more can go."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.ledger.looking_back import Histories
 from services.ledger.past import Moment, Past
@@ -29,12 +30,16 @@ class References:
         world = World(self.histories)
         async for looked in world.read(past, moment):
             yield looked
-        ended, idle_since = world.ended(), moment.at - timedelta(days=self.unused_days)
+        for row in await asyncio.to_thread(self._sorted, world, moment.at):
+            yield row
+
+    def _sorted(self, world: World, at: datetime) -> list[Row]:
+        ended, idle_since = world.ended(), at - timedelta(days=self.unused_days)
         found = []
         for jti, token in world.references.items():
             use = world.used.get(jti)
             last = token.issued_at if use is None else use.recorded_at
-            if token.expires_at > moment.at and not ended(token) and (not self.unused_days or last < idle_since):
+            if token.expires_at > at and not ended(token) and (not self.unused_days or last < idle_since):
                 row = {
                     "jti": jti,
                     "kind": token.kind,
@@ -47,5 +52,4 @@ class References:
                     "position": token.position,
                 }
                 found.append((last, row))
-        for _, row in sorted(found, key=lambda one: (one[0], one[1]["jti"])):
-            yield row
+        return [row for _, row in sorted(found, key=lambda one: (one[0], one[1]["jti"]))]

@@ -4,7 +4,8 @@ It reads the log of three services from its beginning, since nothing in it says 
 one state for each thing that can still act.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -64,8 +65,7 @@ class World:
     async def read(self, past: Past, moment: Moment) -> AsyncIterator[int]:
         """Look at everything up to a moment; yields how far it has come."""
         async for looked, rows in past.matching(0, moment.position, EventFilter(sources=SOURCES)):
-            for row in rows:
-                self._take(row, past.event(row))
+            await asyncio.to_thread(self._take_in, past, rows)
             yield looked
 
     def shown(self, kind: str, at: datetime) -> Mapping[str, tuple[State, EventRow]]:
@@ -84,6 +84,10 @@ class World:
     def ended(self) -> "Ended":
         """What has been denied for good."""
         return Ended(self._denials)
+
+    def _take_in(self, past: Past, rows: Sequence[EventRow]) -> None:
+        for row in rows:
+            self._take(row, past.event(row))
 
     def _take(self, row: EventRow, event: Event) -> None:
         for denial in event.denies():

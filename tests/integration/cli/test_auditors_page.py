@@ -83,8 +83,8 @@ async def test_every_command_of_the_page(system: System, tmp_path: Path) -> None
             assert program == "stagedoor"
             if named is None:
                 named = await _names(auditor)
-            arguments = [named.get(argument, argument) for argument in arguments]
-            command = (sys.executable, "-m", "services.cli.main", *arguments)
+            typed = [named.get(argument, argument) for argument in arguments]
+            command = (sys.executable, "-m", "services.cli.main", *typed)
             status, said = await _run(tmp_path, auditor.environment, *command)
         assert status == 0, (number, program, arguments, said)
     assert (tmp_path / "log.key").read_text() == (system.home.evidence / "1" / "key").read_text()

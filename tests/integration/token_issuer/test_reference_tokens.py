@@ -407,7 +407,8 @@ class TestLastUse:
             stage.clock.ahead += timedelta(hours=hours)
             assert (await judge(stage, made.token)).allowed
             await stage.uses.write()
-            assert [one.jti for one in await stage.facts(ReferenceTokenUsed)] == [made.event.jti] * facts
+            used = [one for one in await stage.facts(ReferenceTokenUsed) if isinstance(one, ReferenceTokenUsed)]
+            assert [one.jti for one in used] == [made.event.jti] * facts
 
     async def test_no_use_brings_back_what_was_forgotten(self, stage: Stage) -> None:
         await open_hub(stage)
