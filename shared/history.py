@@ -90,6 +90,8 @@ class Tokens:
     """The stream of the keys that sign."""
     signer: Callable[[Iterable[Event]], str | None]
     """The `kid` of the key that signs access tokens after these facts."""
+    known_keys: Callable[[Iterable[Event]], frozenset[str]]
+    """The `kid`s of all keys that there were by then."""
 
 
 @dataclass(frozen=True, slots=True)

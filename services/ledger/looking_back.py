@@ -22,6 +22,7 @@ from shared.history import History, IssuedToken, Thing, Tokens
 from shared.log.event import Recorded
 from shared.log.row import EventFilter
 from shared.rpc.guard import RpcContext
+from stagedoor.verdict import DESCRIPTIONS, Reason
 
 TOKEN: Final = "token"
 """What tokens are called in questions; they are told of by what issued them, and by the verdict."""
@@ -134,6 +135,10 @@ class LookingBack:
             answer.verdict, answer.reason = "refused", "not_issued"
             answer.description = "the token was issued later"
             return answer
+        if kid and not token.reference and not await self._knows(kid, moment):
+            answer.verdict, answer.reason = "refused", Reason.UNKNOWN_KEY.value
+            answer.description = DESCRIPTIONS[Reason.UNKNOWN_KEY]
+            return answer
         verdict = await self._judged(token, moment)
         answer.verdict = "accepted" if verdict.accepted else "refused"
         answer.reason, answer.description = verdict.reason, verdict.description
@@ -194,6 +199,11 @@ class LookingBack:
         tokens = self._histories.tokens
         told = await self._past.stream(tokens.keys, Moment(token.position, token.issued_at))
         return replace(token, key=kid or tokens.signer(recorded.event for recorded in told.then))
+
+    async def _knows(self, kid: str, moment: Moment) -> bool:
+        """Whether there was such a key."""
+        told = await self._past.stream(self._histories.tokens.keys, moment)
+        return kid in self._histories.tokens.known_keys(recorded.event for recorded in told.then)
 
     async def _judged(self, token: IssuedToken, moment: Moment) -> Verdict:
         streams = {name for kind, denied in met_by(token) for name in self._histories.denying(kind, denied)}

@@ -134,7 +134,7 @@ class Past:
         """The same from the end, for what is looked for where it is likely to be."""
         while until > after:
             begin = max(after, until - _STRETCH)
-            yield begin, await self._log.read_rows(begin, limit=_PAGE, until=until, matching=wanted)
+            yield begin, await self._log.read_rows(begin, limit=until - begin, until=until, matching=wanted)
             until = begin
 
     async def pruned_before(self) -> int:

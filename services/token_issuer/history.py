@@ -110,6 +110,10 @@ def _signer(events: Iterable[Event]) -> str | None:
     return signing_keys.decider.fold(events).active(KeyUse.ACCESS_TOKEN)
 
 
+def _known_keys(events: Iterable[Event]) -> frozenset[str]:
+    return frozenset(signing_keys.decider.fold(events).by_kid)
+
+
 HISTORY = History(
     source="token_issuer",
     things=(Thing("grant", grant.decider, _grant),),
@@ -124,5 +128,6 @@ HISTORY = History(
         issued=_issued,
         keys=signing_keys.decider.stream(signing_keys.SIGNING),
         signer=_signer,
+        known_keys=_known_keys,
     ),
 )

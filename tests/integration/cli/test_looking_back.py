@@ -66,4 +66,3 @@ async def test_what_is_asked_wrongly_is_said_in_a_line(brian: Command) -> None:
         status, out, err = await brian("audit", *arguments)
         assert (status, out) == (1, "")
         assert expected in err
-

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
 from services.identity import events as identity
+from services.ledger import past
 from services.registry import events as registry
 from services.token_issuer import events as issuer
 from shared.log.append import Appended
@@ -263,6 +264,7 @@ async def test_the_key_that_is_named_decides_and_else_the_one_that_signed_then(a
     assert (named.verdict, named.reason, named.token.kid) == ("refused", "denied_key", "next")
     await asking.write("keys-signing", issuer.SigningKeyCompromised(kid="kid"))
     assert (await asking.explain("jti")).reason == "denied_key"
+    assert (await asking.explain("jti", kid="forged")).reason == "unknown_key"
 
 
 async def test_a_token_ends_by_time(asking: Asking) -> None:
@@ -306,6 +308,17 @@ async def test_an_unknown_token_is_unknown(asking: Asking) -> None:
     answer = await asking.explain("nobodys")
     assert (answer.verdict, answer.reason, answer.HasField("token")) == ("refused", "unknown_token", False)
     assert (await asking.as_of("token", "nobodys")).knowledge == "none"
+
+
+async def test_it_is_looked_for_step_by_step(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past, "_STRETCH", 3)
+    for number in range(8):
+        await asking.write(f"user-{number}", identity.PasswordSet(sub=str(number)))
+    position = await asking.a_token()
+    for number in range(8):
+        await asking.write(f"user-{number}", identity.PasswordReset(sub=str(number)))
+    assert (await asking.explain("jti")).token.position == position
+    assert (await asking.explain("nobodys")).reason == "unknown_token"
 
 
 async def test_what_was_pruned_is_said_to_be(asking: Asking) -> None:

@@ -1,6 +1,7 @@
 """The reports over gRPC, from facts alone."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
 from services.identity import events as identity
+from services.ledger import past, permission
 from services.registry import events as registry
 from services.resource import events as resource
 from services.token_issuer import events as issuer
@@ -109,6 +111,35 @@ async def test_who_has_access_now_and_who_had(ledger: Serving) -> None:
     assert means(await report(ledger, access=pb.AccessReport(client_id=OTHER))) == set()
     then = await report(ledger, access=pb.AccessReport(), moment=pb.Moment(position=head))
     assert means(then) == everything
+
+
+async def test_it_is_read_page_by_page(ledger: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    await a_story(ledger.facts)
+    whole = means(await report(ledger, access=pb.AccessReport()))
+    monkeypatch.setattr(past, "_STRETCH", 3)
+    monkeypatch.setattr(past, "_PAGE", 2)
+    assert means(await report(ledger, access=pb.AccessReport())) == whole
+    rows = await report(ledger, applications=pb.ApplicationsReport())
+    assert [row["client_id"] for row in rows] == [OTHER, CLIENT]
+
+
+async def test_a_reader_whose_role_was_taken_is_cut_off(ledger: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    await a_story(ledger.facts)
+    monkeypatch.setattr(permission, "QUIET_SECONDS", 0.0)
+    ledger.people.roles["auditor"] = _TakenOnceUsed({"auditor"})
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await report(ledger, access=pb.AccessReport())
+    assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert refusal.value.details() == "the role was removed"
+
+
+class _TakenOnceUsed(set[str]):
+    """Roles that somebody has when they ask, and not any more when they are looked at again."""
+
+    def __iter__(self) -> Iterator[str]:
+        roles = list(super().__iter__())
+        self.clear()
+        return iter(roles)
 
 
 async def test_who_changed_an_application_and_what(ledger: Serving) -> None:
