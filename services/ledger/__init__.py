@@ -1,7 +1,7 @@
 """The ledger: spreads the log, and answers what is in it.
 
-Owns the relay to NATS, the denial feed, checkpoints and proofs, and reads for auditors: of the log, of what it came to at
-any moment (as each service tells it, in its `history.py`), and reports.
+Owns the relay to NATS, the denial feed, checkpoints and proofs, and reads for auditors: of the log, and of what it came
+to at any moment, as each service tells it in its `history.py`.
 Must never hold a right to change the log; of its own it adds that somebody asked.
 Facts in: all of them, as they stand in the log. Facts out: what was asked of it.
 
