@@ -38,8 +38,8 @@ class Thing(Generic[S]):
     """From its id, its state and the moment to what is told; None: there was none."""
     aggregate: Callable[[str], str] = str
     """From the id that is asked for to that of the aggregate."""
-    hindsight: Callable[[State, Sequence[Event], Sequence[Event]], State] = lambda state, then, since: state  # noqa: ARG005
-    """What can still be told of it: the facts up to then, and those since. Data that was erased cannot."""
+    hindsight: Callable[[State, Sequence[Event]], State] = lambda state, _: state
+    """What can still be told of it, after the facts since then: data that was erased cannot."""
 
     def stream(self, thing_id: str) -> str:
         """Where its facts are."""
@@ -48,7 +48,7 @@ class Thing(Generic[S]):
     def tell(self, thing_id: str, then: Sequence[Event], since: Sequence[Event], at: datetime) -> State | None:
         """Its state after the facts up to then."""
         state = self.show(thing_id, self.decider.fold(then), at)
-        return None if state is None else self.hindsight(state, then, since)
+        return None if state is None else self.hindsight(state, since)
 
 
 class IssuedToken(Struct, frozen=True):

@@ -1,18 +1,16 @@
 """What identity tells of the past: users as they were, without what is personal: only identity has the keys to that."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from services.identity.domain.consent import CONSENT, Consent, consent_id
 from services.identity.domain.session import SESSION
 from services.identity.domain.user import PERSONAL as ATTRIBUTES
 from services.identity.domain.user import USER, VERIFIED, User
+from services.identity.events import UserErased
 from shared.denials import DenialKind
 from shared.history import ERASED, PERSONAL, History, State, Thing
 from shared.log.event import Event
-
-_ERASING = "identity.UserErased"
-"""The fact with which a user's key was destroyed."""
 
 
 def _user(sub: str, state: User, _: datetime) -> State | None:
@@ -24,6 +22,7 @@ def _user(sub: str, state: User, _: datetime) -> State | None:
         "enabled": state.enabled,
         "roles": [role.value for role in state.roles],
         "has_password": state.has_password,
+        "erased": state.erased,
         "profile": _profile(state),
     }
 
@@ -34,16 +33,12 @@ def _profile(state: User) -> Mapping[str, object]:
     return {**stated, **{name: getattr(state.profile, name) for name in VERIFIED.values()}}
 
 
-def _hindsight(state: State, then: Sequence[Event], since: Sequence[Event]) -> State:
-    erased = _erases(then)
-    if not erased and not _erases(since):
-        return {**state, "erased": False}
+def _hindsight(state: State, since: Sequence[Event]) -> State:
+    """With the key of the user went what their attributes said, of the time before as well."""
+    if not any(isinstance(event, UserErased) for event in since):
+        return state
     profile = {name: ERASED if value == PERSONAL else value for name, value in state["profile"].items()}
-    return {**state, "erased": erased, "profile": profile}
-
-
-def _erases(events: Iterable[Event]) -> bool:
-    return any(event.stored_as == _ERASING for event in events)
+    return {**state, "profile": profile}
 
 
 def _consent(_: str, state: Consent, __: datetime) -> State | None:

@@ -1,17 +1,14 @@
 """Whatever can deny a token is looked at when somebody asks why it was refused."""
 
 import inspect
-from datetime import UTC, datetime
 
 import pytest
 
-from services.identity import events as identity
-from services.ledger.looking_back import Histories
 from services.ledger.main import HISTORIES
 from services.ledger.verdicts import LEEWAY
 from shared.denials import DenialKind
 from shared.history import History
-from shared.log.event import Event, Personal
+from shared.log.event import Event
 from stagedoor import Guard
 from tests.architecture.test_what_ends_what import TABLE
 
@@ -38,26 +35,3 @@ def test_streams_are_the_services_own(history: History) -> None:
 
 def test_the_leeway_is_that_of_guards() -> None:
     assert inspect.signature(Guard).parameters["leeway"].default == LEEWAY.total_seconds()
-
-
-def test_personal_data_that_was_erased_is_said_to_be() -> None:
-    class Erased(Event, stored_as="identity.UserErased"):
-        sub: str
-
-    thing = Histories(HISTORIES).things["user"]
-    registered = identity.UserRegistered(
-        sub="freddie",
-        user_name=Personal(None, sealed="p1.x"),
-        kind=identity.UserKind.INTERNAL,
-        profile=identity.Profile(given_name=Personal(None, sealed="p1.x")),
-    )
-    now = datetime.now(UTC)
-    before = thing.tell("freddie", [registered], [], now)
-    assert before is not None
-    assert (before["erased"], before["profile"]["given_name"]) == (False, "(personal)")
-    since = thing.tell("freddie", [registered], [Erased(sub="freddie")], now)
-    assert since is not None
-    assert (since["erased"], since["profile"]["given_name"]) == (False, "(erased)")
-    then = thing.tell("freddie", [registered, Erased(sub="freddie")], [], now)
-    assert then is not None
-    assert then["erased"]

@@ -176,7 +176,6 @@ async def _told_the_same(back: LookingBack, kept: Kept, histories: Histories) ->
             assert told.knowledge == "none"
         else:
             found = json.loads(told.data)
-            found.pop("erased", None)
             assert found == json.loads(expected), (kept.position, kind, its_id)
         if kind == "application":
             row = kept.applications.get(its_id)

@@ -147,6 +147,8 @@ class Life:
                 user.ChangePassword(dice.choice(own)),
                 user.ChangeUser("admin", roles=tuple(dice.sample(list(Role), dice.randint(0, 2)))),
             ]
+            if dice.random() < 0.02:
+                commands = [user.EraseUser("admin")]
         return "identity", user.USER, sub, dice.choice(commands)
 
     def a_session(self) -> Do:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from services.identity.events import ConsentGiven, RolesChanged, UserRegistered
+from services.identity.events import ConsentGiven, RolesChanged, UserErased, UserRegistered
 from services.ledger.looking_back import Histories
 from services.ledger.past import Moment, Past
 from services.ledger.verdicts import as_seen, denied_by, numbered
+from services.registry.events import ApplicationUninstalled
 from services.token_issuer.events import GrantEnded, GrantOpened, ReferenceTokenIssued, ReferenceTokenUsed
 from shared.denials import DenialKind, DenialRule
 from shared.history import IssuedToken, State, Thing
@@ -25,7 +26,7 @@ SOURCES: Final = ("registry", "identity", "token_issuer")
 KINDS: Final = ("application", "user", "consent", "grant")
 _SWITCHES: Final = frozenset({DenialKind.CLIENT, DenialKind.SUBJECT})
 """Kinds that are denied only while somebody or something is disabled."""
-_GONE: Final = frozenset({"registry.ApplicationUninstalled", "identity.UserErased"})
+_GONE: Final = (ApplicationUninstalled, UserErased)
 """Facts that nothing takes back."""
 
 
@@ -91,9 +92,9 @@ class World:
 
     def _take(self, row: EventRow, event: Event) -> None:
         for denial in event.denies():
-            if denial.rule is DenialRule.CUT_OFF or denial.kind not in _SWITCHES or row.type in _GONE:
+            if denial.rule is DenialRule.CUT_OFF or denial.kind not in _SWITCHES or isinstance(event, _GONE):
                 self._denials.append(numbered(len(self._denials) + 1, row.position, denial))
-        if row.type in _GONE:
+        if isinstance(event, _GONE):
             self.gone.add(row.stream)
         match event:
             case ReferenceTokenIssued():

@@ -207,6 +207,12 @@ async def test_of_a_user_nothing_personal_is_told_and_what_was_erased_is_said_to
         },
     }
     assert not (await asking.told("user", "freddie"))["enabled"]
+    await asking.write("user-freddie", identity.UserErased(sub="freddie"))
+    now = await asking.told("user", "freddie")
+    assert (now["erased"], now["enabled"], now["roles"]) == (True, False, [])
+    then = await asking.told("user", "freddie", position=registered.position)
+    assert (then["erased"], then["roles"]) == (False, ["auditor"])
+    assert (then["profile"]["given_name"], then["profile"]["email"]) == ("(erased)", "(erased)")
 
 
 async def test_a_grant_is_told_of_without_what_stands_for_its_secrets(asking: Asking) -> None:

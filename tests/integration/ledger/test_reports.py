@@ -108,6 +108,8 @@ async def test_who_has_access_now_and_who_had(ledger: Serving) -> None:
     assert means(await report(ledger, access=pb.AccessReport())) == {*itself, ("brian", "", "role", "active")}
     await facts.write(f"application-{OTHER}", registry.ApplicationUninstalled(client_id=OTHER))
     assert means(await report(ledger, access=pb.AccessReport(client_id=OTHER))) == set()
+    await facts.write("user-brian", identity.UserErased(sub="brian"))
+    assert means(await report(ledger, access=pb.AccessReport(sub="brian"))) == set()
     then = await report(ledger, access=pb.AccessReport(), moment=pb.Moment(position=head))
     assert means(then) == everything
 
