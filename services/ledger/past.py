@@ -139,8 +139,8 @@ class Past:
 
     async def pruned_before(self) -> int:
         """Expiring facts before this position are not in the log any more; 0: all are."""
-        found = await ask(self._log.pool.fetchval(_FIRST_EXPIRING))
-        return 0 if found is None else int(found)
+        last = await ask(self._log.pool.fetchval("SELECT log.pruned_to()"))
+        return 0 if last is None else int(last) + 1
 
     def event(self, row: EventRow) -> Event:
         """What stands in a row."""
@@ -171,14 +171,3 @@ def time_of(stated: Timestamp) -> datetime:
 def _unreadable(unreadable: UnreadableEvent) -> Refusal:
     """It was written by a later version, or by nobody that may write."""
     return Refusal(Kind.PRECONDITION, "unreadable_event", str(unreadable))
-
-
-_FIRST_EXPIRING: Final = r"""
-SELECT min(substring(pg_get_expr(c.relpartbound, c.oid) FROM $$FROM \('?(\d+)'?\)$$)::bigint)
-  FROM pg_inherits i
-  JOIN pg_class c ON c.oid = i.inhrelid
-  JOIN pg_class p ON p.oid = i.inhparent
-  JOIN pg_namespace n ON n.oid = p.relnamespace
- WHERE n.nspname = 'log' AND p.relname = 'events_expiring'
-"""
-"""Partitions are dropped whole and from the beginning, so what there is begins where the first one does."""
