@@ -1,7 +1,8 @@
-"""Brings a database to what this version of Stagedoor needs; running it again changes nothing.
+"""Brings a database to what this version of Stagedoor needs; running it again, or twice at once, changes nothing.
 
-    python -m infra.migrate      with STAGEDOOR_MIGRATION_DATABASE, STAGEDOOR_MIGRATION_PASSWORD_FILE and
-                                 STAGEDOOR_MIGRATION_PASSWORDS, a folder with a file <service>.database for each
+    stagedoor migrate      with STAGEDOOR_MIGRATION_DATABASE, STAGEDOOR_MIGRATION_PASSWORD_FILE and
+                           STAGEDOOR_MIGRATION_PASSWORDS, a folder with a file <service>.database for each; for
+                           STAGEDOOR_MIGRATION_WAIT_SECONDS (60) it waits for a server that cannot be reached yet
 
 Here, and nowhere else, stands which service may write and read what in the log.
 """
@@ -9,7 +10,9 @@ Here, and nowhere else, stands which service may write and read what in the log.
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -73,6 +76,8 @@ DATABASE = Path(__file__).resolve().parent / "postgres" / "database.sql"
 _SERVICES = Path(__file__).resolve().parent.parent / "services"
 _MAINTENANCE = "postgres"
 _CONNECT_SECONDS = 10.0
+_WAIT_SECONDS = 60.0
+_AGAIN_SECONDS = 1.0
 
 
 def tenants() -> list[log.Tenant]:
@@ -118,9 +123,31 @@ async def _make_database(dsn: str, password: str) -> None:
     try:
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
             quoted = name.replace('"', '""')
-            await connection.execute(f'CREATE DATABASE "{quoted}"')
+            # Another migration may be making it at this moment.
+            with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+                await connection.execute(f'CREATE DATABASE "{quoted}"')
     finally:
         await connection.close()
+
+
+async def _migrate_when_reachable(dsn: str, password: str, passwords: Mapping[str, str], seconds: float) -> None:
+    """Migrate as soon as the server answers; what it answers is not tried again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await migrate(dsn, password, passwords)
+        except (OSError, asyncpg.CannotConnectNowError):
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _seconds_to_wait() -> float:
+    text = os.environ.get("STAGEDOOR_MIGRATION_WAIT_SECONDS") or str(_WAIT_SECONDS)
+    try:
+        return float(text)
+    except ValueError:
+        sys.exit("stagedoor: STAGEDOOR_MIGRATION_WAIT_SECONDS is not a number")
 
 
 def main() -> None:
@@ -138,8 +165,8 @@ def main() -> None:
     }
     password = read_secret(Path(password_file), "the password of the migration's login")
     try:
-        asyncio.run(migrate(dsn, password, passwords))
-    except (OSError, asyncpg.PostgresError) as failure:
+        asyncio.run(_migrate_when_reachable(dsn, password, passwords, _seconds_to_wait()))
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
         sys.exit(f"stagedoor: the database cannot be migrated: {failure}")
 
 

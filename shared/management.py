@@ -16,7 +16,6 @@ from shared.settings import ServiceSettings
 from stagedoor import Denied, Guard
 from stagedoor.grpc import GrpcOnline
 from stagedoor.keys import HttpKeys
-from stagedoor.nats import NatsFeed
 from stagedoor.verdict import TEMPORARY, Reason
 
 SCOPE = "sec"
@@ -40,13 +39,7 @@ class Management:
         guard = Guard(
             issuer=settings.issuer,
             audience=audience(settings),
-            feed=NatsFeed(
-                nats.url,
-                user=nats.user,
-                password=nats.password,
-                inbox_prefix=nats.inbox_prefix.decode(),
-                heartbeat_seconds=settings.heartbeat_seconds,
-            ),
+            feed=nats.feed(settings.heartbeat_seconds),
             keys=HttpKeys(f"{settings.issuer}/connect/jwks", ca_file=settings.issuer_ca_file),
             online=GrpcOnline(channel(settings.token_issuer_address, tls, "token_issuer")),
             max_staleness=settings.max_staleness_seconds,

@@ -254,6 +254,9 @@ class Relay:
         last = info.state.last_seq
         if not self._configured(info.config):
             return last, "configuration"
+        if info.config.num_replicas != self._config.num_replicas:
+            await stream.update_stream(info.config.evolve(num_replicas=self._config.num_replicas))
+            _log.info("stream_replicas", before=info.config.num_replicas, now=self._config.num_replicas)
         if info.state.messages != last - self._floor:
             return last, "gap"
         if last > head.position:

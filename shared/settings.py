@@ -4,8 +4,10 @@ A service adds its own by subclassing `ServiceSettings`. Secrets are always give
 they stand in no process list and no environment dump.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -43,6 +45,8 @@ class ServiceSettings(BaseSettings):
     """PostgreSQL connection string without a password."""
     database_password_file: Path | None = None
     nats_url: str = "nats://127.0.0.1:8422"
+    """Addresses of the servers, separated by commas. With `tls://` they are believed, and this service is, by the
+    certificates below; the handshake comes first, so nothing is said in the clear."""
     nats_user: str = ""
     nats_password_file: Path | None = None
 
@@ -81,8 +85,32 @@ def read_secret(path: Path | None, what: str) -> str:
 def load(settings_class: type[S]) -> S:
     """Read the settings, or end the process with one line that says which variable is wrong."""
     try:
-        return settings_class()
+        settings = settings_class()
     except ValidationError as wrong:
         first = wrong.errors()[0]
         name = "STAGEDOOR_" + "_".join(str(part) for part in first["loc"]).upper()
         raise SystemExit(f"stagedoor: setting {name}: {first['msg']}") from None
+    if not settings.database:
+        raise SystemExit("stagedoor: setting STAGEDOOR_DATABASE: there is none")
+    if not settings.demo:
+        _refuse_wrong_issuer(settings)
+    return settings
+
+
+def _refuse_wrong_issuer(settings: ServiceSettings) -> None:
+    """End the process over an issuer that nobody could trust (RFC 8414 section 2), or that is not at the origin."""
+    issuer = urlsplit(settings.issuer)
+    if issuer.scheme != "https" and not (issuer.scheme == "http" and is_loopback(issuer.hostname or "")):
+        raise SystemExit("stagedoor: setting STAGEDOOR_ISSUER: it begins with https://, but on the loopback address")
+    if issuer.query or issuer.fragment or not settings.issuer.startswith(f"{settings.origin}/"):
+        raise SystemExit("stagedoor: setting STAGEDOOR_ISSUER: it is STAGEDOOR_ORIGIN, a slash, and a path")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -3,6 +3,7 @@
     <folder>/ca.pem  .key                       the authority
     <folder>/<service>.pem  .key                a service, as server and as client
     <folder>/door.pem  .key                     the front door, for browsers and clients
+    <folder>/<server>.pem  .key                 a server that is none of ours: PostgreSQL, a node of NATS
     <folder>/operator.pem  .key                 the `stagedoor` command
     <folder>/resource-<name>.pem  .key          an outside resource server that asks for validation
 
@@ -30,8 +31,6 @@ from shared.clock import Clock, system_clock
 TRUST_DOMAIN: Final = "spiffe://stagedoor/"
 AUTHORITY_DAYS: Final = 3650
 LEAF_DAYS: Final = 90
-_RENEW_AUTHORITY: Final = timedelta(days=2 * LEAF_DAYS)
-_RENEW_LEAF: Final = timedelta(days=LEAF_DAYS // 3)
 _BACKDATED: Final = timedelta(minutes=5)
 """Clocks of parts of one system may differ a little."""
 
@@ -47,7 +46,11 @@ class Shown:
 class Authority:
     """The development authority in one folder. Whoever uses it holds the folder (`infra.local.home`)."""
 
-    def __init__(self, folder: Path, clock: Clock = system_clock) -> None:
+    def __init__(
+        self, folder: Path, clock: Clock = system_clock, *, leaf_lifetime: timedelta = timedelta(days=LEAF_DAYS)
+    ) -> None:
+        """`leaf_lifetime`: of what it signs; renewed when a third of it is left."""
+        self._leaf_lifetime = leaf_lifetime
         self._folder = folder
         self._clock = clock
         self.certificate = folder / "ca.pem"
@@ -73,6 +76,11 @@ class Authority:
         """The front door's certificate: server for this machine's own names."""
         return self._leaf("door", "door", ("localhost",), (ExtendedKeyUsageOID.SERVER_AUTH,), addresses=True)
 
+    def server(self, name: str, hosts: Iterable[str]) -> Shown:
+        """A server's that is none of our services, by these host names; it is a client of its like, too."""
+        usages = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._leaf(name, f"server/{name}", dict.fromkeys(hosts), usages, addresses=False)
+
     def operator(self) -> Shown:
         """The certificate of the `stagedoor` command: client only."""
         return self._leaf("operator", "operator", (), (ExtendedKeyUsageOID.CLIENT_AUTH,), addresses=False)
@@ -86,7 +94,7 @@ class Authority:
     def _authority(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         files = Shown(self.certificate, self._folder / "ca.key")
         kept = _kept(files)
-        if kept is not None and kept[0].not_valid_after_utc > self._clock() + _RENEW_AUTHORITY:
+        if kept is not None and kept[0].not_valid_after_utc > self._clock() + 2 * self._leaf_lifetime:
             return kept
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Stagedoor development authority")])
@@ -115,7 +123,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, path)])
         certificate = (
-            self._begun(subject, self._own.subject, key.public_key(), timedelta(days=LEAF_DAYS))
+            self._begun(subject, self._own.subject, key.public_key(), self._leaf_lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -151,7 +159,7 @@ class Authority:
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
             return False
-        return names == wanted and certificate.not_valid_after_utc > self._clock() + _RENEW_LEAF
+        return names == wanted and certificate.not_valid_after_utc > self._clock() + self._leaf_lifetime / 3
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

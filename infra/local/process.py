@@ -86,6 +86,10 @@ class Process:
             await self.kill()
         self._child = None
 
+    def terminate(self) -> None:
+        """Ask it to end, and wait for nothing."""
+        self._signal(signal.SIGTERM)
+
     async def kill(self) -> None:
         """End it at once, with whatever it started in its group."""
         self._signal(signal.SIGKILL)

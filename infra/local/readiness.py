@@ -1,9 +1,9 @@
 """Whether the whole system is ready: asks every service, and answers for all of them.
 
-    python -m infra.local.readiness <port> <service>=<port> ...
+    python -m infra.local.readiness [<host>:]<port> <service>=[<host>:]<port> ...
 
-The front door sends its `/readyz` here. Elsewhere than on one machine there is no such process: a Kubernetes
-ingress leaves out the pods whose own `/readyz` says no.
+The front door sends its `/readyz` here; a host that is not named is this one's loopback address. On Kubernetes there is
+no such process: an ingress leaves out the pods whose own `/readyz` says no.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ _REQUEST = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\
 _LONGEST = 64 * 1024
 
 
-async def _ask(port: int) -> tuple[bool, object]:
+async def _ask(where: tuple[str, int]) -> tuple[bool, object]:
     """Whether a service is ready, and what it says about itself."""
     writer = None
     try:
         async with asyncio.timeout(_SECONDS):
-            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            reader, writer = await asyncio.open_connection(*where)
             writer.write(_REQUEST)
             answer = await reader.read(_LONGEST)
             while more := await reader.read(_LONGEST):
@@ -47,7 +47,7 @@ async def _ask(port: int) -> tuple[bool, object]:
 class _Answering:
     """The server's one page."""
 
-    def __init__(self, services: dict[str, int]) -> None:
+    def __init__(self, services: dict[str, tuple[str, int]]) -> None:
         self._services = services
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,18 +74,23 @@ class _Answering:
         writer.close()
 
 
-async def _serve(port: int, services: dict[str, int]) -> None:
-    server = await asyncio.start_server(_Answering(services), LOOPBACK, port, limit=_LONGEST)
+async def _serve(host: str, port: int, services: dict[str, tuple[str, int]]) -> None:
+    server = await asyncio.start_server(_Answering(services), host, port, limit=_LONGEST)
     async with server:
         await server.serve_forever()
 
 
 def main() -> None:
     """Serve until told to stop."""
-    port, *services = sys.argv[1:]
-    named = {name: int(number) for name, _, number in (entry.partition("=") for entry in services)}
+    bind, *services = sys.argv[1:]
+    named = {name: _address(where) for name, _, where in (entry.partition("=") for entry in services)}
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(int(port), named))
+        asyncio.run(_serve(*_address(bind), named))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host or LOOPBACK, int(port)
 
 
 if __name__ == "__main__":

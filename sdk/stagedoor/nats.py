@@ -63,21 +63,27 @@ class NatsFeed:
         credentials: Path | None = None,
         inbox_prefix: str | bytes = "_INBOX",
         tls: ssl.SSLContext | None = None,
+        tls_handshake_first: bool = False,
         heartbeat_seconds: float = 1.0,
         answer_seconds: float = 1.0,
         boot: Callable[[], float] = since_boot,
     ) -> None:
-        """`password` may be a function that reads it anew for each connection; `credentials` is a NATS .creds file.
+        """`url`: of one server, or of several, separated by commas.
 
+        `password` may be a function that reads it anew for each connection; `credentials` is a NATS .creds file.
+
+        `tls_handshake_first`: with `tls`, where the servers have `handshake_first`; otherwise they say in the clear
+        that they want TLS, and whoever is in between could say that they do not.
         `inbox_prefix`: under which the user may receive answers. `heartbeat_seconds`: between two pings.
         `answer_seconds`: how long an answer is waited for.
         """
-        self._url = url
+        self._servers = url.split(",")
         self._options: dict[str, object] = {
             "user": user,
             "password": password,
             "user_credentials": str(credentials) if credentials else None,
             "tls": tls,
+            "tls_handshake_first": tls_handshake_first,
         }
         self._inbox_prefix = inbox_prefix
         self._every = heartbeat_seconds
@@ -140,7 +146,7 @@ class NatsFeed:
             client = Client()
             try:
                 await client.connect(
-                    self._url,
+                    self._servers,
                     name="stagedoor denials",
                     inbox_prefix=self._inbox_prefix,
                     allow_reconnect=True,

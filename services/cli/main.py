@@ -127,6 +127,15 @@ def bootstrap(  # noqa: PLR0913  (each option says where or who something is)
 
 
 @app.command()
+def migrate() -> None:
+    """Bring the database to what this version needs; may be run again at any time. It reads STAGEDOOR_MIGRATION_*."""
+    # Whoever only calls services needs nothing of a database.
+    from infra import migrate as migration  # noqa: PLC0415
+
+    migration.main()
+
+
+@app.command()
 def up() -> None:
     """Run the local system with the demo data, until Ctrl-C."""
     # Only this command needs the local system's parts, which an installation elsewhere does not have.

@@ -1,7 +1,10 @@
 """The identity service, put together: settings, wiring, serve."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain, repeat
 from pathlib import Path
 
 import grpc
@@ -34,7 +37,7 @@ from services.identity.throttle import Throttle
 from services.identity.userinfo import Userinfo, metadata_address
 from services.registry import events as registry_events
 from shared.clock import Clock, system_clock
-from shared.errors import Refusal
+from shared.errors import Refusal, Unavailable
 from shared.guards import GUARDS
 from shared.http.attempts import Attempts
 from shared.http.client_address import ClientAddresses
@@ -50,12 +53,16 @@ from shared.rpc.client import channel
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
 from shared.settings import load, read_secret
-from shared.telemetry import configure_logging
+from shared.telemetry import configure_logging, logger
 from shared.tracing import spans
 from stagedoor import Guard
 from stagedoor.grpc import GrpcOnline
 from stagedoor.keys import HttpKeys
-from stagedoor.nats import NatsFeed
+
+_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between attempts while the log cannot be reached; the last one is repeated."""
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +180,7 @@ async def main() -> None:
     guard = Guard(
         issuer=settings.issuer,
         audience=f"{settings.issuer}/connect/userinfo",
-        feed=NatsFeed(
-            nats.url,
-            user=nats.user,
-            password=nats.password,
-            inbox_prefix=nats.inbox_prefix.decode(),
-            heartbeat_seconds=settings.heartbeat_seconds,
-        ),
+        feed=nats.feed(settings.heartbeat_seconds),
         keys=HttpKeys(f"{settings.issuer}/connect/jwks", ca_file=settings.issuer_ca_file),
         online=GrpcOnline(issuer),
         max_staleness=settings.max_staleness_seconds,
@@ -189,9 +190,13 @@ async def main() -> None:
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events), personal_keys=keys)
     try:
         parts = assemble(settings, master=master, keys=keys, log=log, issuer=issuer, guard=guard, clock=system_clock)
-        await refuse_demo_users(parts.questions, demo=settings.demo)
-        # A back-up of the keys that was put back brings nobody back.
-        await parts.erasure.destroy_again()
+
+        async def look() -> None:
+            await refuse_demo_users(parts.questions, demo=settings.demo)
+            # A back-up of the keys that was put back brings nobody back.
+            await parts.erasure.destroy_again()
+
+        await _when_reachable(look)
         follower = Follower(log, PROJECTION, SOURCES, project_registry, nats)
         rpc = RpcServer(settings.grpc_bind, tls, {**RULES, **rebuilding.RULES}, management.authenticate)
         rpc.add(add_IdentityServicer_to_server, parts.rpc, SERVICE)
@@ -221,6 +226,18 @@ async def main() -> None:
     finally:
         await issuer.close(None)
         await log.close()
+
+
+async def _when_reachable(look: Callable[[], Awaitable[None]]) -> None:
+    """Have a look at the log before anything is served, however long it takes until there is one."""
+    for wait in chain(_WAITS, repeat(_WAITS[-1])):
+        try:
+            await look()
+        except Unavailable as failure:
+            _log.warning("the log cannot be looked at yet", reason=failure.code)
+            await asyncio.sleep(wait)
+        else:
+            return
 
 
 async def refuse_demo_users(questions: Questions, *, demo: bool) -> None:

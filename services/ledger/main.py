@@ -60,7 +60,7 @@ async def main() -> None:
     log = await Log.open(settings.database, password, facts)
     try:
         wake = Wake(log)
-        relay = Relay(log, wake, nats)
+        relay = Relay(log, wake, nats, replicas=settings.nats_replicas)
         feed = DenialFeed(log, wake, nats, settings.heartbeat_seconds)
         care = Care(log, settings.care_seconds, settings.care_alarm_seconds)
         evidence = _evidence(settings, log)

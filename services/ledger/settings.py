@@ -14,6 +14,8 @@ SHORTEST_RETENTION = timedelta(days=380)
 class LedgerSettings(ServiceSettings):
     """Settings of this service."""
 
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+    """On how many NATS servers the stream is kept: three where there are three. It can be changed at any time."""
     care_seconds: float = Field(default=600, gt=0)
     """How often the log is looked after. Partitions are made weeks ahead, so a missed time does no harm."""
     care_alarm_seconds: float = Field(default=3600, gt=0)

@@ -21,7 +21,6 @@ from shared.tracing import spans
 from stagedoor import Guard
 from stagedoor.grpc import GrpcOnline
 from stagedoor.keys import HttpKeys
-from stagedoor.nats import NatsFeed
 
 
 async def main() -> None:
@@ -36,13 +35,7 @@ async def main() -> None:
     guard = Guard(
         issuer=settings.issuer,
         audience=identifier(settings.origin),
-        feed=NatsFeed(
-            nats.url,
-            user=nats.user,
-            password=nats.password,
-            inbox_prefix=nats.inbox_prefix,
-            heartbeat_seconds=settings.heartbeat_seconds,
-        ),
+        feed=nats.feed(settings.heartbeat_seconds),
         keys=HttpKeys(f"{settings.issuer}/connect/jwks", ca_file=settings.issuer_ca_file),
         online=GrpcOnline(issuer),
         max_staleness=settings.max_staleness_seconds,

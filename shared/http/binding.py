@@ -2,11 +2,10 @@
 
 import errno
 import socket
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from shared.settings import ServiceSettings
+from shared.settings import ServiceSettings, is_loopback
 
 _BACKLOG: Final = 2048
 
@@ -41,16 +40,6 @@ def listen(bind: str) -> socket.socket:
         why = "the address is in use" if failure.errno == errno.EADDRINUSE else failure.strerror
         raise SystemExit(f"stagedoor: HTTP cannot listen on {bind}: {why}") from None
     return listener
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def refuse_exposed_demo(settings: ServiceSettings) -> None:

@@ -24,16 +24,17 @@ _OPTIONS: Final = (
 
 
 def channel(address: str, tls: Tls, name: str) -> grpc.aio.Channel:
-    """A channel to the service `name` (as in its certificate) at `address`, by mutual TLS.
+    """A channel to the service `name` at `address`, by mutual TLS.
 
-    Another service's certificate is refused, whatever address it answers at. Calls carry the correlation id; calls
-    with one answer end after `CALL_SECONDS` if they set no other deadline. It connects at the first call, and again
+    Its certificate has the name as a DNS name, with a hyphen for an underscore, which host names do not have. Another
+    service's certificate is refused, whatever address it answers at. Calls carry the correlation id; calls with one
+    answer end after `CALL_SECONDS` if they set no other deadline. It connects at the first call, and again
     after every loss. Errors are `grpc.aio.AioRpcError`: `translate` them.
     """
     return grpc.aio.secure_channel(
         address,
         tls.channel_credentials(),
-        options=[*_OPTIONS, ("grpc.ssl_target_name_override", name)],
+        options=[*_OPTIONS, ("grpc.ssl_target_name_override", name.replace("_", "-"))],
         interceptors=_INTERCEPTORS,
     )
 

@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from shared.http.binding import is_loopback, listen, parse
+from shared.http.binding import listen, parse
+from shared.settings import is_loopback
 
 
 @pytest.mark.parametrize(

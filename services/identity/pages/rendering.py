@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from shared.http.binding import is_loopback
+from shared.settings import is_loopback
 
 _HERE = Path(__file__).parent
 _STATIC = {"style.css": "text/css; charset=utf-8", "mark.svg": "image/svg+xml"}

@@ -61,6 +61,7 @@ async def started(what: str = "wait", **settings: str) -> AsyncIterator[Program]
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'sdk'}",
         "STAGEDOOR_HTTP_BIND": f"127.0.0.1:{port}",
+        "STAGEDOOR_DATABASE": "postgresql://nobody@127.0.0.1:9/nowhere",
         "STAGEDOOR_TLS_CA_FILE": "/nonexistent",
         "STAGEDOOR_TLS_CERTIFICATE_FILE": "/nonexistent",
         "STAGEDOOR_TLS_KEY_FILE": "/nonexistent",

@@ -102,6 +102,7 @@ async def validating(facts: Facts, parties: Parties, tmp_path: Path) -> AsyncIte
     environment = {
         **python_environment(),
         "STAGEDOOR_GRPC_BIND": f"127.0.0.1:{port}",
+        "STAGEDOOR_ORIGIN": ISSUER.removesuffix("/id"),
         "STAGEDOOR_ISSUER": ISSUER,
         "STAGEDOOR_DATABASE": facts.database.dsn("token_issuer"),
         "STAGEDOOR_DATABASE_PASSWORD_FILE": str(tmp_path / "password"),

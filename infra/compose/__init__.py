@@ -1,0 +1,1 @@
+"""Docker Compose: what `infra/compose.yaml` needs beside itself."""
