@@ -6,6 +6,7 @@ export STAGEDOOR_HOME
 
 BIN := .venv/bin
 READY := .venv/.ready
+SHIPPING := .venv/.shipping
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check story chaos bench protos format clean
@@ -18,7 +19,7 @@ help: ## list the commands
 run: $(READY) ## start everything with the demo data and BackstageHub, until Ctrl-C; TLS=1: over https
 	@STAGEDOOR_TLS='$(or $(TLS),$(STAGEDOOR_TLS))' exec $(BIN)/stagedoor up
 
-test: $(READY) ## run every test that this machine can run
+test: $(READY) $(SHIPPING) ## run every test that this machine can run
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated code: under a minute
@@ -61,4 +62,9 @@ $(READY): requirements.lock pyproject.toml sdk/pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat -e . -e sdk
+	@touch $@
+
+# What looks at the image, the Compose file and the Helm chart: Helm itself among it, which nothing else needs.
+$(SHIPPING): infra/shipping.lock | $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/shipping.lock
 	@touch $@

@@ -54,6 +54,9 @@ class ServiceSettings(BaseSettings):
     """Authority that every peer's certificate is checked against."""
     tls_certificate_file: Path
     tls_key_file: Path
+    renewal_seconds: float = Field(default=300.0, gt=0)
+    """Within so many seconds of a new certificate in its file the process ends in order, to be started again with it.
+    Replicas do so at different moments."""
 
     registry_address: str = "127.0.0.1:9401"
     identity_address: str = "127.0.0.1:9402"

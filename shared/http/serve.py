@@ -23,6 +23,7 @@ from shared.http.endpoint import Application, Endpoints
 from shared.http.errors import install
 from shared.http.operations import Check, Operations, Readiness, Ready
 from shared.http.protocol import protocol_class
+from shared.rpc.renewal import Renewal
 from shared.rpc.server import RpcServer
 from shared.settings import ServiceSettings
 from shared.telemetry import course_of, logger
@@ -92,8 +93,9 @@ async def serve(
         listener.close()
         _close(background)
         raise
+    renewal = Renewal(settings.tls_certificate_file, settings.renewal_seconds)
     try:
-        await _Life(operations, server, rpc, settings.drain_seconds).run(listener, background)
+        await _Life(operations, server, rpc, settings.drain_seconds, renewal).run(listener, background)
     finally:
         await asyncio.to_thread(spans.end)
 
@@ -124,11 +126,14 @@ class _Server(uvicorn.Server):
 class _Life:
     """From the first request to the last."""
 
-    def __init__(self, operations: Operations, server: _Server, rpc: RpcServer | None, grace: float) -> None:
+    def __init__(
+        self, operations: Operations, server: _Server, rpc: RpcServer | None, grace: float, renewal: Renewal
+    ) -> None:
         self._operations = operations
         self._server = server
         self._rpc = rpc
         self._grace = grace
+        self._renewal = renewal
         self._told = asyncio.Event()
         self._failed = False
 
@@ -138,7 +143,7 @@ class _Life:
             loop.add_signal_handler(number, self._signalled)
         http = loop.create_task(self._server.serve([listener]))
         told = loop.create_task(self._told.wait())
-        tasks = [loop.create_task(work) for work in background]
+        tasks = [loop.create_task(work) for work in (*background, self._until_renewed())]
         _spare_the_collector()
         _log.info("serving", http=listener.getsockname()[1], grpc=0 if self._rpc is None else self._rpc.port)
         try:
@@ -162,6 +167,12 @@ class _Life:
                 if task is http or task.cancelled() or failure is not None:
                     self._failed = True
                     self._report(task, failure)
+
+    async def _until_renewed(self) -> None:
+        """Whoever starts the process again starts it with the new certificate."""
+        await self._renewal.due()
+        _log.info("certificate_renewed")
+        self._told.set()
 
     def _report(self, task: "asyncio.Task[Any]", failure: BaseException | None) -> None:
         name = getattr(task.get_coro(), "__qualname__", "work")

@@ -99,6 +99,17 @@ async def test_it_finishes_what_is_under_way_and_ends_well(number: signal.Signal
         socket.create_connection(("127.0.0.1", program.port), 1)
 
 
+async def test_it_ends_well_when_its_certificate_is_renewed(tmp_path: Path) -> None:
+    file = tmp_path / "certificate.pem"
+    file.write_text("the first")
+    async with started(tls_certificate_file=str(file), renewal_seconds="0.5") as program:
+        await program.until_serving()
+        file.write_text("the second")
+        status, errors = await program.end()
+    assert status == 0
+    assert [line["event"] for line in lines(errors)] == ["serving", "certificate_renewed", "stopped"]
+
+
 async def test_it_does_not_wait_longer_than_it_is_set_to() -> None:
     async with started(drain_seconds="0.3") as program, httpx.AsyncClient(trust_env=False, timeout=20) as client:
         await program.until_serving()

@@ -1,0 +1,90 @@
+{{/* What the Pod Security Standard "restricted" asks of a pod, and of a container. */}}
+{{- define "stagedoor.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "stagedoor.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Where pods may run: (dict "root" $ "part" "registry"). */}}
+{{- define "stagedoor.placement" -}}
+{{- with .root.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .root.Values.topologyKeys }}
+topologySpreadConstraints:
+{{- range .root.Values.topologyKeys }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "stagedoor.selector" $ | nindent 8 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
+What a service is told: (dict "root" $ "service" {...} "values" {...}). A setting that is given as a value wins. Numbers of
+a values file are floating ones, and a large one would be written with an exponent.
+*/}}
+{{- define "stagedoor.settings" -}}
+{{- $root := .root -}}
+{{- $name := include "stagedoor.name" $root -}}
+{{- $told := dict
+  "ORIGIN" (include "stagedoor.origin" $root)
+  "ISSUER" (printf "%s/id" (include "stagedoor.origin" $root))
+  "HTTP_BIND" (printf "0.0.0.0:%v" .service.http)
+  "GRPC_BIND" (printf "0.0.0.0:%v" .service.grpc)
+  "DATABASE" (include "stagedoor.database" (dict "root" $root "user" .service.module))
+  "DATABASE_PASSWORD_FILE" "/secrets/database"
+  "NATS_URL" (required "nats.url: the addresses of NATS have to be said" $root.Values.nats.url)
+  "NATS_USER" .service.module
+  "NATS_PASSWORD_FILE" "/secrets/nats"
+  "TLS_CA_FILE" "/tls/ca.crt"
+  "TLS_CERTIFICATE_FILE" "/tls/tls.crt"
+  "TLS_KEY_FILE" "/tls/tls.key"
+-}}
+{{- range (include "stagedoor.services" $root | fromYaml).services -}}
+{{- $_ := set $told (printf "%s_ADDRESS" (upper .module)) (printf "%s-%s:%v" $name .part .grpc) -}}
+{{- end -}}
+{{- if $root.Values.proxies -}}
+{{- $_ := set $told "PROXIES" (toJson $root.Values.proxies) -}}
+{{- end -}}
+{{- if $root.Values.issuerAuthority.secret -}}
+{{- $_ := set $told "ISSUER_CA_FILE" "/issuer/ca.crt" -}}
+{{- end -}}
+{{- if ne .service.key "resource" -}}
+{{- $_ := set $told "MASTER_KEY_FILE" "/secrets/master" -}}
+{{- end -}}
+{{- if and (eq .service.key "identity") .values.deploySecret -}}
+{{- $_ := set $told "DEPLOY_SECRET_FILE" "/secrets/deploy" -}}
+{{- end -}}
+{{- if eq .service.key "ledger" -}}
+{{- $_ := set $told "EVIDENCE_FOLDER" "/evidence" -}}
+{{- $_ := set $told "NATS_REPLICAS" (printf "%v" $root.Values.nats.replicas) -}}
+{{- $_ := set $told "REQUIRE_SYNCHRONOUS_REPLICATION" "true" -}}
+{{- end -}}
+{{- $told = mergeOverwrite $told $root.Values.settings .values.settings -}}
+{{- range $key := keys $told | sortAlpha }}
+{{- $value := get $told $key }}
+- name: STAGEDOOR_{{ $key }}
+  value: {{ ternary (printf "%.15g" (float64 $value)) (toString $value) (kindIs "float64" $value) | quote }}
+{{- end -}}
+{{- end -}}

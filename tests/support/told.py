@@ -1,0 +1,62 @@
+"""What services have to be told, by their settings classes."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from services.identity.settings import IdentitySettings
+from services.ledger.settings import LedgerSettings
+from services.token_issuer.settings import TokenIssuerSettings
+from shared.settings import ServiceSettings, load
+
+CLASSES: Mapping[str, type[ServiceSettings]] = {
+    "registry": ServiceSettings,
+    "identity": IdentitySettings,
+    "token_issuer": TokenIssuerSettings,
+    "resource": ServiceSettings,
+    "ledger": LedgerSettings,
+}
+NEEDED = {
+    "origin",
+    "issuer",
+    "http_bind",
+    "grpc_bind",
+    "proxies",
+    "database",
+    "database_password_file",
+    "nats_url",
+    "nats_user",
+    "nats_password_file",
+    "tls_ca_file",
+    "tls_certificate_file",
+    "tls_key_file",
+    "token_issuer_address",
+}
+"""By every service that does not run on the machine of the others."""
+OWN = {
+    "registry": {"master_key_file"},
+    "identity": {"master_key_file", "deploy_secret_file"},
+    "token_issuer": {"master_key_file"},
+    "resource": set[str](),
+    "ledger": {"master_key_file", "evidence_folder", "nats_replicas"},
+}
+
+
+def check(service: str, environment: Mapping[str, str], patch: pytest.MonkeyPatch) -> ServiceSettings:
+    """That the environment has what the service needs, nothing that it does not know, and that it is taken."""
+    told = {
+        name.removeprefix("STAGEDOOR_").lower(): value
+        for name, value in environment.items()
+        if name.startswith("STAGEDOOR_")
+    }
+    assert set(told) <= set(CLASSES[service].model_fields), service
+    assert NEEDED | OWN[service] <= set(told), service
+    if service == "resource":
+        assert "master_key_file" not in told
+    with patch.context() as patched:
+        for name, value in told.items():
+            patched.setenv(f"STAGEDOOR_{name.upper()}", value)
+        settings = load(CLASSES[service])
+    assert not settings.demo
+    assert settings.nats_user == service
+    return settings
