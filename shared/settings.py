@@ -4,17 +4,20 @@ A service adds its own by subclassing `ServiceSettings`. Secrets are always give
 they stand in no process list and no environment dump.
 """
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.http.client_address import LOOPBACK
 
 S = TypeVar("S", bound="ServiceSettings")
+
+_NAMED = re.compile(r'"(\w+)"')
 
 
 class ServiceSettings(BaseSettings):
@@ -93,6 +96,9 @@ def load(settings_class: type[S]) -> S:
         first = wrong.errors()[0]
         name = "STAGEDOOR_" + "_".join(str(part) for part in first["loc"]).upper()
         raise SystemExit(f"stagedoor: setting {name}: {first['msg']}") from None
+    except SettingsError as wrong:  # it names the field, and the value is in its cause alone
+        name = "STAGEDOOR_" + "".join(_NAMED.findall(str(wrong))[:1]).upper()
+        raise SystemExit(f"stagedoor: setting {name}: it is not JSON") from None
     if not settings.database:
         raise SystemExit("stagedoor: setting STAGEDOOR_DATABASE: there is none")
     if not settings.demo:

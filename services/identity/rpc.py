@@ -20,8 +20,12 @@ from services.identity.sessions import Sessions
 from shared.errors import Kind, Refusal, Unavailable
 from shared.ids import same
 from shared.log.log import Log
+from shared.rate_limit import Budget, RateLimit
 from shared.rpc import caller
 from shared.rpc.caller import Rule
+from shared.telemetry import logger
+
+_log = logger(__name__)
 
 SERVICE = "stagedoor.identity.v1.Identity"
 
@@ -36,6 +40,9 @@ RULES: Mapping[str, Rule] = {
 
 DEPLOY_SECRET_LENGTH = 32
 """A deploy secret that is shorter is not accepted: it could be guessed."""
+
+_CLAIMS = Budget(burst=5, fade_seconds=10)
+"""Wrong deploy secrets at once, at one process."""
 
 _Call = grpc.aio.ServicerContext[Any, Any]
 
@@ -61,11 +68,15 @@ class IdentityService(IdentityServicer):
         self._consents = consents
         self._questions = questions
         self._deploy_secret = deploy_secret
+        self._claims = RateLimit(_CLAIMS)
 
     async def Bootstrap(self, request: pb.BootstrapRequest, context: _Call) -> pb.BootstrapResponse:
         """The first administrator, once."""
+        self._claims.check(SERVICE)
         expected = self._deploy_secret or ""
         if len(expected) < DEPLOY_SECRET_LENGTH or not same(request.deploy_secret, expected):
+            self._claims.failed(SERVICE)
+            _log.warning("wrong_deploy_secret", caller=caller.current.get().caller.name)
             raise Refusal(Kind.UNAUTHENTICATED, "wrong_deploy_secret", "the deploy secret is not right, or none is set")
         sub, position = await self._accounts.register(
             NewUser(

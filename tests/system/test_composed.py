@@ -138,10 +138,11 @@ async def _lose_a_node(deployment: Deployment) -> None:
         tls=tls,
         tls_handshake_first=True,
     )
-    info = await client.jetstream().stream_info(STREAM)
-    await client.close()
+    stream = client.jetstream()
+    info = await stream.stream_info(STREAM)
     assert info.config.num_replicas == 3
     assert info.cluster is not None
+    await client.close()
     leader = info.cluster.leader or ""
     assert leader in NODES
     composed.tending.leave([composed.parts[leader]])

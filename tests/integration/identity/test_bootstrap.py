@@ -58,6 +58,15 @@ async def test_a_wrong_secret(identity: Identity, parties: Parties, secret: str)
         assert await identity.facts() == []
 
 
+async def test_guessing_is_slow(identity: Identity, parties: Parties) -> None:
+    async with operating(identity, parties) as operator:
+        wrong = pb.BootstrapRequest(deploy_secret="t" * 43, user_name="thief", password="thief-password")
+        kinds = [(await operator.refused("Bootstrap", wrong, person="")).kind for _ in range(6)]
+        assert kinds == [*[Kind.UNAUTHENTICATED] * 5, Kind.EXHAUSTED]
+        assert (await operator.refused("Bootstrap", BRIAN, person="")).kind is Kind.EXHAUSTED
+        assert await identity.facts() == []
+
+
 @pytest.mark.parametrize("text", ["", "short"])
 async def test_a_secret_that_could_be_guessed_opens_nothing(
     database: Database, parties: Parties, tmp_path: Path, text: str
