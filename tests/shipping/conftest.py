@@ -12,6 +12,7 @@ CASES: dict[str, dict[str, Any]] = {
     "everything otherwise": charts.with_values(
         {
             "settings": {"REFRESH_TOKEN_SECONDS": 2592000, "HEARTBEAT_SECONDS": 0.5, "MAX_STALENESS_SECONDS": 20},
+            "otlpEndpoint": "http://collector:4317",
             "identity": {"deploySecret": False, "settings": {"MAX_STALENESS_SECONDS": 10, "PASSWORD_WORKERS": 4}},
             "tokenIssuer": {"autoscaling": {"enabled": True, "poolWait": {"metric": "wait", "averageValue": "10m"}}},
             "registry": {"replicas": 1},

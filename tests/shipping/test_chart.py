@@ -124,6 +124,8 @@ def test_a_service_is_told_what_it_needs(chart: dict[str, Any], case: str, monke
         settings = check(service, told, monkeypatch)
         assert settings.issuer == "https://login.example.com/id"
         assert container["command"] == ["python", "-P", "-m", f"services.{service}.main"]
+        assert container["env"] == [one for one in container["env"] if one["value"] != ""]
+        assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in told) == (case == "everything otherwise")
         if case == "everything otherwise":
             assert settings.max_staleness_seconds == (10 if service == "identity" else 20)
             assert settings.heartbeat_seconds == 0.5

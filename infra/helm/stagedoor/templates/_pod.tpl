@@ -82,6 +82,10 @@ a values file are floating ones, and a large one would be written with an expone
 {{- $_ := set $told "REQUIRE_SYNCHRONOUS_REPLICATION" "true" -}}
 {{- end -}}
 {{- $told = mergeOverwrite $told $root.Values.settings .values.settings -}}
+{{- with $root.Values.otlpEndpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
 {{- range $key := keys $told | sortAlpha }}
 {{- $value := get $told $key }}
 - name: STAGEDOOR_{{ $key }}
