@@ -142,6 +142,17 @@ async def _lose_a_node(deployment: Deployment) -> None:
     stream = client.jetstream()
     info = await stream.stream_info(STREAM)
     assert info.config.num_replicas == 3
+
+    # What was made for one node is spread over three by the ledger itself.
+    await stream.update_stream(info.config.evolve(num_replicas=1))
+
+    async def spread() -> bool:
+        nonlocal info
+        info = await stream.stream_info(STREAM)
+        behind = (info.cluster.replicas or []) if info.cluster is not None else []
+        return info.config.num_replicas == 3 and len(behind) == 2 and all(peer.current for peer in behind)
+
+    assert await until(spread, 30, every=0.2)
     assert info.cluster is not None
     await client.close()
     leader = info.cluster.leader or ""
