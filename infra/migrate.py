@@ -1,8 +1,10 @@
 """Brings a database to what this version of Stagedoor needs; running it again, or twice at once, changes nothing.
 
-    stagedoor migrate      with STAGEDOOR_MIGRATION_DATABASE, STAGEDOOR_MIGRATION_PASSWORD_FILE and
-                           STAGEDOOR_MIGRATION_PASSWORDS, a folder with a file <service>.database for each; for
-                           STAGEDOOR_MIGRATION_WAIT_SECONDS (60) it waits for a server that cannot be reached yet
+    stagedoor migrate              with STAGEDOOR_MIGRATION_DATABASE, STAGEDOOR_MIGRATION_PASSWORD_FILE and
+                                   STAGEDOOR_MIGRATION_PASSWORDS, a folder with a file <service>.database for each;
+                                   for STAGEDOOR_MIGRATION_WAIT_SECONDS (60) it waits for a server that cannot be
+                                   reached yet
+    stagedoor migrate --check      changes nothing; says which steps are pending, and exits with 1 if any are
 
 Here, and nowhere else, stands which service may write and read what in the log.
 """
@@ -30,6 +32,7 @@ from services.token_issuer import events as token_issuer
 from services.token_issuer import projections as of_token_issuer
 from shared.log import migrate as log
 from shared.log.event import Catalogue
+from shared.log.steps import Outlook, StepsRefused, read_steps
 from shared.rebuild.projection import Projection
 from shared.settings import read_secret
 
@@ -88,7 +91,7 @@ def tenants() -> list[log.Tenant]:
             events=tuple(Catalogue.of(EVENTS[service])) if service in EVENTS else (),
             categories=CATEGORIES[service],
             reads=READS[service],
-            read_model=_read_model(service),
+            steps=read_steps(_SERVICES / service / "migrations"),
             projections=PROJECTIONS.get(service, ()),
             takes_care=service == CARETAKER,
         )
@@ -96,21 +99,28 @@ def tenants() -> list[log.Tenant]:
     ]
 
 
-def _read_model(service: str) -> str:
-    """Tables of what the facts come to; the ledger has none, and answers from the log itself."""
-    path = _SERVICES / service / "read_model.sql"
-    return "" if service == "ledger" else path.read_text()
-
-
-async def migrate(dsn: str, password: str, passwords: Mapping[str, str]) -> None:
+async def migrate(dsn: str, password: str, passwords: Mapping[str, str]) -> Outlook:
     """Create the database that `dsn` names if there is none, and bring it to what is needed.
 
-    `dsn` names a superuser, whose password is `password`; `passwords` are those of the services' logins.
+    `dsn` names a superuser, whose password is `password`; `passwords` are those of the services' logins. Answers which
+    steps were taken, as `shared.log.migrate.migrate` does, and raises what that raises.
     """
     await _make_database(dsn, password)
     connection = await asyncpg.connect(dsn, password=password, timeout=_CONNECT_SECONDS)
     try:
-        await log.migrate(connection, tenants(), passwords, DATABASE.read_text())
+        return await log.migrate(connection, tenants(), passwords, DATABASE.read_text())
+    finally:
+        await connection.close()
+
+
+async def check(dsn: str, password: str) -> Outlook:
+    """What a migration would do; raises `StepsRefused` if it would refuse. Changes nothing."""
+    try:
+        connection = await asyncpg.connect(dsn, password=password, timeout=_CONNECT_SECONDS)
+    except asyncpg.InvalidCatalogNameError:
+        return log.outlook_of_new(tenants())
+    try:
+        return await log.outlook(connection, tenants())
     finally:
         await connection.close()
 
@@ -130,7 +140,7 @@ async def _make_database(dsn: str, password: str) -> None:
         await connection.close()
 
 
-async def _migrate_when_reachable(dsn: str, password: str, passwords: Mapping[str, str], seconds: float) -> None:
+async def _migrate_when_reachable(dsn: str, password: str, passwords: Mapping[str, str], seconds: float) -> Outlook:
     """Migrate as soon as the server answers; what it answers is not tried again."""
     deadline = time.monotonic() + seconds
     while True:
@@ -151,23 +161,55 @@ def _seconds_to_wait() -> float:
 
 
 def main() -> None:
-    """Migrate the database that the environment names."""
-    dsn = os.environ.get("STAGEDOOR_MIGRATION_DATABASE")
-    folder = os.environ.get("STAGEDOOR_MIGRATION_PASSWORDS")
-    password_file = os.environ.get("STAGEDOOR_MIGRATION_PASSWORD_FILE")
-    if not dsn or not folder or not password_file:
-        sys.exit(
-            "stagedoor: the migration needs "
-            + ", ".join(f"STAGEDOOR_MIGRATION_{what}" for what in ("DATABASE", "PASSWORD_FILE", "PASSWORDS"))
-        )
-    passwords = {
-        service: read_secret(Path(folder) / f"{service}.database", f"the password of {service}") for service in READS
-    }
-    password = read_secret(Path(password_file), "the password of the migration's login")
+    """The same as `python -m infra.migrate [--check]`."""
+    if sys.argv[1:] not in ([], ["--check"]):
+        sys.exit("stagedoor: the migration takes no arguments but --check")
+    run(only_check=bool(sys.argv[1:]))
+
+
+def run(*, only_check: bool) -> None:
+    """Migrate the database that the environment names, or look whether that is needed; ends the process if not done."""
+    names = ("DATABASE", "PASSWORD_FILE") if only_check else ("DATABASE", "PASSWORD_FILE", "PASSWORDS")
+    given = {name: os.environ.get(f"STAGEDOOR_MIGRATION_{name}", "") for name in names}
+    if not all(given.values()):
+        sys.exit("stagedoor: the migration needs " + ", ".join(f"STAGEDOOR_MIGRATION_{name}" for name in names))
+    password = read_secret(Path(given["PASSWORD_FILE"]), "the password of the migration's login")
     try:
-        asyncio.run(_migrate_when_reachable(dsn, password, passwords, _seconds_to_wait()))
+        if only_check:
+            sys.exit(_tell_pending(asyncio.run(check(given["DATABASE"], password))))
+        folder = Path(given["PASSWORDS"])
+        passwords = {
+            service: read_secret(folder / f"{service}.database", f"the password of {service}") for service in READS
+        }
+        _tell_taken(
+            asyncio.run(_migrate_when_reachable(given["DATABASE"], password, passwords, _seconds_to_wait()))
+        )
+    except StepsRefused as refusal:
+        sys.exit(f"stagedoor: {refusal.message}")
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
         sys.exit(f"stagedoor: the database cannot be migrated: {failure}")
+
+
+def _tell_pending(outlook: Outlook) -> int:
+    """Say what is pending, and whether anything is."""
+    for schema, step in outlook.pending:
+        print(f"pending: {schema} {step.name}")
+    _tell_ahead(outlook)
+    return 1 if outlook.pending else 0
+
+
+def _tell_taken(outlook: Outlook) -> None:
+    for schema, step in outlook.pending:
+        print(f"taken: {schema} {step.name}")
+    _tell_ahead(outlook)
+
+
+def _tell_ahead(outlook: Outlook) -> None:
+    if outlook.ahead:
+        schemas = ", ".join(outlook.ahead)
+        print(
+            f"nothing is done: the database is ahead of this program in {schemas}, which can work with it all the same"
+        )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from infra.local.ports import LOOPBACK, SERVICES, Ports
 from infra.local.postgres import Postgres
 from infra.local.process import until
 from infra.local.tending import Part, Tending
+from shared.log.steps import StepsRefused
 
 READY_SECONDS = 120.0
 """How long a start may take at the most. It takes a few seconds; a machine that is busy otherwise needs more."""
@@ -105,7 +106,7 @@ class System:
         passwords = {name: services.database_password(self.home, name).read_text().strip() for name in SERVICES}
         try:
             await migrate.migrate(postgres.dsn(), postgres.password, passwords)
-        except (OSError, asyncpg.PostgresError) as failure:
+        except (OSError, asyncpg.PostgresError, StepsRefused) as failure:
             raise SystemFailure(f"the database cannot be migrated: {failure}") from failure
         for name in SERVICES:
             await self._run(services.process(self.home, self.ports, name, postgres.dsn(name), self._settings))

@@ -127,12 +127,14 @@ def bootstrap(  # noqa: PLR0913  (each option says where or who something is)
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    *, check: Annotated[bool, typer.Option("--check", help="Change nothing; say which steps are pending.")] = False
+) -> None:
     """Bring the database to what this version needs; may be run again at any time. It reads STAGEDOOR_MIGRATION_*."""
     # Whoever only calls services needs nothing of a database.
     from infra import migrate as migration  # noqa: PLC0415
 
-    migration.main()
+    migration.run(only_check=check)
 
 
 @app.command()

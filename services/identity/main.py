@@ -45,6 +45,7 @@ from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
 from shared.log.log import Log
+from shared.log.schema import Schema
 from shared.management import Management
 from shared.messaging.access import NatsAccess
 from shared.messaging.follower import Follower
@@ -189,6 +190,7 @@ async def main() -> None:
     keys = PersonalKeyRing(master)
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events), personal_keys=keys)
     try:
+        schema = await Schema.of(log, "identity", Path(__file__).with_name("migrations"))
         parts = assemble(settings, master=master, keys=keys, log=log, issuer=issuer, guard=guard, clock=system_clock)
 
         async def look() -> None:
@@ -220,7 +222,7 @@ async def main() -> None:
             )
 
         aside = [parts.failures.run(), parts.erasure.destroy_repeatedly()]
-        background = [follower.run(), management.run(), guard.run(), *aside]
+        background = [schema.run(), follower.run(), management.run(), guard.run(), *aside]
         await serve(settings, parts.app, rpc, ready, background)
         parts.passwords.close()
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 from starlette.applications import Starlette
 
@@ -29,6 +30,7 @@ from shared.keys import MasterKey
 from shared.leadership import Leadership
 from shared.log.event import Catalogue
 from shared.log.log import Log
+from shared.log.schema import Schema
 from shared.log_feed import LogFeed
 from shared.management import Management, audience
 from shared.messaging import NatsAccess
@@ -59,6 +61,7 @@ async def main() -> None:
     facts = Catalogue.of(events, registry_events, identity_events, issuer_events, resource_events)
     log = await Log.open(settings.database, password, facts)
     try:
+        schema = await Schema.of(log, "ledger", Path(__file__).with_name("migrations"))
         wake = Wake(log)
         relay = Relay(log, wake, nats, replicas=settings.nats_replicas)
         feed = DenialFeed(log, wake, nats, settings.heartbeat_seconds)
@@ -105,7 +108,7 @@ async def main() -> None:
                 }
             )
 
-        background = [wake.run(), leadership.run(lead), feed.answer(), care.watch(), management.run()]
+        background = [schema.run(), wake.run(), leadership.run(lead), feed.answer(), care.watch(), management.run()]
         background.append(RelayLag(log, nats).watch())
         await serve(settings, Starlette(), rpc, ready, background)
     finally:

@@ -1,5 +1,7 @@
 """The registry, put together: settings, wiring, serve."""
 
+from pathlib import Path
+
 from starlette.applications import Starlette
 
 from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import add_ReadModelsServicer_to_server
@@ -14,6 +16,7 @@ from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
 from shared.log.log import Log
+from shared.log.schema import Schema
 from shared.management import Management
 from shared.messaging.access import NatsAccess
 from shared.rebuild import rpc as rebuilding
@@ -36,6 +39,7 @@ async def main() -> None:
 
     log = await Log.open(settings.database, password, Catalogue.of(events))
     try:
+        schema = await Schema.of(log, "registry", Path(__file__).with_name("migrations"))
         system = SystemRegistrations(log, master, settings.origin)
         rpc = RpcServer(settings.grpc_bind, tls, {**RULES, **rebuilding.RULES}, management.authenticate)
         rpc.add(
@@ -56,7 +60,7 @@ async def main() -> None:
                 }
             )
 
-        await serve(settings, Starlette(), rpc, ready, [system.run(), management.run()])
+        await serve(settings, Starlette(), rpc, ready, [schema.run(), system.run(), management.run()])
     finally:
         await log.close()
 

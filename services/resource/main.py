@@ -4,6 +4,8 @@ For tokens it uses what any other team would: the public SDK, denials over NATS,
 `Validate` for what those cannot decide.
 """
 
+from pathlib import Path
+
 from services.resource import events
 from services.resource.http import application, identifier
 from shared.errors import Refusal
@@ -11,6 +13,7 @@ from shared.guards import GUARDS
 from shared.http.serve import Check, Readiness, run, serve
 from shared.log.event import Catalogue
 from shared.log.log import Log
+from shared.log.schema import Schema
 from shared.messaging.access import NatsAccess
 from shared.rpc.client import channel
 from shared.rpc.server import RpcServer
@@ -43,13 +46,14 @@ async def main() -> None:
     GUARDS.add(guard)
     log = await Log.open(settings.database, password, Catalogue.of(events))
     try:
+        schema = await Schema.of(log, "resource", Path(__file__).with_name("migrations"))
         app = application(guard, log, origin=settings.origin, issuer=settings.issuer)
 
         async def ready() -> Readiness:
             return Readiness({"log": await _reachable(log), "tokens": tokens(guard)})
 
         # Its API is HTTP; over gRPC there is its health, as with every service.
-        await serve(settings, app, RpcServer(settings.grpc_bind, tls, {}, None), ready, [guard.run()])
+        await serve(settings, app, RpcServer(settings.grpc_bind, tls, {}, None), ready, [schema.run(), guard.run()])
     finally:
         await issuer.close(None)
         await log.close()

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from envoy.service.auth.v3.external_auth_pb2_grpc import (
     add_AuthorizationServicer_to_server as add_EnvoyServicer_to_server,
@@ -48,6 +49,7 @@ from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
 from shared.log.log import Log
+from shared.log.schema import Schema
 from shared.log_feed import LogFeed
 from shared.management import Management
 from shared.messaging.access import NatsAccess
@@ -90,6 +92,7 @@ async def main() -> None:
     fetching = Outgoing(jwks_reach, at_once=_FETCHED_AT_ONCE, seconds=_FETCH_SECONDS)
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events, identity_events))
     try:
+        schema = await Schema.of(log, "token_issuer", Path(__file__).with_name("migrations"))
         clock = LogClock()
         questions = Questions(log.pool, clock.learn)
         keys = KeyRing(log, questions, master, policy.keys)
@@ -163,8 +166,10 @@ async def main() -> None:
         # Time and keys are known before the first request; where they cannot be, `keys.run` goes on trying.
         with suppress(Unavailable):
             await keys.look()
-        background = [wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake), ended.run(), erased.run()]
-        background += [deliveries.run(), prune_repeatedly(log.pool, settings.pruning_seconds)]
+        background = [
+            *(schema.run(), wake.run(), follower.run(), guard.run(), uses.run(), keys.run(wake)),
+            *(ended.run(), erased.run(), deliveries.run(), prune_repeatedly(log.pool, settings.pruning_seconds)),
+        ]
         await serve(settings, application(issuer, guard, references, gateway), server, ready, background)
     finally:
         await log.close()

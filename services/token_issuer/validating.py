@@ -7,6 +7,7 @@ has a guard of its own over the same log. The token issuer itself listens on ano
 """
 
 from contextlib import suppress
+from pathlib import Path
 
 from starlette.applications import Starlette
 
@@ -25,6 +26,7 @@ from shared.guards import GUARDS
 from shared.http.serve import Check, Readiness, run, serve
 from shared.log.event import Catalogue
 from shared.log.log import Log
+from shared.log.schema import Schema
 from shared.log_feed import LogFeed
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
@@ -47,6 +49,7 @@ async def main() -> None:
 
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events, identity_events))
     try:
+        schema = await Schema.of(log, "token_issuer", Path(__file__).with_name("migrations"))
         clock = LogClock()
         questions = Questions(log.pool, clock.learn)
         keys = PublicKeys(questions)
@@ -82,7 +85,9 @@ async def main() -> None:
         # Time and keys are known before the first request; where they cannot be, `keys.run` goes on trying.
         with suppress(Unavailable):
             await keys.look()
-        await serve(settings, Starlette(), server, ready, [wake.run(), keys.run(wake), guard.run(), uses.run()])
+        await serve(
+            settings, Starlette(), server, ready, [schema.run(), wake.run(), keys.run(wake), guard.run(), uses.run()]
+        )
     finally:
         await log.close()
 

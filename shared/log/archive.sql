@@ -1,14 +1,6 @@
 -- Expiring events leave the log a partition at a time, the oldest first, after they were archived. What is left of them
 -- are their hashes in the tree outside the database, an event of the caretaker that says what was archived, and a row here.
 
-CREATE TABLE IF NOT EXISTS log.pruned (
-    last bigint PRIMARY KEY,            -- the expiring events up to this position ...
-    first bigint NOT NULL,              -- ... from this one on
-    events bigint NOT NULL,             -- so many
-    record bigint NOT NULL,             -- position of the event that says that they were archived
-    pruned_at timestamptz NOT NULL
-);
-
 -- However short a time the caretaker asks for. A grant is refreshed for a year at most, its last access token lives for a
 -- day, and the issuer's row of it stays for a week after that: no decision needs, and no read model has, what is older
 -- (services/ledger/settings.py has the same).

@@ -234,6 +234,14 @@ class Log:
         """Denials, lifting ones too, with greater numbers than this; numbers are dense."""
         return [_numbered(r) for r in await self._ask("SELECT * FROM log.denials_after($1, $2)", number, limit)]
 
+    async def schema_steps(self) -> dict[str, tuple[int, int]]:
+        """The last step that was taken, and the oldest that has to be known, of the log and of the service's schema.
+
+        Raises an `asyncpg.PostgresError` if the database was never migrated, or by a program that knew no steps.
+        """
+        records = await self._ask("SELECT schema, number, oldest FROM log.schema_steps()")
+        return {record["schema"]: (record["number"], record["oldest"]) for record in records}
+
     async def checkpoints(self, projection: str) -> dict[str, int]:
         """How far a projection has come, by source; a source that is missing has not begun."""
         records = await self._ask("SELECT source, position FROM checkpoints WHERE projection = $1", projection)

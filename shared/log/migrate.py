@@ -2,8 +2,12 @@
 
 It is run by a superuser (or whoever may create roles and schemas), never by a service. Everything of the log belongs
 to `log_owner`, which cannot sign in.
+
+Tables change by steps (`shared.log.steps`), each taken once. Functions and rights have no steps: they are what the
+scripts say, at each run. Services go on while it runs: a function keeps its identity when it is replaced.
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -15,11 +19,12 @@ from pathlib import Path
 import asyncpg
 
 from shared.log.event import Event
+from shared.log.steps import LOG_STEPS, Outlook, Step, compare, prepare, read_steps, take, taken_steps, write_down
 from shared.rebuild.projection import Projection
 
 OWNER = "log_owner"
 _SCRIPTS = (
-    "schema.sql",
+    "steps.sql",
     "care.sql",
     "append.sql",
     "rows.sql",
@@ -39,6 +44,7 @@ _FOR_EVERYBODY = (
     "read_matching",
     "active_denials",
     "known_epochs",
+    "schema_steps",
     "denials_after",
     "read_model_versions",
     "begin_shadow",
@@ -66,15 +72,13 @@ _CHECKPOINTS = """
         position bigint NOT NULL,
         PRIMARY KEY (projection, source)
     )"""
-_DROP_FUNCTIONS = """
-    DO $$
-    DECLARE
-        v_function regprocedure;
-    BEGIN
-        FOR v_function IN SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'log'::regnamespace LOOP
-            EXECUTE 'DROP FUNCTION ' || v_function;
-        END LOOP;
-    END $$"""
+_FUNCTIONS = """
+    SELECT p.oid, p.xmin::text AS written, p.oid::regprocedure::text AS name
+      FROM pg_proc p WHERE p.pronamespace = to_regnamespace('log')"""
+_LOCK_SECONDS = 1
+"""How long a step waits for a table that somebody holds: whoever comes after it waits behind it."""
+_TRIES = 20
+_PAUSE_SECONDS = 0.5
 _ONE_AT_A_TIME = 7_358_112_409_001
 """Key of the advisory lock that keeps two migrations apart."""
 _SCRAM_ROUNDS = 4096
@@ -92,8 +96,8 @@ class Tenant:
     """First parts of the names of the streams that it may append to."""
     reads: tuple[str, ...] = ()
     """The sources that it may read besides its own."""
-    read_model: str = ""
-    """SQL that creates the tables of its schema."""
+    steps: tuple[Step, ...] = ()
+    """How the tables of its schema came to be."""
     projections: tuple[Projection, ...] = ()
     """What of it is made of facts, and can be made again."""
     takes_care: bool = False
@@ -102,21 +106,58 @@ class Tenant:
 
 async def migrate(
     connection: asyncpg.Connection, tenants: Sequence[Tenant], passwords: Mapping[str, str], database: str = ""
-) -> None:
-    """Bring the database to what is needed, all or nothing; `database` is SQL that holds for it as a whole."""
+) -> Outlook:
+    """Bring the database to what is needed, all or nothing; `database` is SQL that holds for it as a whole.
+
+    Answers which steps were taken, and of which schemas the database is ahead; then nothing was changed. Raises
+    `StepsRefused` if its steps do not fit those of this program.
+    """
+    for left in range(_TRIES, 0, -1):
+        try:
+            return await _migrate(connection, tenants, passwords, database)
+        except asyncpg.LockNotAvailableError:  # everything is as it was, and whoever waited behind goes on
+            if left == 1:
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+    raise AssertionError
+
+
+async def outlook(connection: asyncpg.Connection, tenants: Sequence[Tenant]) -> Outlook:
+    """What there would be to do; changes nothing."""
+    return compare(_known(tenants), await taken_steps(connection) or {})
+
+
+def outlook_of_new(tenants: Sequence[Tenant]) -> Outlook:
+    """What there would be to do in a database that is not there yet."""
+    return compare(_known(tenants), {})
+
+
+def _known(tenants: Sequence[Tenant]) -> Mapping[str, Sequence[Step]]:
+    return {"log": read_steps(LOG_STEPS), **{tenant.login: tenant.steps for tenant in tenants}}
+
+
+async def _migrate(
+    connection: asyncpg.Connection, tenants: Sequence[Tenant], passwords: Mapping[str, str], database: str
+) -> Outlook:
     async with connection.transaction():
         await connection.execute("SET LOCAL client_min_messages = warning")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _ONE_AT_A_TIME)
+        await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        taken = await taken_steps(connection)
+        todo = compare(_known(tenants), taken or {})
+        if todo.ahead:
+            return todo
         if database:
             await connection.execute(database)
         await _make_owner(connection)
         for tenant in tenants:
             await _make_login(connection, tenant.login, passwords.get(tenant.login))
-        await _make_log(connection)
+        await _make_log(connection, todo, first=taken is None)
         for tenant in tenants:
-            await _make_schema(connection, tenant)
+            await _make_schema(connection, tenant, todo)
             await _make_read_models(connection, tenant)
             await _allow(connection, tenant)
+        return todo
 
 
 async def _make_owner(connection: asyncpg.Connection) -> None:
@@ -145,22 +186,34 @@ async def _make_login(connection: asyncpg.Connection, login: str, password: str 
         await connection.execute(f"ALTER ROLE {role} PASSWORD '{scram_verifier(password)}'")
 
 
-async def _make_log(connection: asyncpg.Connection) -> None:
+async def _make_log(connection: asyncpg.Connection, todo: Outlook, *, first: bool) -> None:
     await connection.execute(f"SET LOCAL ROLE {OWNER}")
-    # Functions are made anew, so that one whose answer has another form can take the place of the one before.
-    await connection.execute(_DROP_FUNCTIONS)
+    await prepare(connection)
+    if first:  # nothing is known of what there was before there were steps, but that the scripts replace it
+        await _drop(connection, await connection.fetch(_FUNCTIONS))
+    await take(connection, "log", todo.pending)
+    before = {(row["oid"], row["written"]) for row in await connection.fetch(_FUNCTIONS)}
     for script in _SCRIPTS:
         await connection.execute(Path(__file__).with_name(script).read_text())
+    # What no script has written anew is in none of them any more.
+    await _drop(
+        connection, [row for row in await connection.fetch(_FUNCTIONS) if (row["oid"], row["written"]) in before]
+    )
     await connection.execute("SELECT log.make_room()")
+    await write_down(connection, todo.pending)
     await connection.execute("RESET ROLE")
 
 
-async def _make_schema(connection: asyncpg.Connection, tenant: Tenant) -> None:
+async def _drop(connection: asyncpg.Connection, functions: Sequence[asyncpg.Record]) -> None:
+    for function in functions:
+        await connection.execute(f"DROP FUNCTION {function['name']}")
+
+
+async def _make_schema(connection: asyncpg.Connection, tenant: Tenant, todo: Outlook) -> None:
     schema = _identifier(tenant.login)
     await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}; REVOKE ALL ON SCHEMA {schema} FROM PUBLIC")
     await connection.execute(_CHECKPOINTS.format(schema=schema))
-    if tenant.read_model:
-        await connection.execute(tenant.read_model)
+    await take(connection, tenant.login, todo.pending)
     await connection.execute(f"""
         GRANT USAGE ON SCHEMA {schema} TO {schema};
         REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC;

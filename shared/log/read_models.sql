@@ -3,16 +3,6 @@
 -- A shadow of a table t is t__next (for a rebuild) or t__check (for a comparison). It is fed by log.apply, under a
 -- checkpoint whose source is the run that feeds it; a run that was overtaken by another finds its checkpoint gone.
 
-CREATE TABLE IF NOT EXISTS log.read_models (
-    login name NOT NULL,
-    projection text NOT NULL CHECK (projection ~ '^[a-z][a-z_]*[a-z]$'),
-    sources text[] NOT NULL,            -- whose facts it is made of
-    tables text[] NOT NULL,             -- of the login's schema; nothing else writes to them
-    version integer NOT NULL,           -- of the projection that made the rows ...
-    rebuilt_to bigint NOT NULL,         -- ... when it was rebuilt last, up to this position; 0: never
-    PRIMARY KEY (login, projection)
-);
-
 -- The login's own read model of this name.
 CREATE OR REPLACE FUNCTION log.own_read_model(p_projection text) RETURNS log.read_models
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

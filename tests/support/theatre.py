@@ -16,6 +16,7 @@ from shared.log.event import Catalogue, Event, Patch, Personal, Put, Recorded, R
 from shared.log.group import STATEMENT, Pending, arguments, encode
 from shared.log.log import Log
 from shared.log.migrate import Tenant
+from shared.log.steps import Step
 from shared.projector import Tables, plan
 from shared.rebuild.projection import Projection
 from tests.support.postgres import Database
@@ -83,7 +84,7 @@ OFFICE = Catalogue(Sold, Noted, Enrolled, Barred)
 DOOR = Catalogue(Sold, Noted, Enrolled, Barred, Opened, Locked)
 ALL = DOOR
 READ_MODEL = """
-CREATE TABLE IF NOT EXISTS office.tickets (
+CREATE TABLE office.tickets (
     id text PRIMARY KEY,
     seat integer CHECK (seat > 0),
     note text DEFAULT 'none',
@@ -94,8 +95,8 @@ CREATE TABLE IF NOT EXISTS office.tickets (
     epoch integer,
     position bigint
 );
-CREATE TABLE IF NOT EXISTS office.stubs (id text, part integer, PRIMARY KEY (part, id));
-CREATE INDEX IF NOT EXISTS tickets_by_seat ON office.tickets (seat) WHERE seat > 1;
+CREATE TABLE office.stubs (id text, part integer, PRIMARY KEY (part, id));
+CREATE INDEX tickets_by_seat ON office.tickets (seat) WHERE seat > 1;
 """
 
 
@@ -125,7 +126,7 @@ TENANTS = (
         "office",
         tuple(OFFICE),
         ("ticket", "note", "person", "bar"),
-        read_model=READ_MODEL,
+        steps=(Step(1, "0001_tables", READ_MODEL),),
         projections=(TICKETS,),
     ),
     Tenant(
@@ -133,7 +134,9 @@ TENANTS = (
         (Opened, Locked),
         ("visit", "lock"),
         reads=("office",),
-        read_model="CREATE TABLE IF NOT EXISTS door.known (ticket text PRIMARY KEY, seat integer, position bigint)",
+        steps=(
+            Step(1, "0001_tables", "CREATE TABLE door.known (ticket text PRIMARY KEY, seat integer, position bigint)"),
+        ),
         projections=(KNOWN,),
     ),
     Tenant("watch", (), (), reads=("office", "door"), takes_care=True),

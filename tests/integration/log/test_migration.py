@@ -11,24 +11,10 @@ from shared.ids import new_command_id, new_id
 from shared.log.append import Append, Context
 from shared.log.event import Catalogue, Event
 from shared.log.migrate import migrate, scram_verifier
+from shared.log.steps import Step
 from tests.support.postgres import Database, Databases, passwords
+from tests.support.schema import catalogue
 from tests.support.theatre import OFFICE, TENANTS, Sold, sale
-
-DESCRIPTION = """
-    SELECT 'relation', c.oid::regclass::text, c.relkind::text, c.relacl::text, pg_get_userbyid(c.relowner)
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname !~ '^pg_|information_schema'
-    UNION ALL SELECT 'function', p.oid::regprocedure::text, md5(p.prosrc), p.proacl::text, pg_get_userbyid(p.proowner)
-      FROM pg_proc p WHERE p.pronamespace = 'log'::regnamespace
-    UNION ALL SELECT 'schema', nspname, '', nspacl::text, pg_get_userbyid(nspowner) FROM pg_namespace
-    UNION ALL SELECT 'right', type, login, retention, denial_kinds::text FROM log.types
-    UNION ALL SELECT 'right', category, login, '', '' FROM log.categories
-    UNION ALL SELECT 'right', login, source, '', '' FROM log.readers
-     ORDER BY 1, 2, 3"""
-
-
-async def describe(connection: asyncpg.Connection) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in await connection.fetch(DESCRIPTION)]
 
 
 @pytest.fixture
@@ -42,9 +28,9 @@ async def test_a_second_time_nothing_changes(own: Database) -> None:
     log = await own.log("office", OFFICE)
     await log.append(sale("a"))
     async with own.connection() as connection:
-        before = await describe(connection)
+        before = await catalogue(connection)
         await migrate(connection, TENANTS, passwords(TENANTS))
-        assert await describe(connection) == before
+        assert await catalogue(connection) == before
     await log.append(sale("a", 1))
     assert (await log.load("ticket-a")).version == 2
     assert [event.position for event in await log.read(0)] == [1, 2]
@@ -54,9 +40,9 @@ async def test_the_services_of_stagedoor_can_be_migrated_twice(database: Databas
     database.spoiled = True
     secrets = passwords(stagedoor.tenants())
     async with database.connection() as connection:
-        before = await describe(connection)
+        before = await catalogue(connection)
         await stagedoor.migrate(database.dsn("postgres"), database.server.password, secrets)
-        assert await describe(connection) == before
+        assert await catalogue(connection) == before
 
 
 async def test_the_database_is_made_where_there_is_none(databases: Databases) -> None:
@@ -85,11 +71,12 @@ async def test_what_a_service_may_no_longer_do_is_taken_away(own: Database) -> N
 
 async def test_it_is_all_or_nothing(own: Database) -> None:
     async with own.connection() as connection:
-        before = await describe(connection)
-        broken = [replace(TENANTS[0], read_model="CREATE TABLE office.more (i integer); SELECT 1/0"), *TENANTS[1:]]
+        before = await catalogue(connection)
+        step = Step(2, "0002_more", "CREATE TABLE office.more (i integer); SELECT 1/0")
+        broken = [replace(TENANTS[0], steps=(*TENANTS[0].steps, step)), *TENANTS[1:]]
         with pytest.raises(asyncpg.DivisionByZeroError):
             await migrate(connection, broken, {})
-        assert await describe(connection) == before
+        assert await catalogue(connection) == before
 
 
 async def test_a_verifier_lets_its_password_in_and_no_other(own: Database) -> None:
@@ -140,7 +127,8 @@ async def test_signing_keys_of_before_rotation_are_kept(database: Database) -> N
         await connection.execute("""
             ALTER TABLE token_issuer.signing_keys ADD COLUMN activated bigint, ADD COLUMN withdrawn boolean,
                 DROP COLUMN state, DROP COLUMN announced_at, DROP COLUMN use_from, DROP COLUMN activated_at,
-                DROP COLUMN retire_from""")
+                DROP COLUMN retire_from;
+            DROP TABLE log.steps""")
         log = await database.log("token_issuer", Catalogue.of(token_issuer))
         facts = (
             token_issuer.SigningKeyCreated(
@@ -167,7 +155,7 @@ async def test_an_upgrade_tells_nobody_of_logouts_of_before(database: Database) 
     await log.append(Append("keys-signing", 0, (key,), Context("service:test", new_id(), new_command_id())))
     reached = "SELECT position FROM token_issuer.checkpoints WHERE (projection, source) = ('logout', 'identity')"
     async with database.connection() as connection:
-        await connection.execute("DROP TABLE token_issuer.logouts, token_issuer.logout_deliveries")
+        await connection.execute("DROP TABLE token_issuer.logouts, token_issuer.logout_deliveries, log.steps")
         await connection.execute("DELETE FROM token_issuer.checkpoints")
         await stagedoor.migrate(database.dsn("postgres"), database.server.password, secrets)
         assert await connection.fetchval(reached) == 1

@@ -1,5 +1,5 @@
--- The tables of the log. Run by the migration as log_owner, as often as wanted. Nobody but log_owner may write here,
--- and log_owner cannot sign in: everything goes through the functions in the files beside this one.
+-- The tables of the log, of log_owner. Nobody else may write here, and log_owner cannot sign in: everything goes through
+-- the functions in the files above this folder. Databases of before there were steps have some of it, or all.
 
 -- Held by whoever appends, from before the head is read until the commit. It has no rows.
 CREATE TABLE IF NOT EXISTS log.gate ();
@@ -135,3 +135,22 @@ CREATE TABLE IF NOT EXISTS log.readers (
     PRIMARY KEY (login, source)
 );
 
+-- Which tables are made of facts alone; filled by the migration.
+CREATE TABLE IF NOT EXISTS log.read_models (
+    login name NOT NULL,
+    projection text NOT NULL CHECK (projection ~ '^[a-z][a-z_]*[a-z]$'),
+    sources text[] NOT NULL,            -- whose facts it is made of
+    tables text[] NOT NULL,             -- of the login's schema; nothing else writes to them
+    version integer NOT NULL,           -- of the projection that made the rows ...
+    rebuilt_to bigint NOT NULL,         -- ... when it was rebuilt last, up to this position; 0: never
+    PRIMARY KEY (login, projection)
+);
+
+-- Expiring events that were archived and have left the log.
+CREATE TABLE IF NOT EXISTS log.pruned (
+    last bigint PRIMARY KEY,            -- the expiring events up to this position ...
+    first bigint NOT NULL,              -- ... from this one on
+    events bigint NOT NULL,             -- so many
+    record bigint NOT NULL,             -- position of the event that says that they were archived
+    pruned_at timestamptz NOT NULL
+);
