@@ -10,6 +10,7 @@ scripts say, at each run. Services go on while it runs: a function keeps its ide
 import asyncio
 import hashlib
 import hmac
+import random
 import secrets
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -75,10 +76,11 @@ _CHECKPOINTS = """
 _FUNCTIONS = """
     SELECT p.oid, p.xmin::text AS written, p.oid::regprocedure::text AS name
       FROM pg_proc p WHERE p.pronamespace = to_regnamespace('log')"""
-_LOCK_SECONDS = 1
-"""How long a step waits for a table that somebody holds: whoever comes after it waits behind it."""
-_TRIES = 20
-_PAUSE_SECONDS = 0.5
+_LOCK_MILLISECONDS = 100
+"""How long a step waits for a table that somebody holds. Whoever comes after it waits behind it; and where each of two
+waits for what the other holds, the migration gives way before the server (after a second) ends the other."""
+_TRIES = 200
+_PAUSE_SECONDS = (0.05, 0.3)
 _ONE_AT_A_TIME = 7_358_112_409_001
 """Key of the advisory lock that keeps two migrations apart."""
 _SCRAM_ROUNDS = 4096
@@ -118,7 +120,7 @@ async def migrate(
         except asyncpg.LockNotAvailableError:  # everything is as it was, and whoever waited behind goes on
             if left == 1:
                 raise
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311  (dice, not secrets)
     raise AssertionError
 
 
@@ -142,7 +144,7 @@ async def _migrate(
     async with connection.transaction():
         await connection.execute("SET LOCAL client_min_messages = warning")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _ONE_AT_A_TIME)
-        await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
         taken = await taken_steps(connection)
         todo = compare(_known(tenants), taken or {})
         if todo.ahead:

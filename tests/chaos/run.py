@@ -73,8 +73,8 @@ async def run(folder: Path, seed: int, seconds: float) -> Report:
         load, faults = Load(clients, seed), Faults(system, seed)
         try:
             journal.wrong += await _run(load, faults, seconds, system)
-            verdict = judge(journal, await _log(system))
-            verdict.wrong += await _aftermath(system, clients, load)
+            verdict = judge(journal, await log(system))
+            verdict.wrong += await aftermath(system, clients, load)
         finally:
             await clients.close()
     return Report(seed, time.monotonic() - began, journal, tuple(faults.done), faults.slowest, verdict)
@@ -104,7 +104,7 @@ async def _late(load: Load) -> list[str]:
     return [f"{name} is not served again" for name, count in before.items() if load.rounds[name] == count]
 
 
-async def _log(system: System) -> list[Written]:
+async def log(system: System) -> list[Written]:
     return [Written.of(row) for row in await _ask(system, WHOLE_LOG)]
 
 
@@ -116,7 +116,7 @@ async def _ask(system: System, statement: str) -> list[Any]:
         await connection.close()
 
 
-async def _aftermath(system: System, clients: Clients, load: Load) -> list[str]:
+async def aftermath(system: System, clients: Clients, load: Load) -> list[str]:
     """What is wrong with what was made of the log: views, rows, the stream, and verdicts on tokens."""
     wrong = await _behind(system)
     wrong += await differences(system)

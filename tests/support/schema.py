@@ -1,7 +1,8 @@
 """The database as programs see it, to notice when it changes.
 
 tests/schema/used.json holds what a program of this version may use: the functions that it may call, and the tables and
-columns of its own schema. The next version goes on beside it, so what stands there stays as it is.
+columns of its own schema. The next version goes on beside it, so what stands there stays as it is. A function that
+answers rows of a table has the table's columns for its answer, so that table gets no more of them.
 
 python -m tests.support.schema               writes it, unless something that stands in it is gone or another
 python -m tests.support.schema --contract    even then: no program that is still run uses what is gone
@@ -27,12 +28,20 @@ BEFORE_STEPS = FOLDER / "before_steps.sql"
 Shape = dict[str, dict[str, Any]]
 
 _STEPS = "SELECT schema || ' ' || name AS what, encode(digest, 'hex') AS how FROM log.steps"
-_FUNCTIONS = """
-    SELECT format('%s(%s) for %s', p.oid::regproc, pg_get_function_arguments(p.oid), r.rolname) AS what,
-           pg_get_function_result(p.oid) AS how
+_RIGHTS = """
+    SELECT format('%s %s', r.rolname, p.oid::regproc) AS what, 'execute' AS how
       FROM pg_proc p, pg_roles r
      WHERE p.pronamespace = 'log'::regnamespace AND r.rolname = ANY ($1)
        AND has_function_privilege(r.oid, p.oid, 'EXECUTE')"""
+_FUNCTIONS = """
+    SELECT format('%s(%s)', p.oid::regproc, pg_get_function_arguments(p.oid)) AS what,
+           concat_ws(': ', pg_get_function_result(p.oid), (
+             SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+               FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+              WHERE t.oid = p.prorettype AND t.typtype = 'c')) AS how
+      FROM pg_proc p
+     WHERE p.pronamespace = 'log'::regnamespace
+       AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname = ANY ($1) AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))"""
 _COLUMNS = """
     SELECT format('%s.%s', a.attrelid::regclass, a.attname) AS what,
            concat_ws(' ', format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
@@ -88,6 +97,7 @@ async def shape(connection: asyncpg.Connection) -> Shape:
     asked = {
         "steps": await connection.fetch(_STEPS),
         "functions": await connection.fetch(_FUNCTIONS, logins),
+        "rights": await connection.fetch(_RIGHTS, logins),
         "columns": await connection.fetch(_COLUMNS, logins),
     }
     return {kind: {row["what"]: row["how"] for row in sorted(rows)} for kind, rows in asked.items()}
