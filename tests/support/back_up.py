@@ -1,11 +1,14 @@
-"""A back-up of a database server, and its return: what was written in between is lost."""
+"""A back-up of a database server, and its return: with its archived WAL nothing is lost, else what came after is."""
 
+import asyncio
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 
-from infra.local.postgres import SUPERUSER, Postgres
+from infra.local.postgres import SUPERUSER, Postgres, program
 from infra.local.process import until
 
 _WRITABLE_SECONDS = 30.0
@@ -27,6 +30,50 @@ async def restore(server: Postgres, folder: Path) -> None:
     _put_in_place(server.data, folder)
     await server.start()
     await _writable(server)
+
+
+@asynccontextmanager
+async def archived(server: Postgres, folder: Path) -> AsyncIterator[Path]:
+    """Back the running server up, as an operator would; answers a folder with the copy (`base`) and the WAL (`wal`).
+
+    The WAL is received for as long as the server runs, so it has to be stopped before this ends: then all is there.
+    """
+    wal, base = folder / "wal", folder / "base"
+    wal.mkdir(parents=True)
+    where = ("--host", str(server.socket_folder), "--username", SUPERUSER)
+    # With a slot the server keeps what was not received yet.
+    slot = await _run(server, "pg_receivewal", *where, "--slot=archive", "--create-slot")
+    assert await slot.wait() == 0
+    receive = ("pg_receivewal", *where, "--slot=archive", "--directory", str(wal), "--synchronous", "--no-loop")
+    receiving = await _run(server, *receive)
+    try:
+        copying = await _run(server, "pg_basebackup", *where, "--pgdata", str(base), "--checkpoint=fast")
+        assert await copying.wait() == 0
+        yield folder
+        assert not server.running
+        async with asyncio.timeout(_WRITABLE_SECONDS):
+            await receiving.wait()
+    finally:
+        if receiving.returncode is None:
+            receiving.kill()
+            await receiving.wait()
+
+
+async def _run(server: Postgres, name: str, *arguments: str) -> asyncio.subprocess.Process:
+    environment = {"PGPASSWORD": server.password, "LC_ALL": "C"}
+    return await asyncio.create_subprocess_exec(
+        str(program(name)), *arguments, env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+
+
+def put_back(archive: Path, server: Postgres) -> None:
+    """Make what was archived the cluster of a server that never ran, recovered to the end of the WAL when it starts."""
+    shutil.copytree(archive / "base", server.data)
+    wal = shutil.copytree(archive / "wal", server.folder / "wal")
+    (server.data / "recovery.signal").touch()
+    with (server.data / "postgresql.auto.conf").open("a") as settings:
+        settings.write(f'restore_command = \'cp {wal}/%f "%p" || cp {wal}/%f.partial "%p"\'\n')
+    server.give(server.data, wal)
 
 
 async def _writable(server: Postgres) -> None:

@@ -41,7 +41,8 @@ _FUNCTIONS = """
               WHERE t.oid = p.prorettype AND t.typtype = 'c')) AS how
       FROM pg_proc p
      WHERE p.pronamespace = 'log'::regnamespace
-       AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname = ANY ($1) AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))"""
+       AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname = ANY ($1)
+                                            AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))"""
 _COLUMNS = """
     SELECT format('%s.%s', a.attrelid::regclass, a.attname) AS what,
            concat_ws(' ', format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
