@@ -192,9 +192,7 @@ def run(*, only_check: bool) -> None:
         passwords = {
             service: read_secret(folder / f"{service}.database", f"the password of {service}") for service in READS
         }
-        _tell_taken(
-            asyncio.run(_migrate_when_reachable(given["DATABASE"], password, passwords, _seconds_to_wait()))
-        )
+        _tell_taken(asyncio.run(_migrate_when_reachable(given["DATABASE"], password, passwords, _seconds_to_wait())))
     except StepsRefused as refusal:
         sys.exit(f"stagedoor: {refusal.message}")
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:

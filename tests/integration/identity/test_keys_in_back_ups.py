@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from infra import migrate
-from infra.local.postgres import SUPERUSER, _program
+from infra.local.postgres import SUPERUSER, program
 from services.identity import events
 from services.identity.events import Role, UserKind
 from services.identity.personal_keys import PersonalKeyRing
@@ -50,7 +50,7 @@ async def run(database: Database, arguments: list[str], folder: Path) -> None:
     where = parse_qs(urlsplit(database.dsn(SUPERUSER)).query)
     named = [one.replace("--dbname=stagedoor", f"--dbname={database.name}") for one in arguments[1:]]
     process = await asyncio.create_subprocess_exec(
-        _program(arguments[0]),
+        program(arguments[0]),
         *(database.name if one == "stagedoor" else one for one in named),
         cwd=folder,
         env={
