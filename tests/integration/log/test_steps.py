@@ -1,6 +1,7 @@
 """Tables change by steps: each once, in order, never changed, with programs of before and after beside one another."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from infra import migrate as stagedoor
 from infra.local.process import until
+from infra.local.services import python_environment
 from shared.log import migrate as log_migrate
 from shared.log.migrate import Tenant, migrate, outlook
 from shared.log.steps import LOG_STEPS, Step, StepsRefused, read_steps
@@ -162,6 +164,39 @@ async def test_a_database_of_before_there_were_steps_becomes_what_a_new_one_is(
     finally:
         await connection.close()
         await databases._maintain("DROP DATABASE before_steps WITH (FORCE)")
+
+
+async def test_the_command_says_what_is_pending_and_what_was_done(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "password").write_text(databases.server.password)
+    for service, secret in passwords(stagedoor.tenants()).items():
+        (tmp_path / f"{service}.database").write_text(secret)
+    monkeypatch.setenv("STAGEDOOR_MIGRATION_DATABASE", databases.server.dsn("postgres", "by_command"))
+    monkeypatch.setenv("STAGEDOOR_MIGRATION_PASSWORD_FILE", str(tmp_path / "password"))
+
+    async def command(*arguments: str) -> tuple[int | None, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "infra.migrate", *arguments),
+            env=python_environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode()
+
+    lines = [f"{schema} 0001_tables" for schema in ("log", "registry", "identity", "token_issuer", "resource")]
+    assert await command("--check") == (1, "".join(f"pending: {line}\n" for line in lines), "")
+    assert await command("--force") == (1, "", "stagedoor: the migration takes no arguments but --check\n")
+    needs = (
+        "stagedoor: the migration needs STAGEDOOR_MIGRATION_DATABASE, STAGEDOOR_MIGRATION_PASSWORD_FILE,"
+        " STAGEDOOR_MIGRATION_PASSWORDS\n"
+    )
+    assert await command() == (1, "", needs)
+    monkeypatch.setenv("STAGEDOOR_MIGRATION_PASSWORDS", str(tmp_path))
+    assert await command() == (0, "".join(f"taken: {line}\n" for line in lines), "")
+    assert await command("--check") == (0, "", "")
+    await databases._maintain("DROP DATABASE by_command WITH (FORCE)")
 
 
 async def test_programs_of_before_find_all_that_they_use(database: Database) -> None:

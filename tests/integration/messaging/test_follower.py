@@ -281,6 +281,18 @@ async def test_an_event_that_this_version_does_not_know_stops_it(facts: Facts, w
     await all_seen(log, [1, 2])
 
 
+async def test_a_member_that_this_version_does_not_know_stops_it(facts: Facts, work: Work) -> None:
+    """To read on without it would be to know less than what was said."""
+    log = await facts.log("token_issuer")
+    await registry_fact(facts, "a")
+    await registry_fact(facts, "b")
+    await facts.execute("""UPDATE log.events SET data = replace(data, '{', '{"added_later":1,') WHERE position = 2""")
+    following = Follower(log, "test", SOURCES, Projection(), None)
+    work.start(following.run())
+    await eventually(lambda: "registry at 2 (UnreadableEvent)" in following.readiness().detail)
+    await all_seen(log, [1])
+
+
 async def test_without_nats_it_follows_by_polling(facts: Facts, work: Work) -> None:
     log = await facts.log("token_issuer")
     following = Follower(log, "test", SOURCES, Projection(), NOWHERE)
