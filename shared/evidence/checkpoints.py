@@ -92,13 +92,14 @@ class Branch:
                     return
             made = Checkpoint(self.key.name, size, self.root(size))
             note = self._signer.sign(made, self.number)
+            write_durably(self._folder / "key", f"{self.key}\n".encode())
+            write_durably(self._folder / "checkpoint", note.encode())
+            sync(self._folder)
+            # Last: whoever reads what was kept, and then the last one, finds none that the last one knows nothing of.
             if self._noted_at is None or not timedelta() <= now - self._noted_at < _BETWEEN:
                 history = self._folder / "checkpoints" / f"{now.astimezone(UTC):%Y-%m-%d}.jsonl"
                 _append(history, json.dumps({"at": now.astimezone(UTC).isoformat(), "checkpoint": note}))
                 self._noted_at = now
-            write_durably(self._folder / "key", f"{self.key}\n".encode())
-            write_durably(self._folder / "checkpoint", note.encode())
-            sync(self._folder)
 
     def kept(self) -> Iterator[str]:
         """Checkpoints that were kept, in order, as notes: the last of each day, of the last day all, and the last."""
