@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.local.caddy import program
@@ -22,21 +23,25 @@ def password_file(home: Home, user: str) -> Path:
     return home.secret(f"{user}.nats")
 
 
-def process(home: Home, ports: Ports) -> Process:
-    """The server, not yet started, with its configuration written."""
-    folder = home.path / "nats"
+def process(home: Home, ports: Ports, name: str = "nats", port: int | None = None, more: Sequence[str] = ()) -> Process:
+    """The server, not yet started, with its configuration written.
+
+    One of several has a `name` and a `port` of its own, and `more` lines that tell it of the others.
+    """
+    folder = home.path / name
     folder.mkdir(mode=0o700, exist_ok=True)
     shutil.copyfile(_CONFIGURATION, folder / "nats.conf")
     local = [
-        f'listen: "{LOOPBACK}:{ports.nats}"',
-        'server_name: "stagedoor"',
+        f'listen: "{LOOPBACK}:{port or ports.nats}"',
+        f'server_name: "{"stagedoor" if name == "nats" else name}"',
         f"jetstream {{ store_dir: {json.dumps(str(folder))}, max_memory_store: 64MB }}",
         *(f"{user.upper()}_PASSWORD: {json.dumps(password_file(home, user).read_text().strip())}" for user in USERS),
+        *more,
     ]
     home.write_private(folder / "local.conf", "\n".join(local) + "\n")
     command = [program("nats-server"), "-c", str(folder / "nats.conf")]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
-    return Process("nats", command, environment, home.log("nats"))
+    return Process(name, command, environment, home.log(name))
 
 
 async def ready(ports: Ports) -> bool:

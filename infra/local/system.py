@@ -99,7 +99,8 @@ class System:
             raise SystemFailure(f"port {taken[1]} ({taken[0]}) is taken; STAGEDOOR_PORT_BASE moves all ports")
         self.home.remember_origin(self.ports.origin)
         postgres = self.postgres
-        await self._run(nats.process(self.home, self.ports))
+        for node in self._nats():
+            await self._run(node)
         await self._run(caddy.process(self.home, self.ports))
         await self._run(services.readiness(self.home, self.ports))
         await self._run(postgres)
@@ -114,6 +115,10 @@ class System:
         await demo.seed(self.home, self.ports)
         await self._run(backstagehub.process(self.home, self.ports))
         await self._until("BackstageHub", self._ask_backstagehub)
+
+    def _nats(self) -> Sequence[Part]:
+        """The servers of NATS, not yet started."""
+        return [nats.process(self.home, self.ports)]
 
     async def _ports_are_free(self) -> bool:
         return self.ports.taken() is None

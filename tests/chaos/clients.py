@@ -6,12 +6,14 @@ import random
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote_plus
 
 import grpc
 import httpx
 
+from infra.local.ports import LOOPBACK, Ports
 from infra.local.system import System
 from protos.stagedoor.identity.v1.identity_pb2_grpc import IdentityStub
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub
@@ -44,12 +46,17 @@ def basic(client_id: str, secret: str) -> httpx.BasicAuth:
 class Clients:
     """Everybody outside the system."""
 
-    def __init__(self, system: System, journal: Journal, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, system: System, journal: Journal, second: Ports | None = None, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        """`second`: where a second token issuer is, to which every other request for a token goes."""
         self.system = system
         self.journal = journal
         self.issuer = system.ports.issuer
         self.api = f"{system.ports.origin}/api"
         self.http = httpx.AsyncClient(trust_env=False, timeout=15, limits=httpx.Limits(max_connections=50))
+        self._second = None if second is None else f"http://{LOOPBACK}:{second.http('token_issuer')}/id"
+        self._turn = 0
         self._patience = patience
         self._operator = profile.read(system.home.path / "profile.toml")
         self._channels: list[grpc.aio.Channel] = []
@@ -122,13 +129,18 @@ class Clients:
         operation.refused(refusal.code)
 
     async def token(self, client_id: str, secret: str, course: str, **form: str) -> httpx.Response:
-        """A request to the token endpoint."""
-        return await self.http.post(
-            f"{self.issuer}/connect/token",
-            data=form,
-            auth=basic(client_id, secret),
-            headers={"Correlation-Id": course},
-        )
+        """A request to the token endpoint: of either issuer in turn, and of the other if one does not take it."""
+        self._turn += 1
+        issuers = [self.issuer, self._second or self.issuer]
+        for issuer in issuers if self._turn % 2 else reversed(issuers):
+            with suppress(httpx.ConnectError):  # nothing was sent
+                return await self.http.post(
+                    f"{issuer}/connect/token",
+                    data=form,
+                    auth=basic(client_id, secret),
+                    headers={"Correlation-Id": course},
+                )
+        raise httpx.ConnectError("no issuer takes requests")
 
     async def call(
         self, method: str, path: str, token: str, course: str, key: str | None = None, body: object = None
