@@ -1,6 +1,7 @@
 """Addresses that a service listens on, and what demo mode allows of them."""
 
 import errno
+import resource
 import socket
 from typing import Final
 from urllib.parse import urlsplit
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 from shared.settings import ServiceSettings, is_loopback
 
 _BACKLOG: Final = 2048
+_OWN_FILES: Final = 256
+"""Descriptors for all that is no client of HTTP: the log, NATS, gRPC, files."""
 
 
 def parse(bind: str) -> tuple[str, int]:
@@ -40,6 +43,20 @@ def listen(bind: str) -> socket.socket:
         why = "the address is in use" if failure.errno == errno.EADDRINUSE else failure.strerror
         raise SystemExit(f"stagedoor: HTTP cannot listen on {bind}: {why}") from None
     return listener
+
+
+def room_for(connections: int) -> int:
+    """How many connections, of those wanted, may be open before there is a crowd of at most as many again.
+
+    Each takes a file descriptor. The process takes as many as it may have: without one it could not even say no.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + _OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        return max(1, min(connections, (allowed - _OWN_FILES) // 2))
+    return connections
 
 
 def refuse_exposed_demo(settings: ServiceSettings) -> None:

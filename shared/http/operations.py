@@ -16,6 +16,7 @@ from shared.telemetry import course_of, logger
 
 _log = logger(__name__)
 READY_SECONDS: Final = 2.0
+PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 @dataclass(frozen=True, slots=True)

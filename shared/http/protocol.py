@@ -1,16 +1,37 @@
-"""The HTTP/1.1 connection: uvicorn's on httptools, with bounds on the head of a request and errors in JSON."""
+"""The HTTP/1.1 connection: uvicorn's on httptools, with bounds on what a client may keep waiting, and errors in JSON.
+
+A head has to come within `HEAD_SECONDS`, a body within those of `BodyLimit`, and an answer has to be taken within
+`TAKE_SECONDS`. Past `most` open connections each further one is in the crowd: its head has to come at once, it is
+told to come again, and it ends with its answer; only the operator's machinery is heard there. Past twice as many a
+connection ends as it begins.
+"""
 
 from asyncio import TimerHandle, Transport
 from typing import Any, Final
 
+from prometheus_client import Counter
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from shared.errors import Unavailable
+from shared.http.errors import json_error
+from shared.http.operations import PATHS as OPERATIONS
+
+_crowds = Counter("stagedoor_http_crowded_total", "Connections that came when too many were open")
 
 HEAD_BYTES: Final = 32 * 1024
 """Request line and header fields together."""
 HEAD_FIELDS: Final = 100
 HEAD_SECONDS: Final = 10.0
+TAKE_SECONDS: Final = 30.0
+"""How long a client may leave an answer that it asked for on the wire."""
+CROWDED_HEAD_SECONDS: Final = 1.0
 
 _MALFORMED: Final = (b"400 Bad Request", b'{"error":"invalid_request","error_description":"this is not HTTP"}')
+_CROWDED: Final = (
+    b"503 Service Unavailable\r\nretry-after: 1",
+    b'{"error":"temporarily_unavailable","error_description":"this cannot be decided at the moment; try again"}',
+)
 _TOO_LARGE: Final = (
     b"431 Request Header Fields Too Large",
     b'{"error":"invalid_request","error_description":"the header fields are too long"}',
@@ -58,6 +79,10 @@ class _HeadTooLarge(Exception):  # noqa: N818  (raised to stop the parser, and s
 class Http(HttpToolsProtocol):
     """One connection."""
 
+    most: int
+    """Connections that may be open before there is a crowd."""
+    _crowded = False
+    _take_timer: TimerHandle | None = None
     _head_open = True
     _head_bytes = 0
     _head_refused = False
@@ -66,12 +91,31 @@ class Http(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin; a first request has to come."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
+        seconds = HEAD_SECONDS
+        if len(self.connections) > self.most:
+            _crowds.inc()
+            if len(self.connections) > 2 * self.most:
+                self._refuse(*_CROWDED)
+                return
+            self._crowded, seconds = True, CROWDED_HEAD_SECONDS
+            self.app = _OperationsAlone(self.app)
+        self._head_timer = self.loop.call_later(seconds, self._head_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._forget_timer()
+        self._forget_take_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More waits for the client to take it than the transport holds; it has so long to do so."""
+        super().pause_writing()
+        self._take_timer = self.loop.call_later(TAKE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has taken what waited."""
+        super().resume_writing()
+        self._forget_take_timer()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; end the connection if it is an endless head."""
@@ -101,12 +145,17 @@ class Http(HttpToolsProtocol):
         self._head_open = False
         self._forget_timer()
         super().on_headers_complete()
+        if self._crowded:
+            self.cycle.keep_alive = False
+            return
         self.scope["extensions"] = {WHOLE: {"whole": Whole(self.cycle)}}
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be answered by the application, and close."""
         del msg
-        status, body = _TOO_LARGE if self._head_refused else _MALFORMED
+        self._refuse(*(_TOO_LARGE if self._head_refused else _MALFORMED))
+
+    def _refuse(self, status: bytes, body: bytes) -> None:
         self.transport.write(
             b"HTTP/1.1 " + status + b"\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
             b"x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: "
@@ -126,7 +175,25 @@ class Http(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _forget_take_timer(self) -> None:
+        if self._take_timer is not None:
+            self._take_timer.cancel()
+            self._take_timer = None
 
-def protocol_class() -> Any:
-    """The class as uvicorn's configuration takes it."""
-    return Http
+
+class _OperationsAlone:
+    """ASGI application: passes on what the operator's machinery asks, and tells everybody else to come again."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in {"GET", "HEAD"} and scope["path"] in OPERATIONS:
+            await self._app(scope, receive, send)
+            return
+        await json_error(Unavailable("overloaded", "too many connections at once; try again"))(scope, receive, send)
+
+
+def protocol_class(most: int) -> Any:
+    """The class as uvicorn's configuration takes it, for a server that holds `most` connections without a crowd."""
+    return type("Http", (Http,), {"most": most})

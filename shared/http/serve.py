@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from shared.errors import Refusal
-from shared.http.binding import listen, refuse_exposed_demo
+from shared.http.binding import listen, refuse_exposed_demo, room_for
 from shared.http.body import BodyLimit
 from shared.http.edge import Edge
 from shared.http.endpoint import Application, Endpoints
@@ -73,7 +73,7 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             operations,
-            http=protocol_class(),
+            http=protocol_class(room_for(settings.http_limit_concurrency * _CONNECTIONS_EACH)),
             loop="none",
             ws="none",
             lifespan="on" if isinstance(app, Starlette) else "off",
@@ -82,7 +82,6 @@ async def serve(
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=settings.http_limit_concurrency * _CONNECTIONS_EACH,
             timeout_graceful_shutdown=ceil(settings.drain_seconds),
         )
     )

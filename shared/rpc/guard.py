@@ -37,6 +37,8 @@ URI_PROPERTY: Final = "peer_uri"
 _OUR_FAULT: Final = frozenset(
     {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 )
+STREAMS_EACH: Final = 1024
+"""Streams that one caller may have open, so that nobody takes all the calls that a server has room for."""
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 
@@ -59,9 +61,26 @@ class RpcContext(Protocol):
 class Stopping:
     """Whether the server is going down, and which calls have to be told because they would never end by themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams_each: int = STREAMS_EACH) -> None:
+        self._streams_each = streams_each
         self.begun = False
         self.streams: set[asyncio.Task[Any]] = set()
+        self.by_caller: dict[str, int] = {}
+        """How many of them each caller has open."""
+
+    def opened(self, caller: str) -> None:
+        """Count one more stream of a caller. Raises `Refusal` if it has too many."""
+        count = self.by_caller.get(caller, 0)
+        if count >= self._streams_each:
+            raise Refusal(Kind.EXHAUSTED, "too_many_streams", f"{caller} has {count} streams open already")
+        self.by_caller[caller] = count + 1
+
+    def closed(self, caller: str) -> None:
+        """Count one less."""
+        if count := self.by_caller[caller] - 1:
+            self.by_caller[caller] = count
+        else:
+            del self.by_caller[caller]
 
     def begin(self) -> None:
         """End every open stream with `shutting_down`."""
@@ -162,8 +181,11 @@ class Guard:
             if task is None:
                 raise RuntimeError("a method runs in a task")
             streams.add(task)
+            caller = None
             try:
                 await self._admit(rpc)
+                self._stopping.opened(name := current.get().caller.name)
+                caller = name
                 request = _each(parse, received) if many else strictly(parse, received)
                 answers = behaviour(request, rpc)
                 if hasattr(answers, "__aiter__"):
@@ -181,6 +203,8 @@ class Guard:
                 await self._refuse(rpc, failure)
             finally:
                 streams.discard(task)
+                if caller is not None:
+                    self._stopping.closed(caller)
 
         return guarded
 

@@ -8,7 +8,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from shared.rpc.caller import Rule
-from shared.rpc.guard import Authenticate, Guard, Stopping
+from shared.rpc.guard import STREAMS_EACH, Authenticate, Guard, Stopping
 from shared.rpc.tls import Tls
 
 Register = Callable[[Any, Any], None]
@@ -59,6 +59,7 @@ class RpcServer:
         message_bytes: int = MESSAGE_BYTES,
         unary_seconds: float = UNARY_SECONDS,
         calls_at_once: int = CALLS_AT_ONCE,
+        streams_each: int = STREAMS_EACH,
         share_port: bool = False,
     ) -> None:
         if authenticate is None and any(rule.role is not None for rule in rules.values()):
@@ -73,7 +74,7 @@ class RpcServer:
         self._share_port = share_port
         self._added: list[tuple[Register, Any, str]] = []
         self._raw: set[str] = set()
-        self._stopping = Stopping()
+        self._stopping = Stopping(streams_each)
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs leave it out
         self._server: grpc.aio.Server | None = None
         self.port = 0

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ import asyncpg
 
 from infra.local.ports import LOOPBACK, SERVICES
 from shared.messaging.access import STREAM, NatsAccess
+from shared.messaging.session import FAILURES
 from tests.chaos.echoes import echo
 from tests.chaos.system import NODES, ChaosSystem
 
@@ -41,6 +43,8 @@ class Faults:
         """Faults that cannot be done here, and why."""
         self.down: set[str] = set()
         """Parts that a fault has ended, or that may end by what it does."""
+        self.effects: Counter[str] = Counter()
+        """What the faults have brought about, where that is not seen by itself."""
         self.slowest = 0.0
         """The longest that the system took to be ready again, in seconds."""
 
@@ -146,6 +150,7 @@ class Faults:
                 for _ in range(_SEGMENTS):
                     await self._ask("SELECT pg_logical_emit_message(true, 'full', 'x'), pg_switch_wal()")
             await asyncio.sleep(self._dice.uniform(1.0, 3.0))
+            self.effects["full disks that nobody could write to"] += not await self._can_write()
         finally:
             disk.empty()
         await self._system.stop_part("postgres")
@@ -158,6 +163,7 @@ class Faults:
         for name in names:
             self._system.disks[name].fill()
         await asyncio.sleep(self._dice.uniform(2.0, 4.0))
+        self.effects["full disks of NATS"] += len(names)
         for name in names:
             self._system.disks[name].empty()
         await self._kill(*names)
@@ -177,8 +183,9 @@ class Faults:
             wire.cut()
 
     async def _echo(self) -> None:
-        with suppress(Exception):  # NATS may be gone at the moment
-            await echo(self._system, self._dice, self._dice.uniform(1.0, 3.0))
+        with suppress(*FAILURES):  # NATS may be gone at the moment
+            sent = await echo(self._system, self._dice, self._dice.uniform(1.0, 3.0))
+            self.effects["messages sent again"] += sent
 
     async def _delete_stream(self) -> None:
         # The ledger's password is in a file of the system, as the ledger's own process finds it.
@@ -192,6 +199,13 @@ class Faults:
             with suppress(Exception):
                 await client.jetstream().delete_stream(STREAM)
             await client.close()
+
+    async def _can_write(self) -> bool:
+        try:
+            await self._ask("SELECT pg_logical_emit_message(true, 'full', repeat('x', 10000))")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return False
+        return True
 
     async def _ask(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         postgres = self._system.postgres

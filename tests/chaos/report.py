@@ -15,6 +15,7 @@ class Report:
     journal: Journal
     faults: tuple[str, ...]
     left_out: tuple[str, ...]
+    effects: dict[str, int]
     slowest: float
     verdict: Verdict
     held: list[str] = field(default_factory=list)
@@ -38,6 +39,7 @@ class Report:
         return [
             f"seed {self.seed}, {self.seconds:.0f} s, {len(self.faults)} faults: {', '.join(self.faults)}",
             *(f"left out: {one}" for one in self.left_out),
+            *(f"{what}: {count}" for what, count in self.effects.items()),
             f"ready again within {self.slowest:.1f} s at the longest",
             f"acknowledged: {kinds}",
             *(f"operations {name:16} {number:6}" for name, number in numbers.items()),

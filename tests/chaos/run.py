@@ -52,6 +52,7 @@ async def run(folder: Path, seed: int, seconds: float, *, few: bool = False) -> 
         journal,
         tuple(faults.done),
         tuple(faults.left_out),
+        dict(faults.effects),
         faults.slowest,
         verdict,
         held,
