@@ -25,6 +25,7 @@ OUT_OF_REACH = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 """How it shows that the database cannot be asked now; any other error is a mistake of ours."""
 

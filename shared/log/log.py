@@ -45,6 +45,7 @@ _LOST = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ReadOnlySQLTransactionError,  # a server in recovery answers, and takes neither writes nor listeners
 )
 """How it shows that the database cannot be asked now."""
 

@@ -110,3 +110,26 @@ async def test_closing_finishes_what_was_begun(own: Database) -> None:
     assert sorted([one.position for one in await asyncio.gather(*selling)]) == list(range(1, 301))
     with pytest.raises(LogUnavailable):
         await log.append(sale())
+
+
+async def test_a_server_in_recovery_can_be_read_and_that_is_all(own: Database, own_server: Postgres) -> None:
+    """As a standby that is not promoted yet, or a back-up on its way to the end of what it has."""
+    log = await own.log("office", OFFICE)
+    first = await log.append(sale())
+    async with aclosing(log.changes()) as changes:
+        await anext(changes)
+        await own_server.stop()
+        (own_server.data / "standby.signal").touch()
+        await own_server.start()
+        async with asyncio.timeout(20):
+            for _ in range(3):  # it cannot be listened to there
+                await anext(changes)
+            assert (await log.head()).position == first.position
+            with pytest.raises(LogUnavailable):
+                await log.append(sale())
+            async with own.connection() as connection:
+                await connection.execute("SELECT pg_promote()")
+            while not await works_again(log):
+                await anext(changes)
+            await anext(changes)
+    assert await positions(own) == list(range(1, (await log.head()).position + 1))
