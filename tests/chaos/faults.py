@@ -16,6 +16,7 @@ from infra.local.ports import LOOPBACK, SERVICES
 from shared.messaging.access import STREAM, NatsAccess
 from shared.messaging.session import FAILURES
 from tests.chaos.echoes import echo
+from tests.chaos.standby import Standby
 from tests.chaos.system import NODES, ChaosSystem
 
 ANSWER_SECONDS = 90.0
@@ -71,6 +72,11 @@ class Faults:
             "hold up messages": self._hold_up,
             "cut the wire to NATS": self._cut,
         }
+        if self._system.standby is not None:
+            faults |= {
+                "kill the synchronous standby": partial(self._lose_standby, self._system.standby),
+                "pause the synchronous standby": partial(self._pause, "standby"),
+            }
         if self._system.disks:
             return faults | {
                 "fill the disk of a NATS server": lambda: self._fill_nats(one(NODES)),
@@ -155,6 +161,14 @@ class Faults:
             disk.empty()
         await self._system.stop_part("postgres")
         await self._system.start_part("postgres")
+
+    async def _lose_standby(self, standby: Standby) -> None:
+        """Nothing is acknowledged before it is back."""
+        await self._system.kill("standby")
+        await asyncio.sleep(self._dice.uniform(1.0, 3.0))
+        with suppress(asyncpg.PostgresError, OSError):
+            self.effects["commits seen waiting for the standby"] += await standby.waiting()
+        await self._system.start_part("standby")
 
     # NATS
 

@@ -21,6 +21,9 @@ async def lose_a_tail(system: ChaosSystem, clients: Clients, load: Load, held: l
     """Do it, and answer what is wrong; `held` is told if nothing is."""
     kept = await _issue(clients)
     folder = system.postgres.folder / "back-up"
+    if system.standby is not None:
+        system.tending.leave([system.standby])
+        await system.standby.be_left_out()
     system.tending.leave([system.postgres])
     await back_up.take_back_up(system.postgres, folder)
     try:

@@ -30,7 +30,7 @@ async def run(folder: Path, seed: int, seconds: float, *, few: bool = False) -> 
     `few`: those faults alone that take little time; no further replicas, no full disk, no back-up.
     """
     began = time.monotonic()
-    async with ChaosSystem(folder, disks=not few) as system:
+    async with ChaosSystem(folder, large=not few) as system:
         journal = Journal()
         replicas, ahead = ([], None) if few else await _replicas(system)
         clients = Clients(system, journal, ahead)

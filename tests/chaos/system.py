@@ -15,6 +15,7 @@ from infra.local.postgres import Postgres
 from infra.local.system import System
 from infra.local.tending import Part
 from tests.chaos.disks import Disk, may_mount
+from tests.chaos.standby import Standby
 from tests.chaos.wire import Wire
 from tests.support.back_up import RESTORABLE
 from tests.support.ports import free_ports
@@ -32,15 +33,18 @@ SETTINGS = {"STAGEDOOR_REFRESH_GRACE_SECONDS": "60", "STAGEDOOR_NATS_REPLICAS": 
 class ChaosSystem(System):
     """A system to be broken."""
 
-    def __init__(self, folder: Path, *, disks: bool) -> None:
-        """`disks`: on file systems of their own, where that can be done."""
+    def __init__(self, folder: Path, *, large: bool) -> None:
+        """`large`: with disks of their own, where that can be done, and a synchronous standby."""
         ports = free_ports()
         self.wires = [Wire(ports.base + _WIRES + place, ports.nats + place) for place in range(len(NODES))]
         url = ",".join(f"nats://{LOOPBACK}:{wire.port}" for wire in self.wires)
         super().__init__(folder, ports=ports, durable=False, settings={**SETTINGS, "STAGEDOOR_NATS_URL": url})
         self.postgres = Postgres(self.home.path / "postgres", fsync=False, settings=_POSTGRES)
+        self.standby: Standby | None = None
         self.disks: dict[str, Disk] = {}
-        if disks and may_mount():
+        if large:
+            self.standby = Standby(self.postgres, self.home.path / "standby")
+        if large and may_mount():
             self.disks = {name: Disk(self.home.path / name, _NATS_MEBIBYTES) for name in NODES}
             self.disks["postgres"] = Disk(self.home.path / "postgres", _POSTGRES_MEBIBYTES)
 
@@ -52,6 +56,9 @@ class ChaosSystem(System):
         for wire in self.wires:
             await wire.open()
         await super().start()
+        if self.standby is not None:
+            await self._run(self.standby)
+            await self.standby.be_waited_for()
 
     async def stop(self) -> None:
         """Stop everything, and let go of wires and disks."""
@@ -59,6 +66,8 @@ class ChaosSystem(System):
         self.tending.leave(others)
         try:
             await super().stop()
+            if self.standby is not None:
+                await self.standby.stop()
             await asyncio.gather(*(part.stop() for part in others))
         finally:
             for wire in self.wires:

@@ -22,7 +22,7 @@ from infra.local.system import System
 from shared.log import migrate as log_migrate
 from shared.log.migrate import Tenant
 from shared.log.steps import LOG_STEPS, Step, StepsRefused, read_steps
-from tests.chaos import run as chaos
+from tests.chaos.aftermath import look_at_it, whole_log
 from tests.chaos.clients import Clients
 from tests.chaos.journal import Journal
 from tests.chaos.load import SCOPE, Load
@@ -79,7 +79,7 @@ async def rounds(load: Load, number: int = 1) -> None:
 
 @pytest.fixture
 async def running(folder: Path) -> AsyncIterator[tuple[System, Clients, Load]]:
-    async with System(folder, ports=free_ports(), durable=False, settings=chaos.SETTINGS) as system:
+    async with System(folder, ports=free_ports(), durable=False, settings=SETTINGS) as system:
         clients = Clients(system, Journal())
         load = Load(clients, SEED)
         yield system, clients, load
@@ -125,8 +125,8 @@ async def test_the_tables_change_and_the_services_are_replaced_under_load(
     finally:
         load.end()
         await working
-    verdict = judge(journal, await chaos.log(system))
-    verdict.wrong += await chaos.aftermath(system, clients, load)
+    verdict = judge(journal, await whole_log(system))
+    await look_at_it(system, clients, load, verdict, held=[])
     assert verdict.clean, (verdict.lost, verdict.doubled, verdict.wrong)
 
     # A program that the tables are not for, or not yet, ends with one line, and has done nothing.

@@ -14,6 +14,7 @@ from services.token_issuer.events import AccessTokenIssued
 from shared.ids import digest
 from stagedoor import Allowed, Denied
 from tests.support.issuing import API, CONFIDENTIAL, HUB, MANAGEMENT, PUBLIC, SPA, Client, Stage, error
+from tests.support.postgres import Database
 
 SERVICE = CONFIDENTIAL.model_copy(update={"grants": (GrantType.CLIENT_CREDENTIALS,), "redirect_uris": ()})
 
@@ -104,6 +105,20 @@ async def test_an_application_registered_a_moment_ago_gets_its_token(stage: Stag
     await stage.follow()
     assert await refused(stage, hub) == "invalid_client"
     hub.secret = before
+    assert (await ask(stage, hub))["scope"] == "read update"
+
+
+async def test_who_may_have_been_registered_is_not_refused_while_that_cannot_be_known(
+    stage: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is read, but the view cannot be written: a standby is gone, say, that every commit waits for."""
+    monkeypatch.setattr("shared.messaging.follower.WAIT_SECONDS", 0.3)
+    hub = await stage.register(SERVICE, resources=True)
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE token_issuer.checkpoints IN EXCLUSIVE MODE")
+        answer = await stage.token(hub, grant_type="client_credentials")
+        assert (answer.status_code, error(answer)) == (503, "temporarily_unavailable")
+        assert int(answer.headers["retry-after"]) >= 1
     assert (await ask(stage, hub))["scope"] == "read update"
 
 
