@@ -19,6 +19,10 @@ from tests.chaos.run import run
 from tests.support.system import new_folder
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Run, and say what came of it."""
     arguments = argparse.ArgumentParser(prog="python -m tests.chaos", description="A seeded fault run under load.")
@@ -29,7 +33,7 @@ def main() -> None:
     keep_mounts_private()
     folder = new_folder()
     try:
-        report = asyncio.run(run(folder, given.seed, given.seconds, few=given.few))
+        report = asyncio.run(run(folder, given.seed, given.seconds, few=given.few, say=_say))
     except SystemFailure as failure:
         print(f"stagedoor: {failure}; the folder is {folder}", file=sys.stderr)
         raise SystemExit(1) from None

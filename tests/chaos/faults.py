@@ -33,9 +33,18 @@ Fault = Callable[[], Awaitable[None]]
 class Faults:
     """What is done to a system."""
 
-    def __init__(self, system: ChaosSystem, seed: int, *, replicas: Sequence[str], few: bool) -> None:
+    def __init__(
+        self,
+        system: ChaosSystem,
+        seed: int,
+        *,
+        replicas: Sequence[str],
+        few: bool,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """`replicas` are further processes of services; `few` leaves out what takes long or needs a root's rights."""
         self._system = system
+        self._say = say
         self._dice = random.Random(f"{seed} faults")
         self._replicas = replicas
         self._few = few
@@ -101,6 +110,7 @@ class Faults:
     async def _do(self, name: str, fault: Fault) -> None:
         await asyncio.sleep(self._dice.uniform(0.1, 0.6))
         began = time.monotonic()
+        self._say(name)
         try:
             await fault()
         finally:

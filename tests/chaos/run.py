@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,10 +24,12 @@ AHEAD_SECONDS = 3700
 _LOOK_SECONDS = 0.1
 
 
-async def run(folder: Path, seed: int, seconds: float, *, few: bool = False) -> Report:
+async def run(
+    folder: Path, seed: int, seconds: float, *, few: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Report:
     """Run a system of its own in a folder, under load and faults for at least so long, and judge.
 
-    `few`: those faults alone that take little time; no further replicas, no full disk, no back-up.
+    `few`: those faults alone that take little time; no further replicas, no full disk, no back-up. `say` is told what is done, as it is.
     """
     began = time.monotonic()
     async with ChaosSystem(folder, large=not few) as system:
@@ -35,13 +37,15 @@ async def run(folder: Path, seed: int, seconds: float, *, few: bool = False) -> 
         replicas, ahead = ([], None) if few else await _replicas(system)
         clients = Clients(system, journal, ahead)
         load = Load(clients, seed)
-        faults = Faults(system, seed, replicas=replicas, few=few)
+        faults = Faults(system, seed, replicas=replicas, few=few, say=say)
         held: list[str] = []
         try:
             journal.wrong += await _run(load, faults, seconds, system)
+            say("looking at what came of it")
             verdict = judge(journal, await whole_log(system))
             await look_at_it(system, clients, load, verdict, held)
             if not few:
+                say("restore a back-up that lost a tail")
                 verdict.wrong += await lose_a_tail(system, clients, load, held)
                 faults.done += ["clock an hour off", "a back-up restored that lost a tail"]
         finally:
