@@ -29,7 +29,8 @@ async def run(
 ) -> Report:
     """Run a system of its own in a folder, under load and faults for at least so long, and judge.
 
-    `few`: those faults alone that take little time; no further replicas, no full disk, no back-up. `say` is told what is done, as it is.
+    `few`: those faults alone that take little time; no further replicas, no full disk, no back-up.
+    `say` is told what is done, as it is.
     """
     began = time.monotonic()
     async with ChaosSystem(folder, large=not few) as system:
