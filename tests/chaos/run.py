@@ -44,7 +44,7 @@ async def run(
             journal.wrong += await _run(load, faults, seconds, system)
             say("looking at what came of it")
             verdict = judge(journal, await whole_log(system))
-            await look_at_it(system, clients, load, verdict, held)
+            await look_at_it(system, clients, load, verdict, held, few=few)
             if not few:
                 say("restore a back-up that lost a tail")
                 verdict.wrong += await lose_a_tail(system, clients, load, held)
