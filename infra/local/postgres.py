@@ -162,7 +162,7 @@ class Postgres:
         """Let the user that it runs as own what is in these folders, as with a cluster that was put back."""
         for folder in folders:
             for path in (folder, *folder.rglob("*")):
-                _give(path)
+                give(path)
 
     # How
 

@@ -31,6 +31,8 @@ from tests.support.ports import free_ports
 from tests.support.replicas import Replicas, doubled
 
 SEED = 1975
+SETTINGS = {"STAGEDOOR_REFRESH_GRACE_SECONDS": "60"}
+"""The load tries a refresh again for as long as a restart may take."""
 OLD, NEW = 0, 1
 """Which replica: one that was there before the tables were changed, and one that was started after."""
 TOUR = {"title": "A Night at the Opera", "venue": "Hammersmith Odeon", "city": "London", "date": "1975-12-24"}
