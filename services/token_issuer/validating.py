@@ -1,4 +1,4 @@
-"""A process that validates tokens and does nothing else: it appends nothing, signs nothing and reads no private key.
+"""A process that validates tokens and does nothing else: it gives and signs nothing, and reads no private key.
 
     python -m services.token_issuer.validating      with the token issuer's settings, and no master key
 
