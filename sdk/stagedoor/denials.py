@@ -129,7 +129,7 @@ class DenialView:
             self.on_denial(denial)
         self._early[denial.number] = denial
         if denial.epoch > self.epoch:
-            self._newest_epoch = max(self._newest_epoch, denial.epoch)
+            self._hear_of(denial.epoch)
             return False
         if denial.number > self.number + 1:
             if denial.rule is not DenialRule.LIFTED:
@@ -147,7 +147,7 @@ class DenialView:
         False: something is missing, and a snapshot is needed if it does not come.
         """
         if epoch != self.epoch:
-            self._newest_epoch = max(self._newest_epoch, epoch)
+            self._hear_of(epoch)
             return epoch < self.epoch
         if position < known:
             return True
@@ -234,6 +234,16 @@ class DenialView:
             self.stamp += 1
         return dropped
 
+    def _hear_of(self, epoch: int) -> None:
+        """The log has begun anew, perhaps without what this view rests on: until it is replaced it judges nothing.
+
+        That a token says so is no reason: whoever has stolen a key could sign one.
+        """
+        self._newest_epoch = max(self._newest_epoch, epoch)
+        if self.epoch < epoch:
+            self.vouched_at = float("-inf")
+            self.stamp += 1
+
     def _take_in(self, denial: Denial) -> None:
         collapsed = self._tables.collapsed
         self._tables.apply(denial)
@@ -262,7 +272,7 @@ class DenialView:
                 self._vouchers.append((number, position, sent_at))
 
     def _advance(self, position: int, sent_at: float | None) -> None:
-        if sent_at is not None:
+        if sent_at is not None and self._newest_epoch <= self.epoch:
             self.vouched_at = max(self.vouched_at, sent_at)
         if position <= self.position:
             return

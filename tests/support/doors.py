@@ -150,7 +150,7 @@ class Doors:
         connection = channel(self.system.ports.grpc_address("token_issuer"), self.tls(), "token_issuer")
         try:
             request = ValidateRequest(token=token, audience=f"{self.origin}/api")
-            answer = await ValidationStub(connection).Validate(request, timeout=10)
+            answer = await ValidationStub(connection).Validate(request, timeout=10, wait_for_ready=True)
         finally:
             await connection.close(None)
         return "allowed" if answer.allowed else "denied"

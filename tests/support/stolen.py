@@ -233,7 +233,7 @@ class Thief:
             call: Any = (opened.unary_stream if method.server_streaming else opened.unary_unary)(
                 path, request_serializer=bytes, response_deserializer=bytes
             )
-            answer = call(b"", metadata=metadata, timeout=10)
+            answer = call(b"", metadata=metadata, timeout=10, wait_for_ready=True)
             told = await refusal(anext(aiter(answer)) if method.server_streaming else answer)
             assert told.code == OPEN_TO_ALL.get(path, "caller_not_allowed"), path
 

@@ -193,8 +193,13 @@ async def test_tokens_of_the_lost_branch_are_refused_and_everything_else_goes_on
     assert claims(living)["epoch"] == claims(lost)["epoch"] + 1
     assert claims(living)["pos"] <= claims(lost)["pos"]
     assert await outside.becomes(living, OK)
-    # As long as the log is not where the lost one was, it cannot be known whether that position is yet to come.
-    assert await outside.api(lost) in {UNAUTHORIZED, UNAVAILABLE}
+
+    async def not_accepted() -> bool:
+        # As long as the log is not where the lost one was, it cannot be known whether that position is yet to come.
+        return await outside.api(lost) in {UNAUTHORIZED, UNAVAILABLE}
+
+    # The API hears of the new branch with the next heartbeat at the latest; from then on it is never accepted.
+    assert await until(not_accepted, 15)
     assert await outside.becomes(kept, OK), "it is of the branch that lives"
 
     async def is_nobody() -> bool:

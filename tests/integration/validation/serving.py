@@ -68,7 +68,7 @@ class Serving:
         """One question."""
         async with self.connected() as stub:
             answer: pb.ValidateResponse = await stub.Validate(
-                pb.ValidateRequest(**{"token": token, "audience": AUDIENCE, **asked}), timeout=10
+                pb.ValidateRequest(**{"token": token, "audience": AUDIENCE, **asked}), timeout=10, wait_for_ready=True
             )
             return answer
 

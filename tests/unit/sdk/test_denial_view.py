@@ -1,5 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from stagedoor.denials import Denial, DenialKind, DenialRule, DenialView, Snapshot, snapshot_of
 
 
@@ -70,6 +72,23 @@ def test_a_later_epoch_needs_a_snapshot_and_begins_anew() -> None:
     view.replace(snapshot(2, position=20, epoch=2), sent_at=12.0)
     assert not view.incomplete
     assert (view.epoch, view.number, view.position, len(view)) == (2, 2, 20, 0)
+
+
+@pytest.mark.parametrize("by", ["voucher", "denial"])
+def test_who_hears_of_a_later_epoch_judges_nothing_by_the_one_before(by: str) -> None:
+    view = DenialView(max_staleness=30.0)
+    view.replace(snapshot(5, *map(denial, range(1, 6))), sent_at=10.0)
+    assert view.fresh(11.0)
+    stamp = view.stamp
+    assert not (view.vouch(20, 2, 2, 11.0) if by == "voucher" else view.apply(denial(2, epoch=2)))
+    assert not view.fresh(11.0)
+    assert view.stamp != stamp, "what was judged before is judged anew"
+    # Whatever is still on its way from before does not help it.
+    view.vouch(60, 5, 1, 11.5)
+    view.replace(snapshot(6, *map(denial, range(1, 7))), sent_at=11.5)
+    assert not view.fresh(11.5)
+    view.replace(snapshot(2, position=20, epoch=2), sent_at=12.0)
+    assert view.fresh(12.0)
 
 
 def test_what_can_match_no_live_token_is_forgotten() -> None:
