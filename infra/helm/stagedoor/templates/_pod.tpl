@@ -78,6 +78,7 @@ a values file are floating ones, and a large one would be written with an expone
 {{- end -}}
 {{- if eq .service.key "ledger" -}}
 {{- $_ := set $told "EVIDENCE_FOLDER" "/evidence" -}}
+{{- $_ := set $told "ARCHIVE_FOLDER" "/evidence/archive" -}}
 {{- $_ := set $told "NATS_REPLICAS" (printf "%v" $root.Values.nats.replicas) -}}
 {{- $_ := set $told "REQUIRE_SYNCHRONOUS_REPLICATION" "true" -}}
 {{- end -}}
