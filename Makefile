@@ -54,12 +54,14 @@ clean: ## remove the environment and the caches; the data in $STAGEDOOR_HOME sta
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Everything is pinned by hash, and our own two distributions are linked, so nothing is downloaded twice.
-$(READY): requirements.lock pyproject.toml sdk/pyproject.toml
+$(READY): requirements.lock infra/overlapping.lock pyproject.toml sdk/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "stagedoor needs Python 3.11 or later; name one with PYTHON=..." >&2; exit 1; }
 	@echo "setting up .venv (once, and when the dependencies change)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --force-reinstall \
+		-r infra/overlapping.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat -e . -e sdk
 	@touch $@

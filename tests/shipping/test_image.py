@@ -38,6 +38,7 @@ def test_the_image_has_what_services_need_and_nothing_else() -> None:
         assert not _named(project["optional-dependencies"][extra]) & set(image) - _named(project["dependencies"])
     assert image.items() <= everything.items()
     assert image.items() <= _locked("infra/shipping.lock").items()
+    assert _locked("infra/overlapping.lock").items() <= image.items()
 
 
 def test_every_requirement_has_a_hash() -> None:
