@@ -106,7 +106,7 @@ class Affinity(Strict):
 
 class ClusterSpec(Strict):
     instances: Annotated[int, Field(ge=1)]
-    imageName: str  # noqa: N815
+    imageName: str = ""  # noqa: N815
     enableSuperuserAccess: bool  # noqa: N815
     bootstrap: Bootstrap
     storage: Storage
