@@ -12,11 +12,14 @@ from shared.tracing import spans
 
 CALL_SECONDS: Final = 5.0
 """How long a call with one answer may take if it sets no deadline of its own."""
+_CONNECT_SECONDS: Final = 5.0
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Whatever its name says: the time that an attempt to connect is given, handshake included. A peer that is busy
+    # takes its time, and an attempt that is cut short fails the call.
+    ("grpc.min_reconnect_backoff_ms", int(_CONNECT_SECONDS * 1000)),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.enable_http_proxy", 0),
