@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 from shared.errors import Kind, Refusal
@@ -83,13 +84,15 @@ class Rule:
 
     def admits(self, caller: Caller) -> bool:
         """Whether this peer may call at all."""
-        return caller.name in self.callers or any(
-            pattern[-1] == "*" and caller.name.startswith(pattern[:-1]) for pattern in self.callers
-        )
+        return _admitted(self.callers, caller.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+@lru_cache(maxsize=1024)
+def _admitted(patterns: frozenset[str], name: str) -> bool:
+    return name in patterns or any(pattern[-1] == "*" and name.startswith(pattern[:-1]) for pattern in patterns)
+
+
+class Call(NamedTuple):
     """The call that is being answered."""
 
     caller: Caller

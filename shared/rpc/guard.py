@@ -100,6 +100,9 @@ class _Parsed:
     traceparents: tuple[str, ...]
 
 
+_NOTHING_SAID: Final = _Parsed((), None, None, ())
+
+
 class Guard:
     """Guards one method."""
 
@@ -278,11 +281,14 @@ def _end_span(code: grpc.StatusCode | None) -> None:
 
 
 def _metadata(rpc: RpcContext) -> _Parsed:
+    given = rpc.invocation_metadata() or ()
+    if all(name == "user-agent" for name, _ in given):  # as most who validate
+        return _NOTHING_SAID
     authorization: list[str] = []
     ids: list[str] = []
     keys: list[str] = []
     traceparents: list[str] = []
-    for name, value in rpc.invocation_metadata() or ():
+    for name, value in given:
         if name == "user-agent":
             continue
         if name == "authorization":
