@@ -66,10 +66,13 @@ class FailedSignIns:
         for (sub, count), outcome in zip(counts.items(), written, strict=True):
             if isinstance(outcome, LogUnavailable):
                 _log.warning("failed_sign_ins_not_written", wrong=count.wrong)
-                later = self._count(sub)
-                later.wrong += count.wrong
-                later.not_looked_at += count.not_looked_at
-                later.first_at = min(later.first_at, count.first_at)
+                # When it was is what it was, however long it takes until it can be said.
+                later = self._counts.setdefault(sub, count)
+                if later is not count:
+                    later.wrong += count.wrong
+                    later.not_looked_at += count.not_looked_at
+                    later.first_at = min(later.first_at, count.first_at)
+                    later.last_at = max(later.last_at, count.last_at)
             elif isinstance(outcome, BaseException):
                 raise outcome
 

@@ -6,6 +6,7 @@ and a fact for each use would make the log grow with every look-up.
 """
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from services.token_issuer.events import ReferenceTokenUsed
@@ -20,6 +21,8 @@ _log = logger(__name__)
 
 _MOST = 50_000
 """Tokens that are remembered between two writes; of more, the last use of some is told too early."""
+_AT_ONCE = 100
+"""Facts that wait side by side to be appended."""
 
 
 class Uses:
@@ -58,10 +61,18 @@ class Uses:
             _log.warning("last_uses_not_written", tokens=len(seen))
             self._seen = {**seen, **self._seen}
             return
-        try:
-            await asyncio.gather(*(self._log.append(_used(jti, seen[jti])) for jti in first_today))
-        except LogUnavailable:
-            _log.warning("last_uses_no_fact", tokens=len(first_today))
+        for some in _batched(first_today):
+            try:
+                async with asyncio.TaskGroup() as appending:
+                    for jti in some:
+                        appending.create_task(self._log.append(_used(jti, seen[jti])))
+            except* LogUnavailable:
+                _log.warning("last_uses_no_fact", tokens=len(some))
+
+
+def _batched(jtis: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A few at a time: on a new day there may be very many, and tokens are given by the same appends."""
+    return (jtis[start : start + _AT_ONCE] for start in range(0, len(jtis), _AT_ONCE))
 
 
 def _used(jti: str, at: datetime) -> Append:

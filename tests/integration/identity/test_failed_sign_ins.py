@@ -1,6 +1,9 @@
 """What becomes of sign-ins that failed: a few facts, however many they were."""
 
+import pytest
+
 from services.identity.events import SignInsFailed
+from shared.log.append import LogUnavailable
 from tests.support.identity_service import Identity, sign_in
 
 
@@ -46,3 +49,22 @@ async def test_many_users_at_once_are_few_facts(identity: Identity) -> None:
     found = await failed(identity)
     assert sum(one.wrong for one in found) == 300
     assert len(found) == 101
+
+
+async def test_what_could_not_be_written_is_written_later_as_it_was(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = identity.parts.failures
+
+    async def out_of_reach(*_: object) -> None:
+        raise LogUnavailable
+
+    failures.wrong("user")
+    at = identity.clock.now
+    with monkeypatch.context() as outage:
+        outage.setattr(identity.log, "append", out_of_reach)
+        identity.clock.forward(seconds=60)
+        await failures.write()
+    await failures.write()
+    (one,) = await failed(identity)
+    assert (one.wrong, one.first_at, one.last_at) == (1, at, at)
