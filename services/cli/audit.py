@@ -5,6 +5,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -150,15 +151,10 @@ async def _show(services: Connection, request: pb.ReadRequest, *, as_json: bool)
     async for answer in services.stream(services.ledger.Read, request):
         if answer.WhichOneof("message") == "pruned":
             _say_gap(answer.pruned, as_json=as_json)
-        if answer.WhichOneof("message") != "event":
-            continue
-        event = answer.event
-        data = json.loads(event.data) if event.data else None
-        if as_json:
-            output.document({**output.plain(event), "data": data})
-        else:
-            print(_line(event, data), flush=True)
-        shown += 1
+        if answer.WhichOneof("message") == "events":
+            line = _document if as_json else _line
+            print("\n".join([line(event) for event in answer.events.events]), flush=True)
+            shown += len(answer.events.events)
     return shown
 
 
@@ -171,9 +167,30 @@ def _say_gap(gap: Any, *, as_json: bool) -> None:
         print(f"{gap.first}-{gap.last}: {what}", flush=True)
 
 
-def _line(event: Any, data: object) -> str:
+def _document(event: pb.Event) -> str:
+    """One event as a JSON document. Its data is JSON already, and goes as it is: a whole log is printed like this."""
+    found = {
+        "position": event.position,
+        "epoch": event.epoch,
+        "stream": event.stream,
+        "version": event.version,
+        "type": event.type,
+        "data": msgspec.Raw(event.data.encode() or b"null"),
+        "data_digest": event.data_digest.hex(),
+        "salt": event.salt.hex(),
+        "leaf_hash": event.leaf_hash.hex(),
+        "actor": event.actor,
+        "command_id": event.command_id,
+        "correlation_id": event.correlation_id,
+        "causation_id": event.causation_id,
+        "recorded_at": output.when(event.recorded_at),
+    }
+    return msgspec.json.encode(found).decode()
+
+
+def _line(event: pb.Event) -> str:
     """One event on one line: where, when, what, by whom, and what it says."""
-    said = "(pruned)" if data is None else _said(data)
+    said = _said(json.loads(event.data)) if event.data else "(pruned)"
     return f"{event.position:>8}  {output.when(event.recorded_at)}  {event.type:<36} {event.actor}  {said}"
 
 

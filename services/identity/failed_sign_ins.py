@@ -11,7 +11,7 @@ from typing import Final
 
 from services.identity.events import SignInsFailed
 from shared.clock import Clock
-from shared.ids import new_command_id, new_id
+from shared.ids import new_command_id, new_ordered_id
 from shared.log.append import Append, Context, LogUnavailable
 from shared.log.log import Log
 from shared.telemetry import logger, new_correlation
@@ -96,7 +96,7 @@ def _append(sub: str | None, count: _Count) -> Append:
         last_at=count.last_at,
     )
     return Append(
-        stream=f"failures-{new_id()}",
+        stream=f"failures-{new_ordered_id()}",
         expected_version=None,
         events=(event,),
         context=Context("service:identity", new_correlation(), new_command_id()),

@@ -25,7 +25,7 @@ from shared.clock import Clock
 from shared.denials import LONGEST_ACCESS_TOKEN, DenialKind
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
-from shared.ids import digest, new_command_id, new_id, new_secret
+from shared.ids import digest, new_command_id, new_ordered_id, new_secret
 from shared.log.append import Context, Fence
 from shared.log.event import Delete, Put
 from shared.log.log import Log, Stream
@@ -191,7 +191,7 @@ class Sessions:
 
     async def _start(self, secret: str, proof: "_Proof", origin: Origin, context: Context) -> None:
         now = self._clock()
-        sid = new_id()
+        sid = new_ordered_id()
 
         async def command() -> StartSession:
             credentials = await proof.fresh()

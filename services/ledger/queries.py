@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from services.ledger.events import LogQueried, Question
-from shared.ids import new_command_id, new_id
+from shared.ids import new_command_id, new_ordered_id
 from shared.log.append import Append, Appended, Context
 from shared.log.log import Log
 from shared.log.row import EventFilter
@@ -23,7 +23,7 @@ async def record(
     """Append that this call's person asks; answers where that stands. Without it there is no answer."""
     call = caller.context()
     append = Append(
-        stream=f"query-{new_id()}",
+        stream=f"query-{new_ordered_id()}",
         expected_version=None,
         events=(LogQueried(question=question, after=after, until=until, matching=matching),),
         context=Context(call.actor, call.correlation_id, new_command_id()),

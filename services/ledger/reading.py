@@ -1,20 +1,38 @@
 """One read of the log: what is asked for, and how far it has come."""
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
 from services.ledger.pruned import pruned_message
 from shared.errors import Kind, Refusal
-from shared.log.row import EventFilter, EventRow
+from shared.log.row import EventFilter
 
+COLUMNS: Final = """position, epoch, stream, version, type, data, data_digest, salt, leaf_hash, actor, command_id::text,
+    correlation_id, coalesce(causation_id, 0), (extract(epoch FROM recorded_at) * 1000000)::bigint"""
+"""Of `log.events`, in the form and order in which they are handed out."""
 _LONGEST_LIST = 100
 """Values of one list of a filter."""
 _LONGEST_VALUE = 512
+_LARGEST = 500_000
+"""Characters of data in one message, unless a single event has more; each may be four bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one look at the log found."""
+
+    seen: int
+    """Everything up to this position has been looked at."""
+    records: Sequence[Any]
+    """With `COLUMNS`, in order."""
+    gaps: Sequence[Any]
+    """Stretches of these positions of which events have left the log."""
 
 
 @dataclass(slots=True)
@@ -59,20 +77,23 @@ class Reading:
         """How many events the next statement may bring."""
         return largest if self.left is None else min(largest, self.left)
 
-    def sent(self, position: int) -> None:
-        """An event was sent."""
-        self.after = position
+    def looked(self, page: Page) -> None:
+        """A page is there, and is going to be sent."""
+        self.after = page.seen
         if self.left is not None:
-            self.left -= 1
+            self.left -= len(page.records)
 
-    def looked(self, position: int) -> None:
-        """There is nothing more that matches up to this position."""
-        self.after = max(self.after, position)
-
-    def gap(self, stretch: Any) -> messages.ReadResponse:
-        """Says that events of a stretch have left the log."""
-        self.told = stretch["last"]
-        return messages.ReadResponse(pruned=pruned_message(stretch))
+    def answers(self, page: Page) -> Iterator[messages.ReadResponse]:
+        """What is sent of a page. Of a gap is said before what comes after its first position, and once."""
+        begin = 0
+        for gap in page.gaps:
+            if gap["last"] > self.told:
+                end = bisect_left(page.records, gap["first"], begin, key=_position)
+                yield from _events(page.records[begin:end])
+                begin = end
+                self.told = gap["last"]
+                yield messages.ReadResponse(pruned=pruned_message(gap))
+        yield from _events(page.records[begin:])
 
     @property
     def done(self) -> bool:
@@ -80,25 +101,61 @@ class Reading:
         return self.full or not self.follow or (self.until is not None and self.after >= self.until)
 
 
-def event_message(row: EventRow) -> messages.Event:
-    """An event, exactly as it stands in the log."""
-    message = messages.Event(
-        position=row.position,
-        epoch=row.epoch,
-        stream=row.stream,
-        version=row.version,
-        type=row.type,
-        data=row.data or "",
-        data_digest=row.data_digest,
-        salt=row.salt or b"",
-        leaf_hash=row.leaf_hash,
-        actor=row.actor,
-        command_id=str(row.command_id),
-        correlation_id=row.correlation_id,
-        causation_id=row.causation_id or 0,
-    )
-    message.recorded_at.FromDatetime(row.recorded_at)
-    return message
+def _events(records: Sequence[Any]) -> Iterator[messages.ReadResponse]:
+    """Events as messages that are not too large."""
+    if not records:
+        return
+    if len(records) > 1 and sum(len(record["data"]) for record in records) > _LARGEST:
+        middle = len(records) // 2
+        yield from _events(records[:middle])
+        yield from _events(records[middle:])
+        return
+    answer = messages.ReadResponse()
+    for record in records:
+        _add(answer.events.events, record)
+    yield answer
+
+
+def _add(events: Any, record: Any) -> None:
+    """Add an event, made in its place: a whole log goes through here."""
+    (
+        position,
+        epoch,
+        stream,
+        version,
+        type_,
+        data,
+        data_digest,
+        salt,
+        leaf_hash,
+        actor,
+        command_id,
+        correlation_id,
+        causation_id,
+        microseconds,
+    ) = record
+    recorded_at = events.add(
+        position=position,
+        epoch=epoch,
+        stream=stream,
+        version=version,
+        type=type_,
+        data=data,
+        data_digest=data_digest,
+        salt=salt,
+        leaf_hash=leaf_hash,
+        actor=actor,
+        command_id=command_id,
+        correlation_id=correlation_id,
+        causation_id=causation_id,
+    ).recorded_at
+    recorded_at.seconds, left = divmod(microseconds, 1_000_000)
+    recorded_at.nanos = left * 1_000
+
+
+def _position(record: Any) -> int:
+    position: int = record["position"]
+    return position
 
 
 def _filter(wanted: messages.Filter) -> EventFilter:

@@ -1,6 +1,6 @@
 """Reads of the log, for auditors and administrators (stagedoor.ledger.v1). Each is a fact before it is answered."""
 
-from collections import deque
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
@@ -11,11 +11,12 @@ from services.ledger.permission import QUIET_SECONDS, ROLES, Permission
 from services.ledger.proving import Proving
 from services.ledger.pruned import pruned
 from services.ledger.queries import in_words, record
-from services.ledger.reading import Reading, event_message
+from services.ledger.reading import COLUMNS, Page, Reading
 from services.ledger.reporting import Reporting
 from shared.evidence.keeping import Evidence
 from shared.history import History
 from shared.log.log import Log
+from shared.log.row import EventFilter
 from shared.questions import ask
 from shared.rpc.caller import Rule
 from shared.rpc.guard import Authenticate, RpcContext
@@ -27,7 +28,7 @@ RULES: Mapping[str, Rule] = {
     f"{SERVICE}/{method.name}": _AUDITORS for method in messages.DESCRIPTOR.services_by_name["Ledger"].methods
 }
 
-_PAGE = 500
+_PAGE = 2000
 """Events of one statement."""
 _STRETCH = 20_000
 """Positions that one statement looks through, so that a filter that few events match makes no long statement."""
@@ -92,17 +93,27 @@ class LedgerService(Proving, LookingBack, Reporting):
 
     async def _events(self, reading: Reading, bound: int) -> AsyncIterator[messages.ReadResponse]:
         """What matches up to a position; afterwards `reading` is there, unless its limit came first."""
-        while reading.after < bound and not reading.full:
-            until = min(bound, reading.after + _STRETCH)
-            limit = reading.page(_PAGE)
-            rows = await self._log.read_rows(reading.after, limit=limit, until=until, matching=reading.matching)
-            seen = until if len(rows) < limit else rows[-1].position
-            gaps = deque(one for one in await pruned(self._log, reading.after, seen) if one["last"] > reading.told)
-            for row in rows:
-                while gaps and gaps[0]["first"] <= row.position:
-                    yield reading.gap(gaps.popleft())
-                yield messages.ReadResponse(event=event_message(row))
-                reading.sent(row.position)
-            for gap in gaps:
-                yield reading.gap(gap)
-            reading.looked(seen)
+        coming = self._next(reading, bound)
+        try:
+            while coming is not None:
+                page = await coming
+                reading.looked(page)
+                # The next page is on its way while this one is sent.
+                coming = self._next(reading, bound)
+                for message in reading.answers(page):
+                    yield message
+        finally:
+            if coming is not None:
+                coming.cancel()
+
+    def _next(self, reading: Reading, bound: int) -> "asyncio.Task[Page] | None":
+        """Begin to fetch what comes next; None if there is nothing more to look at."""
+        if reading.after >= bound or reading.full:
+            return None
+        until = min(bound, reading.after + _STRETCH)
+        return asyncio.create_task(self._page(reading.after, until, reading.page(_PAGE), reading.matching))
+
+    async def _page(self, after: int, until: int, limit: int, matching: EventFilter) -> Page:
+        records = await self._log.read_records(COLUMNS, after, limit, until, matching)
+        seen = until if len(records) < limit else records[-1]["position"]
+        return Page(seen, records, await pruned(self._log, after, seen))

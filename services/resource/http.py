@@ -29,7 +29,7 @@ from services.resource.events import DataRead
 from services.resource.read_model import After, project
 from services.resource.requests import Asked, asked
 from shared.handle import Handled, handle
-from shared.ids import new_id
+from shared.ids import new_ordered_id
 from shared.log.append import Append
 from shared.log.log import Log
 from stagedoor import Guard
@@ -155,7 +155,7 @@ class Rows:
 
     async def _record(self, origin: Asked, what: str, rows: int) -> None:
         """Record the access. If that is not possible, there is no answer either."""
-        access_id = new_id()
+        access_id = new_ordered_id()
         read = DataRead(
             access_id=access_id,
             sub=origin.author.sub,

@@ -24,7 +24,7 @@ from shared.errors import Kind, Refusal, Unavailable
 from shared.handle import ATTEMPTS, rows_of
 from shared.http.attempts import USUAL, Attempts
 from shared.http.client_address import LOOPBACK, ClientAddresses
-from shared.ids import new_command_id, new_id
+from shared.ids import new_command_id, new_ordered_id
 from shared.log.append import (
     AlreadyUsed,
     Append,
@@ -192,7 +192,7 @@ def use_of(assertion: Assertion, fence: Fence | None = None) -> Append:
     command = used.Use(assertion.client_id, assertion.digest.hex(), assertion.expires_at)
     # The id is fresh: there is no stream to look at.
     return append_of(
-        used.decider.stream(new_id()),
+        used.decider.stream(new_ordered_id()),
         None,
         used.decider.decide(command, None),
         on_behalf_of(assertion.client_id),

@@ -23,7 +23,7 @@ from services.cli.profile import Profile
 from services.token_issuer import events as token_issuer
 from services.token_issuer.projections import PROJECTIONS
 from shared.evidence.checkpoints import Branch
-from shared.ids import new_id
+from shared.ids import new_ordered_id
 from shared.log.append import Append
 from shared.log.event import Catalogue
 from shared.log.log import Log
@@ -119,7 +119,7 @@ async def _replay(kept: Kept) -> float:
     count, began = 0, monotonic()
     async with Connection(kept.folder / "no-profile.toml", kept.profile()) as auditor:
         async for answer in auditor.stream(auditor.ledger.Read, pb.ReadRequest()):
-            count += answer.WhichOneof("message") == "event"
+            count += len(answer.events.events)
     return count / (monotonic() - began)
 
 
@@ -235,7 +235,7 @@ async def _append(log: Log, seconds: float) -> float:
     async def append() -> None:
         nonlocal count
         while monotonic() < end:
-            jti = new_id()
+            jti = new_ordered_id()
             await log.append(Append(f"token-{jti}", None, (issued(jti),), context_of_issue()))
             count += 1
 

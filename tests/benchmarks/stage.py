@@ -33,7 +33,7 @@ from services.registry.events import (
     Scope,
 )
 from services.token_issuer import events as token_issuer
-from shared.ids import digest, new_command_id, new_id
+from shared.ids import digest, new_command_id, new_id, new_ordered_id
 from shared.log.append import Append, Context
 from shared.log.event import Catalogue, Event
 from shared.log.log import Log
@@ -221,7 +221,7 @@ class IssuerAlone:
 
         async def issue() -> None:
             for _ in left:
-                jti = new_id()
+                jti = new_ordered_id()
                 await log.append(Append(f"token-{jti}", None, (issued(jti),), context_of_issue()))
 
         try:

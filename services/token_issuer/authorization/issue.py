@@ -18,7 +18,7 @@ from services.token_issuer.sealing import AuthorizationRequest
 from services.token_issuer.views import Application, Known, User, parties
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
-from shared.ids import digest, new_id
+from shared.ids import digest, new_ordered_id
 from shared.log.append import AlreadyUsed, Append, Context, Fence
 
 LEEWAY = timedelta(seconds=5)
@@ -67,7 +67,7 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
     if len(person.amr) > MOST_METHODS:
         raise Refusal(Kind.INVALID, "invalid_request", "too many authentication methods")
     await issuer.following.reach(max(minimum, request.position))
-    gid = new_id()
+    gid = new_ordered_id()
     code = new_code(gid)
 
     async def decide() -> tuple[Refusal | None, Append | None]:

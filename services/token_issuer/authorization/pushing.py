@@ -22,7 +22,7 @@ from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
-from shared.ids import digest, new_id, new_secret
+from shared.ids import digest, new_ordered_id, new_secret
 from shared.log.append import Append, Fence, OnceKey
 from shared.log.event import Delete, Put, RowValue
 
@@ -46,7 +46,7 @@ async def push(issuer: Issuer, who: Presented, form: Params) -> Pushed:
     if parameters.oversized:
         raise invalid_request("the request is too large")
     reference = new_secret()
-    stream, context = decider.stream(new_id()), on_behalf_of(who.client_id)
+    stream, context = decider.stream(new_ordered_id()), on_behalf_of(who.client_id)
 
     async def decide() -> tuple[None, Append]:
         known = await issuer.questions.known(who.client_id, identifiers=targets(parameters))

@@ -14,7 +14,7 @@ from services.token_issuer.refreshing import grant_of_code
 from services.token_issuer.tokens import Issued
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
-from shared.ids import digest, new_id
+from shared.ids import digest, new_ordered_id
 from shared.log.append import Append
 from shared.log.event import Event
 
@@ -24,7 +24,7 @@ async def redeem(issuer: Issuer, who: Presented, form: Params) -> Answer:
     code, targets = form.require("code"), form.all("resource")
     gid = grant_of_code(code)
     context = on_behalf_of(who.client_id)
-    jti, refresh_token = new_id(), issuer.refresh_tokens.first(gid or "")
+    jti, refresh_token = new_ordered_id(), issuer.refresh_tokens.first(gid or "")
 
     async def decide() -> tuple[tuple[Grant | None, Sequence[Event], Signers], Append]:
         keys = await issuer.keys.active()

@@ -15,7 +15,7 @@ from services.token_issuer.views import Application, Known
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
-from shared.ids import new_id
+from shared.ids import new_ordered_id
 from shared.log.append import Append, Fence
 
 Targets = tuple[str, ...]
@@ -23,7 +23,7 @@ Targets = tuple[str, ...]
 
 async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
     """Issue an access token to the client itself. There is no refresh token (section 4.4.3)."""
-    jti, context = new_id(), on_behalf_of(who.client_id)
+    jti, context = new_ordered_id(), on_behalf_of(who.client_id)
     targets = form.all("resource")
     lately = issuer.questions.lately(who.client_id, targets)
 

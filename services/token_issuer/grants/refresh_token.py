@@ -15,7 +15,7 @@ from services.token_issuer.tokens import Issued
 from services.token_issuer.views import KnownGrant
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
-from shared.ids import digest, new_id
+from shared.ids import digest, new_ordered_id
 from shared.log.append import Append
 from shared.log.event import Event
 
@@ -26,7 +26,7 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
     gid = grant_of_refresh_token(token)
     successor = issuer.refresh_tokens.successor(token)
     context = on_behalf_of(who.client_id)
-    jti = new_id()
+    jti = new_ordered_id()
 
     async def attempt() -> tuple[tuple[KnownGrant, Grant, Sequence[Event], Signers], Append | None]:
         keys = await issuer.keys.active()

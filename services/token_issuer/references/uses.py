@@ -12,7 +12,7 @@ from datetime import datetime
 from services.token_issuer.events import ReferenceTokenUsed
 from services.token_issuer.references.tables import ReferenceQuestions
 from shared.clock import Clock
-from shared.ids import new_command_id, new_id
+from shared.ids import new_command_id, new_ordered_id
 from shared.log.append import Append, Context, LogUnavailable
 from shared.log.log import Log
 from shared.telemetry import logger, new_correlation
@@ -77,7 +77,7 @@ def _batched(jtis: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _used(jti: str, at: datetime) -> Append:
     return Append(
-        stream=f"use-{new_id()}",
+        stream=f"use-{new_ordered_id()}",
         expected_version=None,
         events=(ReferenceTokenUsed(jti=jti, used_at=at),),
         context=Context("service:token_issuer", new_correlation(), new_command_id()),

@@ -57,9 +57,9 @@ class Serving:
         events: list[pb.Event] = []
         complete_to = -1
         async for message in self.follow(token=token, **asked):
-            if message.WhichOneof("message") == "event":
-                assert complete_to < message.event.position
-                events.append(message.event)
+            if message.WhichOneof("message") == "events":
+                assert complete_to < message.events.events[0].position
+                events += message.events.events
             elif message.WhichOneof("message") == "complete_to":
                 complete_to = message.complete_to
         return events, complete_to

@@ -161,10 +161,9 @@ async def next_events(messages: AsyncIterator[pb.ReadResponse], number: int) -> 
     found = []
     async with asyncio.timeout(10):
         async for message in messages:
-            if message.WhichOneof("message") == "event":
-                found.append(message.event.position)
-                if len(found) == number:
-                    return found
+            found += positions(message.events.events)
+            if len(found) >= number:
+                return found
     raise AssertionError("the stream ended")
 
 

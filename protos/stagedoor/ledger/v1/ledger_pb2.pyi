@@ -125,13 +125,13 @@ Global___ReadRequest: _TypeAlias = ReadRequest  # noqa: Y015
 class ReadResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     COMPLETE_TO_FIELD_NUMBER: _builtins.int
     PRUNED_FIELD_NUMBER: _builtins.int
     complete_to: _builtins.int
     """The answer is complete up to here; sent at the end, and while following with nothing new."""
     @_builtins.property
-    def event(self) -> Global___Event: ...
+    def events(self) -> Global___Events: ...
     @_builtins.property
     def pruned(self) -> Global___Pruned:
         """Expiring events of a stretch are not in the log any more; sent before what comes after its first position."""
@@ -139,15 +139,15 @@ class ReadResponse(_message.Message):
     def __init__(
         self,
         *,
-        event: Global___Event | None = ...,
+        events: Global___Events | None = ...,
         complete_to: _builtins.int = ...,
         pruned: Global___Pruned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "event", b"event", "message", b"message", "pruned", b"pruned"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "events", b"events", "message", b"message", "pruned", b"pruned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "event", b"event", "message", b"message", "pruned", b"pruned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "events", b"events", "message", b"message", "pruned", b"pruned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["event", "complete_to", "pruned"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["events", "complete_to", "pruned"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -182,6 +182,28 @@ class Pruned(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pruned: _TypeAlias = Pruned  # noqa: Y015
+
+@_typing.final
+class Events(_message.Message):
+    """Some that follow each other, at least one. How many come together says nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Events: _TypeAlias = Events  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
