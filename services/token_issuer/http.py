@@ -6,7 +6,6 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-from prometheus_client import Counter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,9 +26,10 @@ from shared.errors import Kind, Refusal, Unavailable
 from shared.http.endpoint import Application, Call, Endpoint, Headers, Reply, refused
 from shared.http.errors import HttpRefusal, invalid_request, json_error
 from shared.http.forms import Params, form_of, single
+from shared.tally import Tallies
 from stagedoor import Guard
 
-_issued = Counter("stagedoor_tokens_issued_total", "Answers of the token endpoint with tokens", ["grant_type"])
+_issued = Tallies("stagedoor_tokens_issued", "Answers of the token endpoint with tokens", ["grant_type"])
 _issued_by = lru_cache(maxsize=32)(_issued.labels)
 
 GRANTS: Mapping[str, Callable[[Issuer, Presented, Params], Awaitable[Answer]]] = {
@@ -114,7 +114,7 @@ class _Edge:
         if grant is None:
             raise Refusal(Kind.INVALID, "unsupported_grant_type", "the grant_type is not supported")
         answer = await self._attempt(call, who, form, lambda: grant(self._issuer, who, form))
-        _issued_by(grant_type).inc()
+        _issued_by(grant_type).count += 1
         return Reply(200, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
 
     async def introspect(self, call: Call) -> Reply:

@@ -25,6 +25,7 @@ from shared.head import HeadReader, HeadReading
 from shared.log.log import DenialSnapshot, Log, NumberedDenial
 from shared.rpc.caller import Rule, current
 from shared.rpc.guard import RpcContext, strictly
+from shared.tally import Tallies
 from shared.wake import Wake
 from stagedoor import Denied, Guard
 from stagedoor.clock import since_boot
@@ -45,7 +46,7 @@ RULES: Mapping[str, Rule] = {
 RAW = frozenset({"Validate", "ValidateBatch", "ValidateStream"})
 """The methods that take and give bytes."""
 
-_verdicts = Counter("stagedoor_validation_verdicts_total", "Verdicts told to others.", ["reason"])
+_verdicts = Tallies("stagedoor_validation_verdicts", "Verdicts told to others.", ["reason"])
 _allowed = _verdicts.labels("allowed")
 _refused = Counter("stagedoor_validation_refused_total", "Calls refused because too much was being asked at once")
 
@@ -89,7 +90,7 @@ class ValidationService:
         """The verdict on one token."""
         caller = current.get().caller.name
         if raw in self._remembered.of(caller):
-            _allowed.inc()
+            _allowed.count += 1
             return self._allowed().one
         request = strictly(messages.ValidateRequest.FromString, raw)
         with self._load.of(1):
@@ -136,7 +137,7 @@ class ValidationService:
             and len(questions) <= LARGEST_BATCH
             and self._remembered.of(caller).issuperset(questions)
         ):
-            _allowed.inc(len(questions))
+            _allowed.count += len(questions)
             return self._allowed().repeated * len(questions)
         request = strictly(messages.ValidateBatchRequest.FromString, raw)
         if len(request.requests) > LARGEST_BATCH:
@@ -148,7 +149,7 @@ class ValidationService:
             answers = []
             for number, (question, one) in enumerate(zip(questions, request.requests, strict=True), start=1):
                 if question in self._remembered.of(caller):
-                    _allowed.inc()
+                    _allowed.count += 1
                     answers.append(self._allowed().repeated)
                 else:
                     answers.append(_repeated((await self._judge(caller, question, one)).SerializeToString()))
@@ -176,7 +177,7 @@ class ValidationService:
         least, stand = request.minimum_position, self._remembered.stand
         if looks_like_reference(token):
             judged = await self._references.judge(token, audience=audience, scopes=scopes, min_position=least)
-            _verdicts.labels(judged.reason or "allowed").inc()
+            _verdicts.labels(judged.reason or "allowed").add()
             return self._answer(judged.reason, judged.claims if request.with_claims else None)
         verdict: Verdict = self._guard.check(token, audience=audience, scopes=scopes, min_position=least)
         if isinstance(verdict, Denied) and (verdict.reason in TEMPORARY or verdict.reason is Reason.UNKNOWN_KEY):
@@ -184,9 +185,9 @@ class ValidationService:
         elif not (isinstance(verdict, Denied) or request.with_claims or request.HasField("proof")):
             self._remembered.add(caller, question, stand, verdict.claims["exp"] - self._now())
         if isinstance(verdict, Denied):
-            _verdicts.labels(verdict.reason.value).inc()
+            _verdicts.labels(verdict.reason.value).add()
             return self._answer(verdict.reason)
-        _allowed.inc()
+        _allowed.count += 1
         return self._answer("", verdict.claims if request.with_claims else None)
 
     def _answer(self, reason: str, claims: Mapping[str, Any] | None = None) -> messages.ValidateResponse:

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,7 @@ from shared.http.endpoint import ROUTE, Endpoint, Headers, Reply, call_of, reply
 from shared.http.errors import invalid_request, json_error, server_error
 from shared.http.headers import secured
 from shared.http.protocol import WHOLE, Whole
+from shared.tally import Spreads, Tallies
 from shared.telemetry import accept_correlation, correlation, course_of, log_request, logger
 from shared.tracing import spans
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 _log = logger(__name__)
-_answered = Counter("stagedoor_http_requests_total", "HTTP requests answered", ["method", "route", "status"])
-_seconds = Histogram("stagedoor_http_request_seconds", "Time to answer an HTTP request", ["method", "route"])
+_answered = Tallies("stagedoor_http_requests", "HTTP requests answered", ["method", "route", "status"])
+_seconds = Spreads("stagedoor_http_request_seconds", "Time to answer an HTTP request", ["method", "route"])
 _under_way = Gauge("stagedoor_http_requests_under_way", "HTTP requests being answered")
 _count_of = lru_cache(maxsize=4096)(_answered.labels)
 _time_of = lru_cache(maxsize=1024)(_seconds.labels)
@@ -201,6 +202,6 @@ def _route(scope: Scope) -> str:
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:
     method, route = _method(scope), _route(scope)
-    _count_of(method, route, status).inc()
+    _count_of(method, route, status).count += 1
     _time_of(method, route).observe(seconds)
     log_request(__name__, method, scope["path"][:200], status, seconds)

@@ -15,11 +15,11 @@ from uuid import UUID
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from prometheus_client import Counter, Histogram
 
 from shared.errors import Kind, Refusal, Unavailable
 from shared.rpc.caller import Call, Caller, Person, Rule, current
 from shared.rpc.status import CODES, DETAILS, details
+from shared.tally import Spreads, Tallies
 from shared.telemetry import accept_correlation, correlation, course_of, logger
 from shared.tracing import spans
 
@@ -29,8 +29,8 @@ Authenticate = Callable[[str], Awaitable[Person]]
 M = TypeVar("M", bound=Message)
 
 _log = logger(__name__)
-_answered = Counter("stagedoor_rpc_requests_total", "RPCs answered", ["method", "code"])
-_seconds = Histogram("stagedoor_rpc_request_seconds", "Time to answer an RPC", ["method"])
+_answered = Tallies("stagedoor_rpc_requests", "RPCs answered", ["method", "code"])
+_seconds = Spreads("stagedoor_rpc_request_seconds", "Time to answer an RPC", ["method"])
 
 URI_PROPERTY: Final = "peer_uri"
 """Property of a connection in which gRPC keeps the URIs of the peer's verified certificate."""
@@ -111,6 +111,7 @@ class Guard:
     ) -> None:
         self._method = method
         self._rule = rule
+        self._roles = None if rule is None else rule.role
         self._authenticate = authenticate
         self._unary_seconds = seconds
         self._stopping = stopping
@@ -146,7 +147,8 @@ class Guard:
         """For methods with one answer; a caller that set no deadline gets one."""
 
         async def answer_to(received: Any, rpc: RpcContext) -> bytes:
-            await self._admit(rpc, traced=True)
+            if self._roles is not None:
+                await self._bring_person(rpc, self._roles)
             request = _each(parse, received) if many else strictly(parse, received)
             answer: bytes = serialize(await behaviour(request, rpc))
             return answer
@@ -155,13 +157,14 @@ class Guard:
             started = perf_counter()
             bound = None
             try:
+                self._admit(rpc, traced=True)
                 # A deadline that the caller set is kept by gRPC itself, which then ends this task.
                 if rpc.time_remaining() is None:
                     async with asyncio.timeout(self._unary_seconds) as bound:
                         answer = await answer_to(received, rpc)
                 else:
                     answer = await answer_to(received, rpc)
-                self._ok.inc()
+                self._ok.count += 1
                 if spans.active:
                     _end_span(grpc.StatusCode.OK)
             except Exception as failure:  # noqa: BLE001  (nothing unforeseen may reach the caller)
@@ -186,7 +189,9 @@ class Guard:
             streams.add(task)
             caller = None
             try:
-                await self._admit(rpc)
+                self._admit(rpc)
+                if self._roles is not None:
+                    await self._bring_person(rpc, self._roles)
                 self._stopping.opened(name := current.get().caller.name)
                 caller = name
                 request = _each(parse, received) if many else strictly(parse, received)
@@ -196,7 +201,7 @@ class Guard:
                         yield serialize(answer)
                 else:
                     await answers  # written by `rpc.write`; the health service does so
-                self._ok.inc()
+                self._ok.count += 1
             except asyncio.CancelledError:
                 if not self._stopping.begun:
                     raise
@@ -211,8 +216,8 @@ class Guard:
 
         return guarded
 
-    async def _admit(self, rpc: RpcContext, *, traced: bool = False) -> None:
-        """Establish who calls and hold it against the rule; afterwards `current` is set.
+    def _admit(self, rpc: RpcContext, *, traced: bool = False) -> None:
+        """Establish which peer calls and hold it against the rule; afterwards `current` is set, without a person.
 
         `traced`: the call has a span if its course has. Those that last for hours have none.
         """
@@ -230,10 +235,11 @@ class Guard:
         if rule is None or not rule.admits(caller):
             _log.warning("caller_not_allowed", method=self._method, caller=caller.name)
             raise Refusal(Kind.FORBIDDEN, "caller_not_allowed", f"{caller.name} may not call this method")
-        person = None if rule.role is None else await self._person(said.authorization, rule.role)
-        current.set(Call(caller, person, course, said.idempotency_key))
+        current.set(Call(caller, None, course, said.idempotency_key))
 
-    async def _person(self, authorization: tuple[str, ...], roles: frozenset[str]) -> Person:
+    async def _bring_person(self, rpc: RpcContext, roles: frozenset[str]) -> None:
+        """Establish whose token came along; it has to have one of these roles."""
+        authorization = _metadata(rpc).authorization
         if not authorization:
             raise Refusal(Kind.UNAUTHENTICATED, "missing_token", "this method needs a person's access token")
         found = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
@@ -242,12 +248,12 @@ class Guard:
         person = await self._authenticate(found.group(1))
         if not person.roles & roles:
             raise Refusal(Kind.FORBIDDEN, "role_missing", f"this needs the role {' or '.join(sorted(roles))}")
-        return person
+        current.set(current.get()._replace(person=person))
 
     async def _refuse(self, rpc: RpcContext, failure: Exception, *, late: bool = False) -> Never:
         """Answer with the status of a refusal; whatever else went wrong is the log's business alone."""
         if isinstance(failure, grpc.aio.AbortError):
-            _answered.labels(self._method, "ABORTED_BY_METHOD").inc()
+            _answered.labels(self._method, "ABORTED_BY_METHOD").add()
             raise failure
         retry_after = None
         if late:
@@ -258,7 +264,7 @@ class Guard:
         else:
             code, reason, message = grpc.StatusCode.INTERNAL, "internal", "something went wrong on this side"
             _log.error("rpc_failed", method=self._method, course=course_of(failure))
-        _answered.labels(self._method, code.name).inc()
+        _answered.labels(self._method, code.name).add()
         if spans.active:
             _end_span(code)
         packed = details(code, reason, message, correlation.get(), retry_after)

@@ -100,7 +100,7 @@ class RpcServer:
             ],
             maximum_concurrent_rpcs=self._calls_at_once,
         )
-        guarding = _Guarding(server, self._guard, self._raw)
+        guarding = _Guarding(self._guard, self._raw)
         for register, servicer, _name in self._added:
             register(servicer, guarding)
         names = [name for _, _, name in self._added]
@@ -109,7 +109,8 @@ class RpcServer:
             reflection.aio.ReflectionServicer([*names, _HEALTH, reflection.SERVICE_NAME]),  # type: ignore[attr-defined]  # as above
             guarding,
         )
-        if missing := self._rules.keys() - guarding.methods - _OPEN.keys():
+        server.add_generic_rpc_handlers((guarding,))
+        if missing := self._rules.keys() - guarding.methods.keys() - _OPEN.keys():
             raise ValueError(f"rules for methods that are not served: {', '.join(sorted(missing))}")
         try:
             self.port = server.add_secure_port(self._bind, self._tls.server_credentials())
@@ -135,14 +136,16 @@ class RpcServer:
         return Guard(method, self._rules.get(method), self._authenticate, self._unary_seconds, self._stopping)
 
 
-class _Guarding:
-    """What generated code registers at: it puts a guard around each method on its way to the real server."""
+class _Guarding(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # which it takes in the stubs alone
+    """What generated code registers at, and what gRPC looks methods up in: each with a guard around it.
 
-    def __init__(self, server: grpc.aio.Server, guard: Callable[[str], Guard], raw: Collection[str]) -> None:
-        self._server = server
+    One for all services: gRPC asks the handlers that it has one after the other, for every call.
+    """
+
+    def __init__(self, guard: Callable[[str], Guard], raw: Collection[str]) -> None:
         self._guard = guard
         self._raw = raw
-        self.methods: set[str] = set()
+        self.methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: object) -> None:
         """The older of the two ways that generated code registers in; it does both, and the other one serves."""
@@ -150,10 +153,11 @@ class _Guarding:
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
     ) -> None:
-        """Register the guarded methods of a service."""
-        guarded = {}
+        """Register the methods of a service."""
         for name, handler in method_handlers.items():
             method = f"/{service_name}/{name}"
-            self.methods.add(method)
-            guarded[name] = self._guard(method).around(handler, raw=method in self._raw)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, guarded),))
+            self.methods[method] = self._guard(method).around(handler, raw=method in self._raw)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """The method that is called, if there is one."""
+        return self.methods.get(handler_call_details.method)

@@ -12,6 +12,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.tally import Family
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPERATIONS = ROOT / "docs" / "operations.md"
 PROGRAMS = (
@@ -39,7 +41,7 @@ def scraped(text: str) -> set[str]:
 def labels() -> dict[str, set[str]]:
     """The labels of those that are no guard's."""
     exported()
-    collectors = [one for one in tuple(REGISTRY._collector_to_names) if isinstance(one, MetricWrapperBase)]
+    collectors = [one for one in tuple(REGISTRY._collector_to_names) if isinstance(one, MetricWrapperBase | Family)]
     return {_name(metric): set(one._labelnames) for one in collectors for metric in one.describe()}
 
 

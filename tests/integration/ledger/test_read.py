@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -46,7 +46,7 @@ async def a_story(facts: Facts) -> None:
     await facts.write("application-other", registry.ApplicationEnabled(client_id="other"))
 
 
-def positions(events: list[pb.Event]) -> list[int]:
+def positions(events: Iterable[pb.Event]) -> list[int]:
     return [event.position for event in events]
 
 
