@@ -1,10 +1,13 @@
-"""P11: memory of every service, and of a guard, under a long load on every endpoint."""
+"""P11: memory of every service, and of a guard, under a long load on every endpoint; what lags, and what is logged."""
 
 import asyncio
+import json
+import re
 import shutil
 import statistics
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from time import monotonic
 
@@ -23,6 +26,8 @@ from tests.benchmarks.guards import Guards, guards
 from tests.benchmarks.options import Options
 from tests.benchmarks.result import Result, Target
 from tests.benchmarks.rounds import Spread
+from tests.support.behind import relay_behind, views_behind
+from tests.support.command import stagedoor
 from tests.support.outside import App, NotNow, Outside, Person
 from tests.support.ports import free_ports
 from tests.support.system import new_folder
@@ -33,8 +38,21 @@ _SECONDS_A_ROUND = 240.0
 _SAMPLE_SECONDS = 5.0
 _PEOPLE, _SERVICES = 4, 4
 """How many of each are at work."""
-_REST_SECONDS = {"person": 0.4, "service": 0.15}
+_REST_SECONDS = {"person": 0.4, "service": 0.15, "office": 5.0}
 """From the end of one course of things to the next."""
+_COMMANDS = (
+    ("apps", "list"),
+    ("resources", "list"),
+    ("users", "list"),
+    ("tokens", "list"),
+    ("keys", "list"),
+    ("logouts", "list"),
+    ("audit", "replay", "--limit", "50"),
+    ("audit", "report", "applications"),
+    ("audit", "checkpoint"),
+)
+"""What those do who manage and audit, in turn."""
+_DATABASE_ERROR = re.compile(r"\b(?:ERROR|FATAL|PANIC):")
 _BATCH = 20
 _BOUND = 150
 _FLAT = 5
@@ -57,6 +75,8 @@ async def soak(options: Options, console: Console) -> list[Result]:
         ):
             load = _Load(system, outside, guard)
             sizes = await load.run(seconds, console if options.verbose else None)
+            for told in [*await views_behind(system), *await relay_behind(system), *_errors_logged(system)]:
+                load.failures[told] += 1
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     console.print("  P11: " + ", ".join(f"{count:,} {what}" for what, count in sorted(load.done.items())))
@@ -118,6 +138,8 @@ class _Load:
         work: list[Work] = [self._course_of(person) for person in people]
         rests = [_REST_SECONDS["person"]] * len(work) + [_REST_SECONDS["service"]] * _SERVICES
         work += [self._service] * _SERVICES
+        work.append(self._office(cycle(_COMMANDS)))
+        rests.append(_REST_SECONDS["office"])
 
         async def sample() -> None:
             began = monotonic()
@@ -188,6 +210,37 @@ class _Load:
         self.done["revocations"] += 1
         await self._introspected(app, token, active=False)
 
+    def _office(self, commands: Iterator[tuple[str, ...]]) -> Work:
+        async def course() -> None:
+            """Look at what the issuer publishes, push a request, and manage or audit something."""
+            await self._published()
+            await self._pushed()
+            await stagedoor(self._system, *next(commands))
+            self.done["commands"] += 1
+
+        return course
+
+    async def _published(self) -> None:
+        outside = self._outside
+        found = (await outside.http.get(f"{outside.issuer}/.well-known/openid-configuration")).json()
+        keys = (await outside.http.get(found["jwks_uri"])).json()
+        self.failures["there are no keys"] += not keys["keys"]
+        self.done["discoveries"] += 1
+
+    async def _pushed(self) -> None:
+        """RFC 9126."""
+        form = {
+            "response_type": "code",
+            "redirect_uri": self._hub.redirect_uri,
+            "scope": "openid read",
+            "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+            "code_challenge_method": "S256",
+        }
+        outside = self._outside
+        answer = await outside.http.post(f"{outside.issuer}/connect/par", data=form, auth=self._hub.auth)
+        self.failures[f"a pushed request was answered {answer.status_code}"] += answer.status_code != 201
+        self.done["pushed requests"] += 1
+
     async def _introspected(self, app: App, token: str, *, active: bool) -> None:
         self.failures["an introspection was wrong"] += await self._outside.introspect(app, token) is not active
         self.done["introspections"] += 1
@@ -212,6 +265,18 @@ class _Load:
         answer = await self._validation.ValidateBatch(pb.ValidateBatchRequest(requests=questions), timeout=30)
         self.done["verdicts over gRPC"] += len(answer.responses)
         self.failures["the last of a batch was refused"] += not answer.responses[-1].allowed
+
+
+def _errors_logged(system: System) -> list[str]:
+    """What services and PostgreSQL have called an error."""
+    found = []
+    for name in SERVICES:
+        for line in (system.home.logs / f"{name}.log").read_text(errors="replace").splitlines():
+            level = json.loads(line)["level"] if line.startswith("{") else "critical"
+            if level in {"error", "critical"}:
+                found.append(f"{name} logged {line[:300]}")
+    postgres = system.postgres.log.read_text(errors="replace").splitlines()
+    return found + [f"PostgreSQL logged {line[:300]}" for line in postgres if _DATABASE_ERROR.search(line)]
 
 
 def _pid(part: Part) -> int:

@@ -4,7 +4,6 @@ from typing import Any
 
 import asyncpg
 
-from infra.local.ports import SERVICES
 from infra.local.process import until
 from infra.local.system import System
 from shared.ids import new_id
@@ -13,6 +12,7 @@ from tests.chaos.clients import Clients
 from tests.chaos.load import Load
 from tests.chaos.verdict import WHOLE_LOG, Verdict, Written
 from tests.support import read_models
+from tests.support.behind import views_behind
 from tests.support.command import CommandRefused, stagedoor
 
 _CAUGHT_UP_SECONDS = 30.0
@@ -29,7 +29,7 @@ async def look_at_it(
 ) -> None:
     """Add to the verdict what is wrong, and tell what `held`."""
     found = {
-        "every view is complete": await _behind(system),
+        "every view is complete": await views_behind(system),
         "the stream is a copy of the log": await stream.differences(system),
         "every row of every read model is what a rebuild would make of the log": await _rows(system, load),
         "what was denied is refused, and what was not is accepted": await _tokens(clients, load),
@@ -48,27 +48,6 @@ async def _ask(system: System, statement: str) -> list[Any]:
         return list(await connection.fetch(statement))
     finally:
         await connection.close()
-
-
-async def _behind(system: System) -> list[str]:
-    """Every follower has come to the last event of every source that it follows."""
-    views = " UNION ALL ".join(
-        f"SELECT '{service}' AS service, projection, source, position FROM {service}.checkpoints"  # noqa: S608
-        for service in SERVICES
-    )
-    statement = f"""
-        SELECT v.*, (SELECT max(e.position) FROM log.events e WHERE e.source = v.source) AS last FROM ({views}) v
-    """  # noqa: S608  (names of ours, above and here)
-    behind: list[str] = []
-
-    async def caught_up() -> bool:
-        rows = await _ask(system, statement)
-        behind[:] = [f"{row['service']} is at {row['position']} of {row['source']}, not {row['last']}" for row in rows
-                     if row["position"] != row["last"]]  # fmt: skip
-        return bool(rows) and not behind
-
-    await until(caught_up, _CAUGHT_UP_SECONDS, every=0.1)
-    return list(behind)
 
 
 async def _rows(system: System, load: Load) -> list[str]:
