@@ -68,10 +68,13 @@ def random_bytes(count: int) -> bytes:
 
 def new_id() -> str:
     """A random identifier: 128 bits, 22 URL-safe characters."""
-    if not _ready:
+    try:
+        return _ready.pop()
+    except IndexError:
         block = os.urandom(_AHEAD)
-        _ready.extend(urlsafe_b64encode(block[at : at + 16])[:22].decode() for at in range(0, _AHEAD, 16))
-    return _ready.pop()
+        first, *others = [urlsafe_b64encode(block[at : at + 16])[:22].decode() for at in range(0, _AHEAD, 16)]
+        _ready.extend(others)
+        return first
 
 
 def new_ordered_id() -> str:
