@@ -1,7 +1,8 @@
 """Reads of the log, for auditors and administrators (stagedoor.ledger.v1). Each is a fact before it is answered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as messages
 from services.ledger.events import Question
@@ -79,9 +80,10 @@ class LedgerService(Proving, LookingBack, Reporting):
         while True:
             mark = self._wake.mark
             head = (await self._log.head()).position if reading.follow else asked.position - 1
-            async for message in self._events(reading, reading.bound(head)):
-                yield message
-                await still_allowed()
+            async with aclosing(self._events(reading, reading.bound(head))) as events:
+                async for message in events:
+                    yield message
+                    await still_allowed()
             if reading.done:
                 break
             if reading.after != told:
@@ -91,7 +93,7 @@ class LedgerService(Proving, LookingBack, Reporting):
             await still_allowed()
         yield messages.ReadResponse(complete_to=reading.after)
 
-    async def _events(self, reading: Reading, bound: int) -> AsyncIterator[messages.ReadResponse]:
+    async def _events(self, reading: Reading, bound: int) -> AsyncGenerator[messages.ReadResponse]:
         """What matches up to a position; afterwards `reading` is there, unless its limit came first."""
         coming = self._next(reading, bound)
         try:

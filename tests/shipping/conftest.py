@@ -16,6 +16,7 @@ CASES: dict[str, dict[str, Any]] = {
             "identity": {"deploySecret": False, "settings": {"MAX_STALENESS_SECONDS": 10, "PASSWORD_WORKERS": 4}},
             "tokenIssuer": {"autoscaling": {"enabled": True, "poolWait": {"metric": "wait", "averageValue": "10m"}}},
             "registry": {"replicas": 1},
+            "validation": {"enabled": True, "settings": {"VALIDATIONS_AT_ONCE": 5000}},
             "resource": {"enabled": False},
             "ledger": {
                 "replicas": 2,

@@ -107,3 +107,13 @@ def test_every_pod_has_a_policy_both_ways(chart: dict[str, Any]) -> None:
     assert set(policies) == {*SERVICES, "migration"}
     assert all(spec["policyTypes"] == ["Ingress", "Egress"] for spec in policies.values())
     assert "ingress" not in policies["migration"] or not policies["migration"]["ingress"]
+
+
+def test_validation_apart_is_for_those_who_may_ask_and_reaches_its_database_alone(chart: dict[str, Any]) -> None:
+    spec = _policies(chart, "everything otherwise")["validation"]
+    peers = _grpc(spec, 9406, "ingress")
+    assert OPERATORS in peers
+    assert RESOURCE_SERVERS in peers
+    assert {_part(peer) for peer in peers if peer not in (OPERATORS, RESOURCE_SERVERS)} <= set(SERVICES)
+    ports = {port["port"] for rule in spec["egress"] for port in rule["ports"]}
+    assert ports == {53, 5432, 4317}

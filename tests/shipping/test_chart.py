@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from infra.local.ports import SERVICES
+from services.token_issuer.settings import TokenIssuerSettings
+from shared.settings import load
 from tests.support import custom_resources
 from tests.support.charts import CHART, EXAMPLES
 from tests.support.told import NEEDED, check
@@ -204,3 +206,29 @@ def test_the_ingress_has_the_routes_of_the_door(chart: dict[str, Any]) -> None:
         (line,) = re.findall(rf"^\s*@{matcher} path (.*)$", door, re.MULTILINE)
         assert found[part] == {re.sub(r"/?\*$", "", path) for path in line.split()}, part
     assert set(found) == {"identity", "token-issuer", "resource"}
+
+
+def test_validation_apart_is_the_token_issuers_without_its_secrets(
+    chart: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "stagedoor-validation" not in _of(chart, "Deployment")
+    deployment = _of(chart, "Deployment", "everything otherwise")["stagedoor-validation"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["python", "-P", "-m", "services.token_issuer.validating"]
+    (secrets,) = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "secrets"]
+    assert secrets["secretName"] == "stagedoor-token-issuer"
+    assert [item["key"] for item in secrets["items"]] == ["database"]
+    told = _environment(container)
+    assert not {name for name in told if "NATS" in name or "MASTER" in name}
+    assert told["STAGEDOOR_VALIDATIONS_AT_ONCE"] == "5000"
+    assert told["STAGEDOOR_TOKEN_ISSUER_ADDRESS"] == "stagedoor-token-issuer:9403"
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    settings = load(TokenIssuerSettings)
+    assert "token_issuer@" in settings.database
+    assert (settings.grpc_bind, settings.http_bind) == ("0.0.0.0:9406", "0.0.0.0:8406")
+    certificate = _of(chart, "Certificate", "everything otherwise")["stagedoor-validation"]["spec"]
+    assert certificate["uris"] == ["spiffe://stagedoor/service/token_issuer"]
+    assert {"validation", "token-issuer", "stagedoor-validation"} <= set(certificate["dnsNames"])
+    assert "stagedoor-validation" in _of(chart, "PodDisruptionBudget", "everything otherwise")

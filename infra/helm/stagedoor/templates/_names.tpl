@@ -15,16 +15,22 @@
 {{- printf "https://%s" (required "host: the public host name has to be said" .Values.host) -}}
 {{- end -}}
 
-{{/* The services: their names in values, in Python, and in addresses, with their ports. */}}
+{{/*
+The services: their names in values, in Python, and in addresses, with their ports. `validation` is the token issuer's
+service to the others, by processes that do nothing else.
+*/}}
 {{- define "stagedoor.services" -}}
 services:
-  - {key: registry, module: registry, part: registry, http: 8401, grpc: 9401}
-  - {key: identity, module: identity, part: identity, http: 8402, grpc: 9402}
-  - {key: tokenIssuer, module: token_issuer, part: token-issuer, http: 8403, grpc: 9403}
+  - {key: registry, module: registry, program: main, part: registry, http: 8401, grpc: 9401}
+  - {key: identity, module: identity, program: main, part: identity, http: 8402, grpc: 9402}
+  - {key: tokenIssuer, module: token_issuer, program: main, part: token-issuer, http: 8403, grpc: 9403}
 {{- if .Values.resource.enabled }}
-  - {key: resource, module: resource, part: resource, http: 8404, grpc: 9404}
+  - {key: resource, module: resource, program: main, part: resource, http: 8404, grpc: 9404}
 {{- end }}
-  - {key: ledger, module: ledger, part: ledger, http: 8405, grpc: 9405}
+  - {key: ledger, module: ledger, program: main, part: ledger, http: 8405, grpc: 9405}
+{{- if .Values.validation.enabled }}
+  - {key: validation, module: token_issuer, program: validating, part: validation, http: 8406, grpc: 9406}
+{{- end }}
 {{- end -}}
 
 {{/* Labels that never change, by which pods are found: (dict "root" $ "part" "registry"). */}}

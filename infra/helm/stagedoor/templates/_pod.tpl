@@ -54,15 +54,19 @@ a values file are floating ones, and a large one would be written with an expone
   "GRPC_BIND" (printf "0.0.0.0:%v" .service.grpc)
   "DATABASE" (include "stagedoor.database" (dict "root" $root "user" .service.module))
   "DATABASE_PASSWORD_FILE" "/secrets/database"
-  "NATS_URL" (required "nats.url: the addresses of NATS have to be said" $root.Values.nats.url)
-  "NATS_USER" .service.module
-  "NATS_PASSWORD_FILE" "/secrets/nats"
   "TLS_CA_FILE" "/tls/ca.crt"
   "TLS_CERTIFICATE_FILE" "/tls/tls.crt"
   "TLS_KEY_FILE" "/tls/tls.key"
 -}}
+{{- if eq .service.program "main" -}}
+{{- $_ := set $told "NATS_URL" (required "nats.url: the addresses of NATS have to be said" $root.Values.nats.url) -}}
+{{- $_ := set $told "NATS_USER" .service.module -}}
+{{- $_ := set $told "NATS_PASSWORD_FILE" "/secrets/nats" -}}
+{{- end -}}
 {{- range (include "stagedoor.services" $root | fromYaml).services -}}
+{{- if eq .program "main" -}}
 {{- $_ := set $told (printf "%s_ADDRESS" (upper .module)) (printf "%s-%s:%v" $name .part .grpc) -}}
+{{- end -}}
 {{- end -}}
 {{- if $root.Values.proxies -}}
 {{- $_ := set $told "PROXIES" (toJson $root.Values.proxies) -}}
@@ -70,7 +74,7 @@ a values file are floating ones, and a large one would be written with an expone
 {{- if $root.Values.issuerAuthority.secret -}}
 {{- $_ := set $told "ISSUER_CA_FILE" "/issuer/ca.crt" -}}
 {{- end -}}
-{{- if ne .service.key "resource" -}}
+{{- if not (has .service.key (list "resource" "validation")) -}}
 {{- $_ := set $told "MASTER_KEY_FILE" "/secrets/master" -}}
 {{- end -}}
 {{- if and (eq .service.key "identity") .values.deploySecret -}}
@@ -82,7 +86,11 @@ a values file are floating ones, and a large one would be written with an expone
 {{- $_ := set $told "NATS_REPLICAS" (printf "%v" $root.Values.nats.replicas) -}}
 {{- $_ := set $told "REQUIRE_SYNCHRONOUS_REPLICATION" "true" -}}
 {{- end -}}
-{{- $told = mergeOverwrite $told $root.Values.settings .values.settings -}}
+{{- $told = mergeOverwrite $told $root.Values.settings -}}
+{{- if eq .service.key "validation" -}}
+{{- $told = mergeOverwrite $told $root.Values.tokenIssuer.settings -}}
+{{- end -}}
+{{- $told = mergeOverwrite $told .values.settings -}}
 {{- with $root.Values.otlpEndpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ . | quote }}
