@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import LedgerStub
 from services.identity import events as identity
+from services.ledger import reading
 from services.ledger import rpc as ledger_rpc
 from services.registry import events as registry
 from services.resource import events as resource
@@ -137,6 +138,19 @@ async def test_small_pages_and_stretches_give_the_same(ledger: Serving, monkeypa
     assert (positions(events), complete_to) == (list(range(1, 9)), 8)
     events, complete_to = await ledger.read(filter=pb.Filter(client_ids=["app"]), limit=3)
     assert (positions(events), complete_to) == ([1, 2, 6], 6)
+
+
+async def test_a_message_has_no_more_than_a_reader_takes(ledger: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    await a_story(ledger.facts)
+    (whole,) = [message.events for message in [one async for one in ledger.follow()] if message.events.events]
+    monkeypatch.setattr(reading, "_LARGEST", 2 * max(len(event.data) for event in whole.events))
+    parts = [message.events for message in [one async for one in ledger.follow()] if message.events.events]
+    assert positions(event for part in parts for event in part.events)[:8] == list(range(1, 9))
+    assert len(parts) > 2
+    assert all(sum(len(event.data) for event in part.events) <= reading._LARGEST for part in parts)
+    monkeypatch.setattr(reading, "_LARGEST", 1)
+    parts = [message.events for message in [one async for one in ledger.follow()] if message.events.events]
+    assert all(len(part.events) == 1 for part in parts)
 
 
 @pytest.mark.parametrize(
