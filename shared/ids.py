@@ -72,9 +72,15 @@ def new_id() -> str:
         return _ready.pop()
     except IndexError:
         block = os.urandom(_AHEAD)
-        first, *others = [urlsafe_b64encode(block[at : at + 16])[:22].decode() for at in range(0, _AHEAD, 16)]
+        first, *others = [id_of(block[at : at + 16]) for at in range(0, _AHEAD, 16)]
         _ready.extend(others)
         return first
+
+
+def id_of(made: bytes) -> str:
+    """The identifier that 16 bytes make: 22 URL-safe characters, the first no hyphen, which would be an option."""
+    text = urlsafe_b64encode(made)[:22].decode()
+    return text if text[0] != "-" else f"_{text[1:]}"
 
 
 def new_ordered_id() -> str:

@@ -1,6 +1,5 @@
 """Users: registering, changing, disabling them, and their passwords."""
 
-from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -48,7 +47,7 @@ from services.identity.throttle import Throttle
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, Handled, handle
-from shared.ids import keyed_digest
+from shared.ids import id_of, keyed_digest
 from shared.keys import MasterKey
 from shared.log.append import Context, Fence, Name, NameTaken
 from shared.log.event import Event, Put, RowChange, Stamp
@@ -227,7 +226,7 @@ class Accounts:
     def _sub_of(self, context: Context) -> str:
         """A new user's `sub`: as good as random, and the same again if the same command is repeated."""
         made = keyed_digest(self._sub_key, context.actor, str(context.command_id))
-        return urlsafe_b64encode(made[:16]).decode().rstrip("=")
+        return id_of(made[:16])
 
 
 def _registers(handled: Handled[User], name: str, kind: UserKind) -> bool:

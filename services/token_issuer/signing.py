@@ -82,10 +82,14 @@ def _es256(private: ec.EllipticCurvePrivateKey, signed: bytes) -> bytes:
 
 
 def generate(use: KeyUse) -> tuple[SigningKey, dict[str, str]]:
-    """A new key pair, and its public JWK."""
-    if ALGORITHMS[use] is Algorithm.RS256:
-        return restored(use, rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS))
-    return restored(use, ec.generate_private_key(ec.SECP256R1()))
+    """A new key pair, and its public JWK. Its `kid` can be typed: with a hyphen in front it would be an option."""
+    while True:
+        if ALGORITHMS[use] is Algorithm.RS256:
+            made = restored(use, rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS))
+        else:
+            made = restored(use, ec.generate_private_key(ec.SECP256R1()))
+        if not made[0].kid.startswith("-"):
+            return made
 
 
 def restored(use: KeyUse, private: PrivateKey) -> tuple[SigningKey, dict[str, str]]:

@@ -14,6 +14,15 @@ def test_an_ordered_id_sorts_by_its_time(monkeypatch: pytest.MonkeyPatch) -> Non
     assert made == sorted(made)
 
 
+def test_no_id_looks_like_an_option() -> None:
+    made = [ids.new_id() for _ in range(20_000)]
+    assert len(set(made)) == len(made)
+    assert {len(one) for one in made} == {22}
+    assert len({one[0] for one in made}) == 63
+    assert not any(one.startswith("-") for one in made)
+    assert ids.id_of(b"\xf8" + bytes(15)) == "_AAAAAAAAAAAAAAAAAAAAA"
+
+
 def test_ordered_ids_are_different_and_never_look_like_an_option() -> None:
     made = [ids.new_ordered_id() for _ in range(10_000)]
     assert len(set(made)) == len(made)

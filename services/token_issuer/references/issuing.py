@@ -1,7 +1,6 @@
 """Making reference tokens, and taking them back."""
 
 import hashlib
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,7 +28,7 @@ from services.token_issuer.views import Application, Known, Resource, User
 from shared.denials import DenialKind, subject_client_id
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
-from shared.ids import digest, new_command_id
+from shared.ids import digest, id_of, new_command_id
 from shared.log.append import Append, Context, Fence
 from shared.log.event import Delete, Put
 from shared.log.log import Stream
@@ -208,7 +207,7 @@ def _parties(client_id: str, sub: str, maker: Maker) -> Iterable[tuple[DenialKin
 def _jti(maker: Maker, context: Context) -> str:
     """The id of the token of one request: one that is repeated finds the token made, and makes no second one."""
     named = hashlib.sha256(f"reference\0{maker.sub}\0{context.command_id}".encode()).digest()
-    return urlsafe_b64encode(named[:16]).rstrip(b"=").decode()
+    return id_of(named[:16])
 
 
 def _not_allowed() -> Refusal:

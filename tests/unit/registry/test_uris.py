@@ -45,7 +45,6 @@ def test_web_addresses(uri: str) -> None:
         ("https://a.example:0/", "port"),
         ("https://a.example:65536/", "port"),
         ("https://a.example:80x/", "port"),
-        ("http://[::1]x/", "port"),
         ("https://a.example/#", "fragment"),
         ("https://a.example/x#y", "fragment"),
         ("https://good.example@evil.example/", "user"),
@@ -117,3 +116,8 @@ def test_logouts_go_to_this_machine_in_demo_mode_only(scheme: str, host: str) ->
     uri = f"{scheme}://{host}:8480/logout"
     assert called_fault(uri, demo=True) is None
     assert called_fault(uri, demo=False) is not None
+
+
+def test_what_follows_an_address_in_brackets_is_a_port() -> None:
+    # Whether Python itself cannot read it differs between its versions; it is refused by all.
+    assert "port" in (found := web_fault("http://[::1]x/") or "") or "cannot be read" in found

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
+from services.token_issuer import signing
 from services.token_issuer.domain.signing_keys import (
     Command,
     Compromise,
@@ -178,3 +179,10 @@ def command(
         case _:
             of_use = [kid for kid, one in state.by_kid.items() if one.use is use]
             return Compromise(of_use[number % len(of_use)] if of_use else "none", new)
+
+
+def test_the_id_of_a_key_can_be_typed() -> None:
+    # In an emergency it is given to a command, which would take a hyphen in front for an option.
+    made = [signing.generate(KeyUse.ACCESS_TOKEN) for _ in range(500)]
+    assert not any(key.kid.startswith("-") for key, _ in made)
+    assert all(jwk["kid"] == key.kid for key, jwk in made)
