@@ -106,7 +106,8 @@ class _Window:
         self._check()
         self._moved.clear()
         try:
-            await asyncio.wait_for(self._moved.wait(), ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._moved.wait()
         except TimeoutError:
             raise Interrupted("no answer from the stream") from None
 

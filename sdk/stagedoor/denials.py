@@ -215,9 +215,10 @@ class DenialView:
         entry = (position, reached)
         self._waiting.append(entry)
         try:
-            await asyncio.wait_for(reached, timeout)
+            async with asyncio.timeout(timeout):
+                await reached
         except TimeoutError:
-            return False
+            return self.position >= position
         finally:
             if entry in self._waiting:
                 self._waiting.remove(entry)

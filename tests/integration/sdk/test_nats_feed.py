@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -175,6 +176,35 @@ async def test_what_cannot_be_read_is_not_skipped(ledger: Ledger, running: tuple
     await until(lambda: ledger.snapshots > 2)
     assert view.number == 0
     assert since_boot() - view.age(since_boot()) == pytest.approx(vouched_at, abs=0.06)
+
+
+async def test_it_ends_though_a_cancellation_gets_lost(
+    nats_server: NatsServer, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, feed = DenialView(), feed_of(nats_server)
+    task = asyncio.create_task(feed.run(view))
+    await until(lambda: view.loaded)
+    assert feed._nats is not None
+    ask, waiting = feed._nats.request, asyncio.Event()
+
+    async def losing(*arguments: Any, **named: Any) -> Msg:
+        answer: Msg = await ask(*arguments, **named)
+        if arguments[0] == "stagedoor.feed.snapshot":
+            waiting.set()
+            with suppress(asyncio.CancelledError):  # as `wait_for` does when both come at once
+                await asyncio.sleep(0.05)
+        return answer
+
+    await ledger.deny("of_next_year", "x")
+    snapshots = ledger.snapshots
+    await until(lambda: ledger.snapshots > snapshots)
+    monkeypatch.setattr(feed._nats, "request", losing)
+    waiting.clear()
+    await waiting.wait()
+    task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
 
 
 async def test_a_snapshot_in_pages(nats_server: NatsServer, ledger: Ledger) -> None:
