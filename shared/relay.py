@@ -30,11 +30,12 @@ from shared.log.log import Log
 from shared.log.row import EventRow
 from shared.messaging.access import ANSWER_SECONDS, EVENTS, STREAM, NatsAccess, events_of
 from shared.messaging.message import Outgoing, encode, is_message_of, message_id, source_of
-from shared.messaging.session import Session, keep, obey_cancellation
+from shared.messaging.session import Session, keep
 from shared.questions import ask
 from shared.telemetry import logger
 from shared.tracing import spans
 from shared.wake import Wake
+from stagedoor.cancellation import obey_cancellation
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

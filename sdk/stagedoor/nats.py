@@ -17,6 +17,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from stagedoor.cancellation import obey_cancellation
 from stagedoor.clock import since_boot
 from stagedoor.denials import Denial, DenialView, Snapshot, snapshot_of
 
@@ -103,7 +104,7 @@ class NatsFeed:
             work = asyncio.create_task(self._work(client, view))
             end = asyncio.create_task(given_up.wait())
             try:
-                _obey_cancellation()
+                obey_cancellation()
                 await asyncio.wait((work, end), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self._nats = None
@@ -165,7 +166,7 @@ class NatsFeed:
             except (OSError, nats.errors.Error, TimeoutError) as failure:
                 _log.warning("the denial feed cannot be reached: %s", _words(failure))
                 await client.close()
-                _obey_cancellation()
+                obey_cancellation()
                 given_up.clear()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _SLOWEST_RETRY)
@@ -198,7 +199,7 @@ class NatsFeed:
                 await asyncio.sleep(_ON_ITS_WAY)
             pause = 0.1
             while view.incomplete and not await self._take_snapshot(client, view):
-                _obey_cancellation()
+                obey_cancellation()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _SLOWEST_RETRY)
 
@@ -206,7 +207,7 @@ class NatsFeed:
         sent_at, pages = self._boot(), []
         for number in range(_PAGES):
             page = await self._request(client, _SNAPSHOT, b'{"page":%d}' % number, _Page)
-            _obey_cancellation()
+            obey_cancellation()
             if page is None:
                 return False
             pages.append(page)
@@ -234,17 +235,6 @@ class NatsFeed:
         except msgspec.DecodeError as wrong:
             _log.error("the answer on %s cannot be read: %s", subject, wrong)
         return None
-
-
-def _obey_cancellation() -> None:
-    """End this task if it was cancelled, and whoever was being waited for then did not pass it on.
-
-    `asyncio.wait_for`, by which nats-py waits, loses a cancellation that meets an answer (before Python 3.12), and
-    nats-py turns one into another error where the connection is closed. A task that trusted them might never end.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 async def _on_reconnected() -> None:

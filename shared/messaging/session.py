@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from shared.log.append import LogUnavailable
 from shared.messaging.access import NatsAccess
 from shared.telemetry import logger
+from stagedoor.cancellation import obey_cancellation
 
 _log = logger(__name__)
 
@@ -36,17 +37,6 @@ class Session:
         obey_cancellation()
         if self.closed.is_set():
             raise errors.ConnectionClosedError
-
-
-def obey_cancellation() -> None:
-    """Raise if this task was cancelled, and whoever was being waited for then did not pass it on.
-
-    nats-py swallows a cancellation that meets it while it flushes, and turns one into another error when the
-    connection is closed; a task that trusted it could never be stopped.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 async def keep(access: NatsAccess, what: str, work: Callable[[Session], Awaitable[None]]) -> Never:
