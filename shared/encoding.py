@@ -1,14 +1,16 @@
 """Encodings, read strictly: a text that two readers could understand differently is none."""
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error
-from typing import Any, NoReturn
+from base64 import urlsafe_b64decode
+from binascii import Error, b2a_base64
+from typing import Any, Final, NoReturn
+
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def base64url(raw: bytes) -> bytes:
     """base64url without padding (RFC 7515 section 2)."""
-    return urlsafe_b64encode(raw).rstrip(b"=")
+    return b2a_base64(raw, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
 def from_base64url(text: str) -> bytes | None:

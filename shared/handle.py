@@ -123,11 +123,12 @@ def rows_of(
 
     `version` is that of the stream before them.
     """
-    return tuple(
-        replace(change, before_last=len(events) - number) if number < len(events) else change
-        for number, event in enumerate(events, start=1)
-        for change in project(pending(event, stream, version + number, context))
-    )
+    changes: list[RowChange] = []
+    for number, event in enumerate(events, start=1):
+        found = project(pending(event, stream, version + number, context))
+        before_last = len(events) - number
+        changes += [replace(change, before_last=before_last) for change in found] if before_last else found
+    return tuple(changes)
 
 
 def pending(event: Event, stream: str, version: int, context: Context) -> Recorded:

@@ -10,9 +10,10 @@ import hmac
 import os
 import secrets
 import time
-from base64 import urlsafe_b64encode
 from typing import Final, NewType
 from uuid import UUID
+
+from shared.encoding import base64url
 
 CommandId = NewType("CommandId", UUID)
 """Names one decision to write; repeating an append with the same id writes nothing twice."""
@@ -79,7 +80,7 @@ def new_id() -> str:
 
 def id_of(made: bytes) -> str:
     """The identifier that 16 bytes make: 22 URL-safe characters, the first no hyphen, which would be an option."""
-    text = urlsafe_b64encode(made)[:22].decode()
+    text = base64url(made).decode()
     return text if text[0] != "-" else f"_{text[1:]}"
 
 
@@ -91,7 +92,7 @@ def new_ordered_id() -> str:
     page whole. It tells when it was made, so it is for what tells its time anyway.
     """
     made = (_BEGIN + time.time_ns() // 1_000_000).to_bytes(6) + _randomness.take(10)
-    return urlsafe_b64encode(made)[:22].translate(_IN_ORDER).decode()
+    return base64url(made).translate(_IN_ORDER).decode()
 
 
 def new_secret() -> str:

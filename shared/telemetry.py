@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import sys
+import time
 import traceback
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
@@ -65,6 +66,7 @@ _SECRET_TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
 _SUSPICIOUS = re.compile(r"eyJ|sd[a-z]_|=|://|-----|bearer|basic|dpop", re.IGNORECASE)
 """Every pattern above needs one of these; most texts have none, and looking for all patterns takes time."""
 _DEEPEST = 6
+_MOST_PATHS = 1024
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -154,6 +156,9 @@ class _Requests:
         self._service = ""
         self._enabled = False
         self._lines: list[str] = []
+        self._second = 0
+        self._until_second = ""
+        self._paths: dict[str, str] = {}
 
     def begin(self, service: str, *, enabled: bool) -> None:
         self._service = service
@@ -164,9 +169,9 @@ class _Requests:
             return
         current = correlation.get()
         self._lines.append(
-            f'{{"module":"{module}","method":{_text(method)},"path":{_text(scrub(path))},"status":{status},'
+            f'{{"module":"{module}","method":{_text(method)},"path":{self._path(path)},"status":{status},'
             f'"milliseconds":{round(seconds * 1000, 2)},"event":"request","level":"info",'
-            f'"timestamp":"{datetime.now(UTC).isoformat()[:-6]}Z","service":"{self._service}"'
+            f'"timestamp":"{self._now()}","service":"{self._service}"'
             f"{_correlated(current) if current else '}'}"
         )
         if len(self._lines) > 1:
@@ -175,6 +180,26 @@ class _Requests:
             asyncio.get_running_loop().call_soon(self._write)
         except RuntimeError:
             self._write()
+
+    def _path(self, path: str) -> str:
+        """As JSON. Most are for the same few, and looking for secrets takes time. One that held any is not kept."""
+        text = self._paths.get(path)
+        if text is None:
+            shown = scrub(path)
+            text = json.dumps(shown)
+            if shown == path:
+                if len(self._paths) >= _MOST_PATHS:
+                    self._paths.clear()
+                self._paths[path] = text
+        return text
+
+    def _now(self) -> str:
+        """As RFC 3339 has it; all but the fraction is the same for a second."""
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._until_second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._until_second}.{nanoseconds // 1000:06d}Z"
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []

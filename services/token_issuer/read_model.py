@@ -15,6 +15,7 @@ from services.registry.events import ApplicationSettings, ResourceSettings
 from services.token_issuer import signing_key_tables
 from services.token_issuer.domain.grant import Grant, evolve
 from services.token_issuer.events import (
+    AccessTokenIssued,
     CodeRedeemed,
     GrantEnded,
     GrantOpened,
@@ -42,16 +43,12 @@ def project(recorded: Recorded) -> Iterable[RowChange]:
     """The rows that change with a fact of the issuer."""
     event = recorded.event
     match event:
+        case AccessTokenIssued():  # by far the most, and it has none
+            return ()
         case GrantOpened():
             return (Put(GRANTS, _opened(event, recorded)),)
-        case CodeRedeemed():
-            return (_issued(event, recorded, {}),)
-        case RefreshTokenRotated():
-            rotated: dict[str, RowValue] = {
-                "previous_digest": event.presented_digest,
-                "rotated_at": event.rotated_at,
-            }
-            return (_issued(event, recorded, rotated),)
+        case CodeRedeemed() | RefreshTokenRotated():
+            return (_issued(event, recorded),)
         case GrantEnded():
             return (Patch(GRANTS, {"gid": event.gid}, {"ended": event.reason.value, "version": recorded.version}),)
         case SigningKeyCreated() | SigningKeyActivated() | SigningKeyRetired() | SigningKeyCompromised():
@@ -70,7 +67,10 @@ def _opened(event: GrantOpened, recorded: Recorded) -> dict[str, RowValue]:
     return {**row, "born": recorded.position, **_place(recorded)}
 
 
-def _issued(event: CodeRedeemed | RefreshTokenRotated, recorded: Recorded, more: Mapping[str, RowValue]) -> Patch:
+def _issued(event: CodeRedeemed | RefreshTokenRotated, recorded: Recorded) -> Patch:
+    rotated: dict[str, RowValue] = {}
+    if isinstance(event, RefreshTokenRotated):
+        rotated = {"previous_digest": event.presented_digest, "rotated_at": event.rotated_at}
     values: dict[str, RowValue] = {
         "refresh_digest": event.refresh_digest,
         "jti": event.jti,
@@ -78,7 +78,7 @@ def _issued(event: CodeRedeemed | RefreshTokenRotated, recorded: Recorded, more:
         "token_audiences": list(event.audiences),
         "access_token_seconds": event.access_token_seconds,
         "tokens_end_at": event.tokens_end_at,
-        **more,
+        **rotated,
         **_place(recorded),
     }
     return Patch(GRANTS, {"gid": event.gid}, values)

@@ -5,7 +5,6 @@ only be made once that event is in the log, and made again as often as is needed
 """
 
 import hashlib
-from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,7 @@ from msgspec import Struct
 from services.token_issuer.acr import acr_of
 from services.token_issuer.domain.grant import Grant
 from services.token_issuer.signing import SigningKey
+from shared.encoding import base64url
 
 ACCESS_TOKEN = "at+jwt"
 ID_TOKEN = "JWT"
@@ -99,4 +99,4 @@ def id_token(  # noqa: PLR0913  (each is one independent part of the token)
 
 def at_hash(token: str) -> str:
     """The left half of the access token's SHA-256 (OpenID Connect Core section 3.1.3.6)."""
-    return urlsafe_b64encode(hashlib.sha256(token.encode()).digest()[:16]).rstrip(b"=").decode()
+    return base64url(hashlib.sha256(token.encode()).digest()[:16]).decode()

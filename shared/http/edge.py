@@ -78,8 +78,8 @@ class Edge:
     async def _within(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
             self._check_room()
-            _check_target(scope)
             endpoint = self._find(scope)
+            _check_target(scope, ours=endpoint is not None)
             body = None if endpoint is None or answer.whole is None else answer.whole.body()
             if endpoint is None or body is None or len(body) > BODY_BYTES:
                 await self._app(scope, receive, answer.send)
@@ -152,10 +152,15 @@ def _start(status: int, headers: Headers) -> bytes | None:
     return b"HTTP/1.1 %d %b\r\n%b" % (status, HTTPStatus(status).phrase.encode(), fields)
 
 
-def _check_target(scope: Scope) -> None:
-    """Refuse a path or query that two readers could understand differently (RFC 3986 section 2.1)."""
+def _check_target(scope: Scope, *, ours: bool) -> None:
+    """Refuse a path or query that two readers could understand differently (RFC 3986 section 2.1).
+
+    `ours`: the path is one of an endpoint. Spelled as we spell it, and with nothing behind it, it needs no look.
+    """
     path: bytes = scope["raw_path"]
     query: bytes = scope["query_string"]
+    if ours and not query and b"%" not in path:
+        return
     if b"%" in path or b"%" in query:
         for part, where in ((path, "path"), (query, "query string")):
             if _BROKEN_ESCAPE.search(part):

@@ -42,6 +42,24 @@ WHOLE: Final = "stagedoor.whole"
 """ASGI extension of this server; its `whole` is the `Whole` of the request."""
 
 
+class _Added:
+    """What the server adds to each answer. It is the same list until its `Date` changes, once in a second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._fields = b""
+
+    def fields(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """These headers, each with its line end."""
+        if headers is not self._headers:
+            self._headers = headers
+            self._fields = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._fields
+
+
+_added: Final = _Added()
+
+
 class Whole:
     """A request that has come as a whole, and an answer that is written at once."""
 
@@ -65,8 +83,7 @@ class Whole:
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        added = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
-        cycle.transport.write(b"%b%b\r\n%b" % (start, added, body))
+        cycle.transport.write(b"%b%b\r\n%b" % (start, _added.fields(cycle.default_headers), body))
         cycle.message_event.set()
         cycle.on_response()
         return True

@@ -119,7 +119,7 @@ class _Columns(Struct):
         if append.fence is not None:
             for kind, party in append.fence.parties:
                 self.party_of.append(number)
-                self.party_kinds.append(kind.value)
+                self.party_kinds.append(kind)
                 self.party_ids.append(party)
 
 

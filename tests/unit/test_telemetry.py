@@ -2,13 +2,24 @@
 
 import json
 import logging
+from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import structlog
 
 from shared.ids import new_id
-from shared.telemetry import accept_correlation, configure_logging, correlation, course_of, logger, redact, scrub
+from shared.telemetry import (
+    accept_correlation,
+    configure_logging,
+    correlation,
+    course_of,
+    log_request,
+    logger,
+    redact,
+    scrub,
+)
 from tests.support.log_lines import LogLines
 from tests.support.log_lines import log_lines as log_lines  # noqa: PLC0414  (a fixture)
 
@@ -64,6 +75,26 @@ def test_other_fields_stay_as_they_are(log_lines: LogLines) -> None:
     assert (line["service"], line["level"], line["module"]) == ("test", "info", "test")
     assert line["timestamp"].endswith("Z")
     assert log_lines.text.isascii()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_path_with_a_secret_in_it_loses_it_however_often_it_is_asked_for(times: int, log_lines: LogLines) -> None:
+    for _ in range(times):
+        log_request("test", "GET", f"/a/{JWT}", 404, 0.001)
+        log_request("test", "GET", "/a/b", 200, 0.001)
+    paths = [line["path"] for line in log_lines.named("request")]
+    assert paths == ["/a/[redacted]", "/a/b"] * times
+    assert JWT not in log_lines.text
+
+
+def test_a_request_tells_when_it_was_answered(log_lines: LogLines) -> None:
+    before = datetime.now(UTC)
+    seconds = [before.timestamp() + number / 3 for number in range(8)]
+    with patch("shared.telemetry.time.time_ns", side_effect=[int(second * 1e9) for second in seconds]):
+        for _ in seconds:
+            log_request("test", "GET", "/", 200, 0.001)
+    told = [datetime.fromisoformat(line["timestamp"]).timestamp() for line in log_lines.named("request")]
+    assert told == pytest.approx(seconds, abs=2e-6)
 
 
 def test_what_is_no_plain_value_is_not_spelled_out(log_lines: LogLines) -> None:
