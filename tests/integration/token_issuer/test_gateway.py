@@ -1,18 +1,15 @@
-"""Proxies that ask before they let a request through: Envoy over gRPC, and Caddy over HTTP."""
+"""Proxies that ask before they let a request through: Envoy's messages over gRPC, and Caddy over HTTP."""
 
-import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import grpc
 import httpx
 import pytest
-import uvicorn
 from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
 from envoy.service.auth.v3 import external_auth_pb2 as pb
 from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
@@ -24,10 +21,9 @@ from infra.local.process import Process
 from services.identity.events import UserDisabled
 from services.registry import events as registry
 from services.token_issuer import envoy
-from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.events import ReferenceKind
 from services.token_issuer.forward_auth import PATH
-from services.token_issuer.gateway import Gateway, judge_by, metadata_url
+from services.token_issuer.gateway import Gateway, metadata_url
 from services.token_issuer.http import application
 from services.token_issuer.references.texts import new_reference
 from shared.http.serve import Readiness, layers
@@ -36,27 +32,13 @@ from shared.rpc.server import RpcServer
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
 from tests.support.ports import free_port
+from tests.support.protected import echo, listens, served, token
+from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixture)
 from tests.support.references import OPEN, make
 from tests.support.work import eventually
 
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
 CONFIGURATION = Path(__file__).parents[3] / "infra" / "caddy" / "forward_auth.Caddyfile"
-
-
-@pytest.fixture
-def gateway(stage: Stage) -> Gateway:
-    return Gateway(
-        judge_by(stage.guard, stage.references), AudienceCallers(stage.issuer.log.pool, stage.issuer.policy.places)
-    )
-
-
-async def token(stage: Stage, *, scope: str = "read") -> str:
-    """A token of BackstageHub's own, for a resource that proxies protect."""
-    hub = await stage.register()
-    await stage.add_resources(callers=("resource/tours", "service/proxy"))
-    await stage.follow()
-    answer = await stage.token(hub, grant_type="client_credentials", scope=scope)
-    return str(answer.json()["access_token"])
 
 
 # Envoy
@@ -264,69 +246,33 @@ class Caddy:
             )
 
 
-async def _echo(scope: Any, receive: Any, send: Any) -> None:
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    seen = {name.decode(): value.decode() for name, value in scope["headers"]}
-    content = json.dumps({"headers": seen, "body": body.decode()}).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": content})
-
-
 @pytest.fixture
 async def caddy(stage: Stage, gateway: Gateway, tmp_path: Path) -> AsyncIterator[Caddy]:
     async def ready() -> Readiness:
         return Readiness({})
 
-    ports = {name: free_port() for name in ("issuer", "resource", "door")}
-    apps: dict[str, Any] = {
-        "issuer": layers(application(stage.issuer, stage.guard, stage.references, gateway), ready, 1000),
-        "resource": _echo,
-    }
-    servers = [
-        uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=ports[name], lifespan="off", log_config=None, access_log=False)
-        )
-        for name, app in apps.items()
-    ]
-    serving = [asyncio.create_task(server.serve()) for server in servers]
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(tmp_path),
-        "XDG_CONFIG_HOME": str(tmp_path),
-        "XDG_DATA_HOME": str(tmp_path),
-        "STAGEDOOR_PROTECTED": f"http://127.0.0.1:{ports['door']}",
-        "STAGEDOOR_TOKEN_ISSUER": f"127.0.0.1:{ports['issuer']}",
-        "STAGEDOOR_UPSTREAM": f"127.0.0.1:{ports['resource']}",
-        "STAGEDOOR_AUDIENCE": quote(API, safe=""),
-    }
-    command = [program("caddy"), "run", "--config", str(CONFIGURATION), "--adapter", "caddyfile"]
-    process = Process("caddy", command, environment, tmp_path / "caddy.log")
-    await process.start()
-    running = Caddy(ports["door"])
-
-    async def answers() -> bool:
-        assert process.running, process.last_words()
+    issuer = layers(application(stage.issuer, stage.guard, stage.references, gateway), ready, 1000)
+    door = free_port()
+    async with served(issuer=issuer, resource=echo) as ports:
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(tmp_path),
+            "XDG_CONFIG_HOME": str(tmp_path),
+            "XDG_DATA_HOME": str(tmp_path),
+            "STAGEDOOR_PROTECTED": f"http://127.0.0.1:{door}",
+            "STAGEDOOR_TOKEN_ISSUER": f"127.0.0.1:{ports['issuer']}",
+            "STAGEDOOR_UPSTREAM": f"127.0.0.1:{ports['resource']}",
+            "STAGEDOOR_AUDIENCE": quote(API, safe=""),
+        }
+        command = [program("caddy"), "run", "--config", str(CONFIGURATION), "--adapter", "caddyfile"]
+        process = Process("caddy", command, environment, tmp_path / "caddy.log")
+        await process.start()
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", ports["door"])
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    try:
-        await eventually(lambda: all(server.started for server in servers))
-        await eventually(answers)
-        yield running
-    finally:
-        await process.stop()
-        for server in servers:
-            server.should_exit = True
-        await asyncio.gather(*serving)
+            await eventually(lambda: listens(door))
+            assert process.running, process.last_words()
+            yield Caddy(door)
+        finally:
+            await process.stop()
 
 
 async def test_caddy_lets_through_and_says_who_it_is(stage: Stage, caddy: Caddy) -> None:
