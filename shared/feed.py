@@ -3,8 +3,8 @@
 The leader publishes denials in order of their dense numbers, and each second a heartbeat: "up to this position,
 nothing is denied beyond the denial of this number". A heartbeat is sent after the denials that it vouches for, over
 the same connection, with a head just read from PostgreSQL. Any replica answers pings (the same words, to the one
-who asks) and hands out snapshots. If PostgreSQL cannot be read nobody vouches for anything, so guards refuse in the
-end.
+who asks) and hands out snapshots, in inboxes alone: whoever asks names the place, and may not publish what the ledger
+may. If PostgreSQL cannot be read nobody vouches for anything, so guards refuse in the end.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from shared.denial_source import DenialSource
 from shared.head import HeadReader, HeadReading
 from shared.http.operations import Check
 from shared.log.log import DenialSnapshot, Log, NumberedDenial
-from shared.messaging.access import ANSWER_SECONDS, DENIALS, HEARTBEAT, PING, SNAPSHOT, NatsAccess
+from shared.messaging.access import ANSWER_SECONDS, DENIALS, HEARTBEAT, PING, SNAPSHOT, NatsAccess, is_inbox
 from shared.messaging.session import FAILURES, Session, keep
 from shared.wake import Wake
 
@@ -152,10 +152,12 @@ class DenialFeed:
         async with asyncio.TaskGroup() as tasks:
 
             async def ping(message: Msg) -> None:
-                tasks.create_task(self._answer_ping(message))
+                if is_inbox(message.reply):
+                    tasks.create_task(self._answer_ping(message))
 
             async def snapshot(message: Msg) -> None:
-                await self._answer_snapshot(message, client.max_payload)
+                if is_inbox(message.reply):
+                    await self._answer_snapshot(message, client.max_payload)
 
             await client.subscribe(PING, queue=_GROUP, cb=ping)
             await client.subscribe(SNAPSHOT, queue=_GROUP, cb=snapshot)

@@ -19,6 +19,8 @@ DENIALS = "stagedoor.denials"
 HEARTBEAT = f"{DENIALS}.heartbeat"
 PING = "stagedoor.feed.ping"
 SNAPSHOT = "stagedoor.feed.snapshot"
+_INBOX = "_INBOX"
+"""How every place for answers begins (infra/nats.conf): `_INBOX_<user>.…`, or `_INBOX.…` of clients that have none."""
 
 CONNECT_SECONDS = 2
 """Bound of one attempt to connect."""
@@ -29,6 +31,14 @@ ANSWER_SECONDS = 5.0
 def events_of(source: str) -> str:
     """The subjects of one source's events."""
     return f"{EVENTS}.{source}.>"
+
+
+def is_inbox(subject: str) -> bool:
+    """Whether somebody waits for answers there, and it is no place where facts, denials or orders are said.
+
+    Whoever asks names the place, and who answers there does it with rights that whoever asks need not have.
+    """
+    return subject.startswith((f"{_INBOX}.", f"{_INBOX}_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,7 @@ class NatsAccess:
     @property
     def inbox_prefix(self) -> bytes:
         """Where this user may be answered; nobody else may listen there."""
-        return f"_INBOX_{self.user}".encode()
+        return f"{_INBOX}_{self.user}".encode()
 
     def feed(self, heartbeat_seconds: float) -> NatsFeed:
         """The denials, for a guard; a question every `heartbeat_seconds` keeps them fresh."""
