@@ -1,7 +1,7 @@
 """The HTTP/1.1 connection: uvicorn's on httptools, with bounds on what a client may keep waiting, and errors in JSON.
 
 A head has to come within `HEAD_SECONDS`, a body within those of `BodyLimit`, and an answer has to be taken within
-`TAKE_SECONDS`. Past `most` open connections each further one is in the crowd: its head has to come at once, it is
+`TAKE_SECONDS`. What comes behind a body is not looked at, and has an end. Past `most` open connections each further one is in the crowd: its head has to come at once, it is
 told to come again, and it ends with its answer; only the operator's machinery is heard there. Past twice as many a
 connection ends as it begins.
 """
@@ -23,6 +23,10 @@ HEAD_BYTES: Final = 32 * 1024
 """Request line and header fields together."""
 HEAD_FIELDS: Final = 100
 HEAD_SECONDS: Final = 10.0
+REST_BYTES: Final = 2 * 1024 * 1024
+"""What comes of one request behind its head: the body, that which parts it into chunks, and what is only dropped."""
+WAITING: Final = 16
+"""Requests that may wait behind the one that is being answered, on one connection."""
 TAKE_SECONDS: Final = 30.0
 """How long a client may leave an answer that it asked for on the wire."""
 CROWDED_HEAD_SECONDS: Final = 1.0
@@ -93,6 +97,10 @@ class _HeadTooLarge(Exception):  # noqa: N818  (raised to stop the parser, and s
     pass
 
 
+class _TooManyAtOnce(Exception):  # noqa: N818  (as above)
+    pass
+
+
 class Http(HttpToolsProtocol):
     """One connection."""
 
@@ -102,6 +110,7 @@ class Http(HttpToolsProtocol):
     _take_timer: TimerHandle | None = None
     _head_open = True
     _head_bytes = 0
+    _rest_bytes = 0
     _head_refused = False
     _head_timer: TimerHandle | None = None
 
@@ -135,21 +144,35 @@ class Http(HttpToolsProtocol):
         self._forget_take_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; end the connection if it is an endless head."""
+        """Parse what came; end the connection if it is an endless head, or an endless rest."""
         super().data_received(data)
-        if self._head_open and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._head_open:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._head_refused = True
                 self.send_400_response("")
             elif self._head_timer is None:  # most heads come whole, and need none
                 self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
+        else:
+            self._rest_bytes += len(data)
+            if self._rest_bytes > REST_BYTES:
+                self.send_400_response("")
 
     def on_message_begin(self) -> None:
         """Parser's callback: a request begins."""
         super().on_message_begin()
         self._head_open = True
-        self._head_bytes = 0
+        self._head_bytes = self._rest_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Parser's callback: a header field.
+
+        One behind the body is none (RFC 9110 section 6.5.1): no proxy has looked at it, and nobody here needs any.
+        """
+        if self._head_open:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Parser's callback: the head is there. What has come of it so far was counted as it came."""
@@ -159,6 +182,9 @@ class Http(HttpToolsProtocol):
         if size > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
             self._head_refused = True
             raise _HeadTooLarge
+        # All of them may have come in one piece, so nobody could stop reading before.
+        if len(self.pipeline) >= WAITING:
+            raise _TooManyAtOnce
         self._head_open = False
         self._forget_timer()
         super().on_headers_complete()
