@@ -5,6 +5,7 @@ credential, in a header; 401, 403 or 503 with a challenge; and what goes on to t
 that nobody else can have set.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +26,7 @@ OURS: Final = "x-stagedoor-"
 """No header that begins so goes on to the resource unless it is set here."""
 CREDENTIALS: Final = ("authorization", "x-api-key")
 """They end at the proxy: the resource is told who it is, and cannot use the token elsewhere."""
+_PUNCTUATION: Final = re.compile(r"[^a-z0-9]")
 _REFERENCE: Final = "stagedoor_"
 _LONGEST: Final = 2048
 _CHARACTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
@@ -122,6 +124,8 @@ def metadata_url(audience: str) -> str:
 
 def _presented(asked: Asked, metadata: str) -> str | Challenge:  # noqa: PLR0911  (one for each way to be wrong)
     """The one token of a request."""
+    if any(_looks_like_ours(name) for name, _ in asked.headers):
+        return _invalid("a header field is spelled nearly like one that the proxy sets or takes away", metadata)
     query = parse_qsl(asked.target.partition("?")[2], keep_blank_values=True)
     if any(name == "access_token" for name, _ in query):
         return _invalid("a token in a query string is not accepted; it belongs into the Authorization header", metadata)
@@ -142,6 +146,15 @@ def _presented(asked: Asked, metadata: str) -> str | Challenge:  # noqa: PLR0911
     if not (space and token and _CHARACTERS.issuperset(token)):
         return _invalid("the Authorization header is not well-formed", metadata)
     return token
+
+
+def _looks_like_ours(name: str) -> bool:
+    """Whether it is none of the headers that proxies see to, and might be read as one by the resource.
+
+    Many servers take other punctuation for a hyphen, or the hyphen for an underscore (RFC 3875 section 4.1.18).
+    """
+    read = _PUNCTUATION.sub("-", name)
+    return read != name and (read.startswith(OURS) or read in CREDENTIALS)
 
 
 def _invalid(description: str, metadata: str) -> Challenge:
