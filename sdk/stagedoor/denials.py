@@ -49,6 +49,9 @@ class DenialView:
         self.forgotten = 0
         """Changes whenever denials that might stand against a long-lived token may have been forgotten, or never heard
         of: what was known of such a token before is not to be relied on then."""
+        self.pruned_to = 0.0
+        """Denials that ended by then (seconds since 1970) may have been forgotten. A token that had ended by then is
+        not to be judged by this view, should a clock that was set back make it alive again."""
         self.keys_told: dict[str, bool] = {}
         """Signing keys of which the feed said something, by `kid`: whether they are to be had from the issuer, or are
         trusted no more. Whoever fetches keys takes them out; `keys_changed` is set when there are some."""
@@ -59,6 +62,8 @@ class DenialView:
         self._most = most
         self._tables = Tables(most)
         self._newest_epoch = 0
+        self._least = (0, 0, 0)
+        """Epoch, number and position that a snapshot has to have come to, after beginning again."""
         self._early: dict[int, Denial] = {}
         self._vouchers: deque[tuple[int, int, float | None]] = deque(maxlen=_UNANSWERED)
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -92,7 +97,9 @@ class DenialView:
 
         `sent_at` is when it was asked for, if it was asked for: that makes it a voucher too.
         """
-        if (snapshot.epoch, snapshot.number) < (self.epoch, self.number):
+        if (snapshot.epoch, snapshot.number) < (self.epoch, self.number) or (
+            (snapshot.epoch, snapshot.number, snapshot.position) < self._least
+        ):
             return
         tables = Tables(self._most)
         for denial in snapshot.denials:
@@ -109,7 +116,7 @@ class DenialView:
         if self.loaded:
             # What was said of keys meanwhile is not in it.
             self.keys_changed.set()
-        self._tables, self._early = tables, early
+        self._tables, self._early, self.pruned_to = tables, early, 0.0
         self.epoch, self.number, self._epochs = snapshot.epoch, snapshot.number, snapshot.epochs
         self.forgotten += 1
         self.stamp += 1
@@ -229,11 +236,26 @@ class DenialView:
 
         `skew` is added to their end, in seconds: twice the leeway that a check allows.
         """
-        dropped, long_lived = self._tables.prune((time.time() if now is None else now) - skew)
+        before = (time.time() if now is None else now) - skew
+        self.pruned_to = max(self.pruned_to, before)
+        dropped, long_lived = self._tables.prune(before)
         if long_lived:
             self.forgotten += 1
+        if dropped:
             self.stamp += 1
         return dropped
+
+    def begin_again(self) -> None:
+        """Rest on nothing that was heard so far. Whoever fills the view notices, and brings a snapshot.
+
+        What is denied stays denied until then.
+        """
+        self._least = max(self._least, (self.epoch, self.number, self.position))
+        self.vouched_at = float("-inf")
+        self.epoch = self.number = self.position = 0
+        self._vouchers.clear()
+        self.forgotten += 1
+        self.stamp += 1
 
     def _hear_of(self, epoch: int) -> None:
         """The log has begun anew, perhaps without what this view rests on: until it is replaced it judges nothing.

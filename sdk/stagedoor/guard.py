@@ -276,7 +276,7 @@ class Guard:
         """What changes with time, with what is asked for, and with what has been denied."""
         said, view, now = token.said, self.view, self._now()
         # Taken before anything of the view is looked at: what changes meanwhile makes the verdict an old one.
-        stamp, position = view.stamp, view.position
+        stamp, position, pruned_to = view.stamp, view.position, view.pruned_to
         if now >= said.exp + self._leeway:
             return denied(Reason.EXPIRED)
         if now < said.nbf - self._leeway:
@@ -289,7 +289,7 @@ class Guard:
         if said.epoch < view.epoch and view.lost(said.epoch, said.pos):
             return denied(Reason.LOST_BRANCH)
         reason = view.denied(token)
-        fresh = view.epoch > 0 and self._boot() - view.vouched_at <= view.max_staleness
+        fresh = view.epoch > 0 and self._boot() - view.vouched_at <= view.max_staleness and said.exp > pruned_to
         behind = said.epoch > view.epoch or position < said.pos or position < min_position
         if reason is not None:
             return denied(Reason.AHEAD_OF_VIEW if fresh and behind and reason in _MAY_BE_LIFTED else reason)
@@ -370,8 +370,13 @@ class Guard:
     async def _prune(self) -> None:
         while True:
             await asyncio.sleep(_PRUNE_EVERY)
-            self.view.prune(self._now(), skew=2.0 * self._leeway)
-            self._memory.prune(self._now() - self._leeway)
+            now, skew = self._now(), 2.0 * self._leeway
+            if now - skew < self.view.pruned_to:
+                _log.warning("the clock was set back: what was denied is asked for anew")
+                self.view.begin_again()
+            else:
+                self.view.prune(now, skew=skew)
+            self._memory.prune(now - self._leeway)
 
 
 def _reason(code: str) -> Reason:

@@ -1,9 +1,9 @@
 """The HTTP/1.1 connection: uvicorn's on httptools, with bounds on what a client may keep waiting, and errors in JSON.
 
 A head has to come within `HEAD_SECONDS`, a body within those of `BodyLimit`, and an answer has to be taken within
-`TAKE_SECONDS`. What comes behind a body is not looked at, and has an end. Past `most` open connections each further one is in the crowd: its head has to come at once, it is
-told to come again, and it ends with its answer; only the operator's machinery is heard there. Past twice as many a
-connection ends as it begins.
+`TAKE_SECONDS`. What comes behind a body is not looked at, and has an end. Past `most` open connections each further one
+is in the crowd: its head has to come at once, it is told to come again, and it ends with its answer; only the
+operator's machinery is heard there. Past twice as many a connection ends as it begins.
 """
 
 from asyncio import TimerHandle, Transport

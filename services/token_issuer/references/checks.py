@@ -144,7 +144,7 @@ class ReferenceChecks:
         refused = matching.denied(view, reference.token)
         if refused is not None:
             return refused
-        if not (view.loaded and view.fresh(since_boot())):
+        if not (view.loaded and view.fresh(since_boot())) or reference.exp <= view.pruned_to:
             return Reason.TOO_STALE
         return Reason.AHEAD_OF_VIEW if view.position < position else None
 
