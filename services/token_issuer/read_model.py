@@ -135,6 +135,8 @@ SELECT to_jsonb(g)::text AS grant FROM token_issuer.grants g
 
 _MOST_REMEMBERED = 4096
 """Answers; each is a few hundred bytes, since applications and resources are shared."""
+_LONGEST_REMEMBERED = 512
+"""Characters of the identifiers in a question that is remembered: whoever asks may name what is not there."""
 LATELY_SECONDS = 0.05
 """An answer that is no older is one that came late: the view itself is as far behind the log now and then."""
 
@@ -253,8 +255,9 @@ class Questions:
         return answers
 
     def _remember(self, question: Asked, answer: Known, as_of: str, asked_at: float) -> Known:
-        """Keep the answer for the next time; of clients that do not exist there would be no end."""
-        if question.lasting and answer.application is not None:
+        """Keep the answer for the next time; of long questions, or clients that are none, there would be no end."""
+        short = len(question.identifiers) <= _LONGEST_REMEMBERED
+        if question.lasting and short and answer.application is not None:
             self._remembered.pop(question, None)
             while len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))

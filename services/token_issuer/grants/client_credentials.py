@@ -20,6 +20,9 @@ from shared.log.append import Append, Fence
 
 Targets = tuple[str, ...]
 
+_LONGEST_KEPT = 512
+"""Characters of scopes and resources that terms are kept for: the same can be said in ever longer ways."""
+
 
 async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
     """Issue an access token to the client itself. There is no refresh token (section 4.4.3)."""
@@ -64,6 +67,8 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
 
 def _terms(issuer: Issuer, application: Application, known: Known, scope: str | None, targets: Targets) -> Terms:
     """What the application gets; the same again for as long as nothing that it depends on has changed."""
+    if len(scope or "") + sum(map(len, targets)) > _LONGEST_KEPT:
+        return _judge(issuer, application, known, scope, targets)
     return issuer.own_terms.of(
         (application.client_id, scope, targets),
         (application, known.resources, known.user),
