@@ -5,11 +5,13 @@ import json
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from services.token_issuer.assertions.keys import ClientKeys
+from services.token_issuer.assertions.keys import ClientKeys, keys_of
 from shared.http.outgoing import Outgoing, Reach
 from tests.support.assertions import ClientKey, signing_client
 from tests.support.issuing import Stage, error
+from tests.support.sdk_tokens import number_b64
 from tests.support.web import Web, web
 
 OWN = {"grant_type": "client_credentials"}
@@ -107,6 +109,10 @@ async def test_redirects_are_not_followed(stage: Stage, keys: Web, fetching: Fet
         json.dumps({"keys": [{"kty": "oct", "kid": "one", "k": "AAAA"}]}).encode(),
         json.dumps({"keys": [{**ClientKey().jwk, "use": "enc"}]}).encode(),
         json.dumps({"keys": [{**ClientKey().jwk, "x": "AA"}]}).encode(),
+        json.dumps({"keys": [{**ClientKey().jwk, "crv": ["P-256"]}]}).encode(),
+        json.dumps({"keys": [{**ClientKey().jwk, "crv": {}}]}).encode(),
+        json.dumps({"keys": [{**ClientKey().jwk, "alg": ["ES256"]}]}).encode(),
+        json.dumps({"keys": [{**ClientKey().jwk, "alg": {}}]}).encode(),
     ],
     ids=lambda body: body[:20].decode("latin-1"),
 )
@@ -118,6 +124,14 @@ async def test_what_is_no_set_of_public_keys_has_no_keys(
     client = await signing_client(stage, jwks_uri=keys.uri)
     assert error(await stage.token(client, **OWN)) == "invalid_client"
     assert keys.asked == 1
+
+
+def test_a_key_that_takes_long_to_check_with_is_none() -> None:
+    """An exponent as long as the modulus has a check take a hundred times as long; each of ten keys may be tried."""
+    modulus = rsa.generate_private_key(65537, 3072).public_key().public_numbers().n
+    for exponent, usable in ((65537, 1), (2**32 + 1, 0), (2**63 + 1, 0), (2**3070 + 1, 0)):
+        jwk = {"kty": "RSA", "kid": "one", "n": number_b64(modulus), "e": number_b64(exponent)}
+        assert len(keys_of(json.dumps({"keys": [jwk]}).encode())) == usable
 
 
 async def test_an_address_that_hangs_holds_up_itself_alone(stage: Stage, keys: Web, fetching: Fetching) -> None:

@@ -5,7 +5,7 @@ What is looked up of an application is remembered by what was asked for, before 
 
 import gc
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
@@ -33,7 +33,7 @@ async def request_of(request: pytest.FixtureRequest, stage: Stage) -> Request:
     hub = await stage.register()
     await stage.follow()
 
-    async def token(form: dict[str, object], client: Client | None = None) -> int:
+    async def token(form: Mapping[str, object], client: Client | None = None) -> int:
         headers = {} if client is None else client.headers()
         answer = await stage.http.post("/id/connect/token", data=form, headers=headers)
         if answer.status_code != 200:

@@ -42,6 +42,8 @@ _KINDS: Final[Mapping[tuple[object, object], frozenset[str]]] = {
 }
 """What a key may be used for, whatever a header says (RFC 8725 section 3.1)."""
 _RSA_BITS: Final = range(2048, 8192 + 1)
+_RSA_EXPONENTS: Final = range(3, 2**32)
+"""As for keys that are registered. A check with a longer one takes longer, up to a hundred times."""
 _ALGORITHMS: Final = get_default_algorithms()
 
 
@@ -74,10 +76,12 @@ def verified(assertion: Assertion, keys: Sequence[VerificationKey]) -> bool:
 
 def usable(jwk: Mapping[str, Any]) -> VerificationKey | None:
     """The key of a public JWK; None where it is none that is accepted here."""
-    kid, alg, kty = jwk.get("kid"), jwk.get("alg"), jwk.get("kty")
-    if not (kid is None or isinstance(kid, str)) or jwk.get("use", "sig") != "sig":
+    kid, alg, kty, crv = (jwk.get(name) for name in ("kid", "alg", "kty", "crv"))
+    if not all(value is None or isinstance(value, str) for value in (kid, alg, kty, crv)):
         return None
-    algorithms = _KINDS.get((kty, jwk.get("crv"))) if isinstance(kty, str) else None
+    if jwk.get("use", "sig") != "sig":
+        return None
+    algorithms = _KINDS.get((kty, crv))
     if algorithms is None or not (alg is None or alg in algorithms):
         return None
     chosen = algorithms if alg is None else frozenset({alg})
@@ -85,7 +89,9 @@ def usable(jwk: Mapping[str, Any]) -> VerificationKey | None:
         key = PyJWK(dict(jwk), min(chosen)).key
     except (PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
         return None
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size not in _RSA_BITS:
+    if isinstance(key, rsa.RSAPublicKey) and not (
+        key.key_size in _RSA_BITS and key.public_numbers().e in _RSA_EXPONENTS
+    ):
         return None
     return VerificationKey(kid, chosen, key)
 
