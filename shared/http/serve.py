@@ -15,6 +15,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from shared import core_dumps
 from shared.errors import Refusal
 from shared.http.binding import listen, refuse_exposed_demo, room_for
 from shared.http.body import BodyLimit
@@ -101,6 +102,7 @@ async def serve(
 
 def run(main: Coroutine[Any, Any, None]) -> NoReturn:
     """Run a service's `main` and end the process: 0 when it was told to stop, 1 with one line when it cannot go on."""
+    core_dumps.leave_none()
     try:
         uvloop.run(main)
     except KeyboardInterrupt:
