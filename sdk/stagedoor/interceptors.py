@@ -94,16 +94,22 @@ class ThreadGuardInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
-        """Judge the call's token, then go on or refuse."""
+        """Have the call's token judged before it is answered, in the thread that answers it.
+
+        Here is the one thread that takes in the calls of all: whoever waits here has everybody wait.
+        """
         call = handler_call_details
-        if self._rules.open(call):
-            return continuation(call)
-        try:
-            token = _presented(call)
-            _admit(self._guard.validate(token, scopes=self._rules.scopes(call)))
-        except _Refused as refused:
-            return _like(continuation(call), _refusing(refused))
-        return continuation(call)
+        handler = continuation(call)
+        if handler is None or self._rules.open(call):
+            return handler
+
+        def judge(context: grpc.ServicerContext) -> None:
+            try:
+                _admit(self._guard.validate(_presented(call), scopes=self._rules.scopes(call)))
+            except _Refused as refused:
+                context.abort(refused.code, refused.details)
+
+        return _judging(handler, judge)
 
 
 def _presented(call: grpc.HandlerCallDetails) -> str:
@@ -149,15 +155,23 @@ def _refusing_async(refused: _Refused) -> Callable[[Any, Any], Awaitable[Any]]:
     return refuse
 
 
-def _refusing(refused: _Refused) -> Callable[[Any, Any], Any]:
-    def refuse(_: Any, context: Any) -> Any:
-        context.abort(refused.code, refused.details)
+def _judging(handler: Any, judge: Callable[[Any], None]) -> Any:
+    """A handler of the same kind that judges first, in the context of the call, as its own work."""
+    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
-    return refuse
+    def answer(request: Any, context: Any) -> Any:
+        judge(context)
+        return behaviour(request, context)
+
+    def answers(request: Any, context: Any) -> Any:
+        judge(context)
+        yield from behaviour(request, context)
+
+    return _like(handler, answers if handler.response_streaming else answer)
 
 
-def _like(handler: Any, refuse: Callable[[Any, Any], Any]) -> Any:
-    """A handler of the same kind that refuses; None where there is no such method, which is then unimplemented."""
+def _like(handler: Any, answer: Callable[[Any, Any], Any]) -> Any:
+    """A handler of the same kind with another answer; None where there is no such method: that is unimplemented."""
     if handler is None:
         return None
     make = {
@@ -166,4 +180,4 @@ def _like(handler: Any, refuse: Callable[[Any, Any], Any]) -> Any:
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[bool(handler.request_streaming), bool(handler.response_streaming)]
-    return make(refuse, handler.request_deserializer, handler.response_serializer)
+    return make(answer, handler.request_deserializer, handler.response_serializer)
