@@ -41,6 +41,7 @@ _MOST_STRETCHES: Final = 10_000
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LINES_OF_A_LEAF: Final = 12
+_SALT_BYTES: Final = 16
 _MEMBERS: Final = frozenset(
     {
         *("position", "epoch", "stream", "version", "type", "data", "data_digest", "salt"),
@@ -95,12 +96,16 @@ def event_hash(event: Mapping[str, Any]) -> bytes:
     """The leaf hash of an exported event, from all that it says; raises `Wrong` if that does not fit together."""
     position = event.get("position")
     try:
-        digest = data_digest(bytes.fromhex(event["salt"]), event["data"].encode())
+        salt = bytes.fromhex(event["salt"])
+        digest = data_digest(salt, event["data"].encode())
         text = leaf_text(event, digest)
     except (KeyError, TypeError, AttributeError, ValueError):
         raise Wrong("it is not an event", position if type(position) is int else None) from None
     if not event.keys() <= _MEMBERS:
         raise Wrong("it says more than its hash covers", position)
+    if len(salt) != _SALT_BYTES:
+        # The hash alone does not tell where the salt ends, and so where the data begin.
+        raise Wrong("it is not an event", position)
     if event.get("data_digest") != digest.hex():
         raise Wrong("its data are not those that its digest is of", position)
     if text.count(b"\n") != _LINES_OF_A_LEAF - 1:

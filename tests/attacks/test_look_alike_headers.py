@@ -9,9 +9,10 @@ import pytest
 
 from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.gateway import Asked, Gateway, Passed, Stopped, judge_by
-from tests.integration.token_issuer.test_gateway import Caddy, token
+from tests.integration.token_issuer.test_gateway import Caddy
 from tests.integration.token_issuer.test_gateway import caddy as caddy  # noqa: PLC0414  (a fixture)
 from tests.support.issuing import API, HUB, Stage
+from tests.support.protected import token
 
 SPELLINGS = (
     "x_stagedoor_sub",

@@ -118,6 +118,11 @@ def _changed_and_recomputed(lines: list[dict[str, Any]]) -> None:
     _recomputed(lines[7])
 
 
+def _data_passed_off_as_salt(lines: list[dict[str, Any]]) -> None:
+    salt, data = lines[7]["salt"], lines[7]["data"].encode()
+    lines[7].update(salt=salt + data[:1].hex(), data=data[1:].decode())
+
+
 @pytest.mark.parametrize(
     ("attack", "position"),
     [
@@ -126,6 +131,7 @@ def _changed_and_recomputed(lines: list[dict[str, Any]]) -> None:
         pytest.param(lambda lines: lines[7].update(actor="user:other\nx"), 26, id="one line more"),
         pytest.param(lambda lines: lines[7].update(note="by the way"), 26, id="a member that nothing proves"),
         pytest.param(lambda lines: lines[7].pop("salt"), 26, id="without a salt"),
+        pytest.param(_data_passed_off_as_salt, 26, id="data passed off as salt"),
         pytest.param(lambda lines: lines[7].update(leaf=lines[8]["leaf"]), 26, id="another leaf"),
         pytest.param(lambda lines: lines.pop(7), 26, id="left out"),
         pytest.param(lambda lines: lines.insert(7, lines[7]), 27, id="doubled"),
