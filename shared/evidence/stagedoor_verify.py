@@ -800,7 +800,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text, object_pairs_hook=_members)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise Wrong("a line is not a JSON object")
@@ -900,13 +900,18 @@ def main() -> None:
     given = parser.parse_args()
     try:
         text = given.key if "+" in given.key else Path(given.key).read_text(encoding="utf-8").strip()
-        print(f"right: {check(given.file, Key.parse(text), given.earlier)}")
+        print(_shown(f"right: {check(given.file, Key.parse(text), given.earlier)}"))
     except Wrong as wrong:
-        print(f"stagedoor-verify: {wrong}", file=sys.stderr)
+        print(_shown(f"stagedoor-verify: {wrong}"), file=sys.stderr)
         sys.exit(1)
     except (OSError, UnicodeDecodeError) as failure:
-        print(f"stagedoor-verify: {failure}", file=sys.stderr)
+        print(_shown(f"stagedoor-verify: {failure}"), file=sys.stderr)
         sys.exit(2)
+
+
+def _shown(text: str) -> str:
+    """One line whatever is in it: a file that is not to be believed must not write the verdict (with CR, or CSI)."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 if __name__ == "__main__":
