@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from services.identity.common_passwords import most_frequent
 from services.identity.domain.names import normalised, valid_password, valid_user_name
 from services.identity.domain.user import (
     USER,
@@ -101,7 +102,7 @@ class Accounts:
         key, wrapped = self._keys.new(sub)
         rows: list[RowChange] = [Put(PERSONAL_KEYS, {"sub": sub, "wrapped": wrapped})]
         if user.password is not None:
-            hashed = await self._passwords.hash(valid_password(user.password, name))
+            hashed = await self._passwords.hash(valid_password(user.password, name, most_frequent()))
             rows.append(Put(VAULT, {"sub": sub, "kind": PASSWORD, "value": hashed.encode()}))
         names = [Name(keyed_digest(self._name_key, _USER_NAMES, name))]
         if self._demo:
@@ -156,7 +157,7 @@ class Accounts:
 
     async def reset_password(self, user: UserRow, password: str, context: Context) -> int:
         """Set it for somebody else; whatever the account gave before ends."""
-        hashed = await self._passwords.hash(valid_password(password, user.user_name))
+        hashed = await self._passwords.hash(valid_password(password, user.user_name, most_frequent()))
         handled = await self._carry_out(
             user.sub, ResetPassword(), context, (PasswordReset, PasswordSet), self._hash_row(user.sub, hashed)
         )
@@ -170,7 +171,7 @@ class Accounts:
         Raises `WrongCredentials`, `Throttled`, or a `Refusal` INVALID that says what a password needs.
         """
         user = session.user
-        password = valid_password(wanted, user.user_name)
+        password = valid_password(wanted, user.user_name, most_frequent())
         attempt = await self._throttle.admit(normalised(user.user_name), origin.device_cookie, origin.address)
         await self._check(user.sub, current)
         await self._throttle.succeeded(attempt)

@@ -1,4 +1,4 @@
-"""Files that write their own verdict: whoever checks one reads a line that the file has put in the place of the true one.
+"""Files that write their own verdict: whoever checks one reads a line that the file put in the place of the true one.
 
 A word of the file that is repeated in what is said of it could move the cursor, and write what it likes over the rest.
 """

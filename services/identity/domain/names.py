@@ -1,6 +1,7 @@
 """User names and passwords: what they may look like, and the one form in which they are compared."""
 
 import unicodedata
+from collections.abc import Container
 
 from shared.errors import Kind, Refusal
 
@@ -51,10 +52,11 @@ def plausible_password(password: str) -> bool:
     )
 
 
-def valid_password(password: str, user_name: str) -> str:
+def valid_password(password: str, user_name: str, frequent: Container[str]) -> str:
     """The normalised password, or a refusal.
 
-    8 to 256 characters and not the user's own name. There are no rules of composition: they make passwords
+    8 to 256 characters, not the user's own name, and none of those that guessing begins with (OWASP ASVS 5.0, 6.2.4):
+    `frequent` has them in the form in which names are compared. There are no rules of composition: they make passwords
     worse (NIST SP 800-63B section 3.1.1.2).
     """
     if not plausible_password(password):
@@ -65,4 +67,8 @@ def valid_password(password: str, user_name: str) -> str:
         )
     if normalised(password) == normalised(user_name):
         raise Refusal(Kind.INVALID, "invalid_password", "the password must not be the user name")
+    if normalised(password) in frequent:
+        raise Refusal(
+            Kind.INVALID, "invalid_password", "this password is one that many people have, and the first to be guessed"
+        )
     return normalised_password(password)
