@@ -106,27 +106,38 @@ def refused(site: Site, failure: Exception) -> Response:
     status = failure.status if isinstance(failure, HttpRefusal) else STATUS[failure.kind]
     headers: dict[str, str] = {}
     detail = ""
-    heading, text = "This did not work", f"{failure.message[:1].upper()}{failure.message[1:]}"
+    way: tuple[str, str] | None = _to_the_account(site)
+    heading, text = "This did not work", _sentence(failure.message)
     match failure:
         case Unavailable():
+            way = None
             heading = "Please try again shortly"
             text = "This does not work at this moment. Nothing is lost: try again in a little while."
             headers["Retry-After"] = str(max(1, round(failure.retry_after)))
         case TooManyRequests():
+            way = None
             heading = "Please try again shortly"
             headers["Retry-After"] = str(max(1, ceil(failure.retry_after)))
         case NotTrusted():
+            way = None
             heading = "This request cannot be trusted"
             text = (
                 "You were not sent on to the application, because what it asks for is not in order. "
                 "The people who run it can put that right."
             )
             detail = failure.message
-        case PageExpired() | ForeignForm():
+        case PageExpired():
             heading = "This page has expired"
+        case ForeignForm():
+            heading = "This page has expired"
+            if failure.again:
+                way = "Open it anew", failure.again
+        case Refusal(code="invalid_request"):
+            text = "What was sent is not what this page takes, so nothing was done."
+            detail = failure.message
         case _:
             pass
-    return _error_page(site, status, heading, text, detail=detail, code=failure.code, headers=headers)
+    return _error_page(site, status, heading, text, detail=detail, code=failure.code, way=way, headers=headers)
 
 
 def not_here(site: Site, failure: Exception) -> Response:
@@ -134,8 +145,10 @@ def not_here(site: Site, failure: Exception) -> Response:
     if not isinstance(failure, HTTPException):
         raise TypeError("a handler of the router's answers")
     status = failure.status_code
-    heading = "There is no such page" if status == 404 else "This did not work"
-    return _error_page(site, status, heading, "Go back to the application and begin again.", headers=failure.headers)
+    heading, text = "This did not work", "This address cannot be opened in this way."
+    if status == 404:
+        heading, text = "There is no such page", "If an application led you here, go back to it and begin again."
+    return _error_page(site, status, heading, text, way=_to_the_account(site), headers=failure.headers)
 
 
 def failed(site: Site, request: Request, failure: Exception) -> Response:
@@ -154,7 +167,17 @@ def _error_page(  # noqa: PLR0913  (the parts of a page)
     *,
     detail: str = "",
     code: str = "",
+    way: tuple[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    fields = {"heading": heading, "text": text, "detail": detail, "code": code, "reference": course()}
+    """`way`: where to go from here, in words and as a path."""
+    fields = {"heading": heading, "text": text, "detail": detail, "code": code, "way": way, "reference": course()}
     return site.pages.render("error.html", fields, status=status, headers=headers)
+
+
+def _to_the_account(site: Site) -> tuple[str, str]:
+    return "Go to your account", site.pages.path("/account")
+
+
+def _sentence(message: str) -> str:
+    return f"{message[:1].upper()}{message[1:]}{'' if message.endswith('.') else '.'}"

@@ -21,6 +21,7 @@ class Form:
 class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
+        self._within_a_sentence = False
         self.forms: list[Form] = []
         self.text: list[str] = []
         self.links: list[str] = []
@@ -28,6 +29,7 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        self._within_a_sentence = tag == "bdi"
         self.attributes.append((tag, given))
         if tag == "form":
             self.forms.append(Form(given["action"], given["method"]))
@@ -38,8 +40,14 @@ class _Reader(HTMLParser):
         if tag == "a":
             self.links.append(given["href"])
 
+    def handle_endtag(self, tag: str) -> None:
+        self._within_a_sentence = tag == "bdi"
+
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if self._within_a_sentence and self.text:
+            self.text[-1] += data
+        else:
+            self.text.append(data)
 
 
 class Page:

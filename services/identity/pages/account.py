@@ -27,7 +27,7 @@ class Account:
         """POST /account/password."""
         site = self._site
         form = await site.forms.read(request)
-        site.forms.check(form.get("form"), "password", site.secret(request))
+        site.forms.check(form.get("form"), "password", site.secret(request), again=site.pages.path("/account/password"))
         session = await site.session(request)
         if session is None:
             return site.pages.see("/signin", then="password")
@@ -48,7 +48,7 @@ class Account:
             )
         except Throttled as refusal:
             return self._password_form(
-                request, session, wrong="current", alert=refusal.message, status=429, retry_after=refusal.retry_after
+                request, session, alert=refusal.message, status=429, retry_after=refusal.retry_after
             )
         except Refusal as refusal:
             if refusal.kind is not Kind.INVALID:

@@ -43,7 +43,7 @@ class Consent:
                 **_about(pending.proceed),
                 "shown_name": session.user.shown_name,
                 "user_name": session.user.user_name,
-                "other": f"{site.pages.path('/signin')}?request={sealed}",
+                "other": site.pages.path("/signin", request=sealed),
                 "hidden": {"request": sealed, "form": site.forms.token("consent", site.secret(request), sealed)},
             },
             form_targets=(pending.proceed.redirect_origin,),
@@ -55,7 +55,8 @@ class Consent:
         form = await site.forms.read(request)
         sealed = form.get("request") or ""
         pending = site.seals.open(sealed)
-        site.forms.check(form.get("form"), "consent", site.secret(request), sealed)
+        again = site.pages.path("/consent", request=sealed)
+        site.forms.check(form.get("form"), "consent", site.secret(request), sealed, again=again)
         decision = form.get("decision")
         if decision == "deny":
             return await self._authorize.refuse(pending)

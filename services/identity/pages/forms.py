@@ -25,10 +25,15 @@ FORM_BYTES = 48 * 1024
 class ForeignForm(Refusal):
     """The form was not sent by a page of ours in this browser, or the page is too old."""
 
-    def __init__(self) -> None:
+    def __init__(self, again: str = "") -> None:
         super().__init__(
-            Kind.FORBIDDEN, "form_expired", "The page was open for too long, or the form was not sent from here."
+            Kind.FORBIDDEN,
+            "form_expired",
+            "What you sent was not taken: the page was open for too long, you signed in or out meanwhile, or it was "
+            "not sent from here.",
         )
+        self.again = again
+        """Where the page can be had anew; empty: not known."""
 
 
 class Forms:
@@ -50,16 +55,22 @@ class Forms:
         self._check_site(request)
         return single(await read_form(request, limit=FORM_BYTES), repeatable=())
 
-    def check(self, given: str | None, purpose: str, secret: str | None, about: str = "") -> None:
-        """Raises `ForeignForm` unless this is the token that was made for just this."""
+    def check(self, given: str | None, purpose: str, secret: str | None, about: str = "", *, again: str) -> None:
+        """Raises `ForeignForm` unless this is the token that was made for just this.
+
+        `again`: the path of the page that the form is on, where whoever sent it can begin anew.
+        """
+        if not self._fits(given, purpose, secret, about):
+            raise ForeignForm(again)
+
+    def _fits(self, given: str | None, purpose: str, secret: str | None, about: str) -> bool:
         made, dot, _ = (given or "").partition(".")
         if not secret or not dot or not made.isascii() or not made.isdigit() or len(made) > 12:
-            raise ForeignForm
+            return False
         age = self._clock().timestamp() - int(made)
         if not (-60 <= age <= self._lifetime.total_seconds()):
-            raise ForeignForm
-        if not same(given or "", self._token(purpose, secret, about, int(made))):
-            raise ForeignForm
+            return False
+        return same(given or "", self._token(purpose, secret, about, int(made)))
 
     def _token(self, purpose: str, secret: str, about: str, made: int) -> str:
         bound = keyed_digest(self._key, f"form {purpose} {made}", f"{secret}\0{about}")

@@ -73,7 +73,7 @@ class OwnAccessPage:
         site = self._site
         form = await site.forms.read(request)
         client_id = form.require("client_id")
-        site.forms.check(form.get("form"), STOP, site.secret(request), client_id)
+        site.forms.check(form.get("form"), STOP, site.secret(request), client_id, again=site.pages.path("/account"))
         session = await site.session(request)
         if session is None:
             return site.pages.see("/signin")
@@ -85,7 +85,7 @@ class OwnAccessPage:
         site = self._site
         form = await site.forms.read(request)
         sid = form.require("sid")
-        site.forms.check(form.get("form"), END, site.secret(request), sid)
+        site.forms.check(form.get("form"), END, site.secret(request), sid, again=site.pages.path("/account"))
         session = await site.session(request)
         if session is None:
             return site.pages.see("/signin")

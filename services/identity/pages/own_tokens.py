@@ -74,7 +74,8 @@ class OwnTokens:
         site = self._site
         form = await site.forms.read(request)
         client_id, once = form.require("application"), _once(form)
-        site.forms.check(form.get("form"), MAKE, site.secret(request), f"{client_id} {once}")
+        again = site.pages.path("/account/tokens/new", application=client_id)
+        site.forms.check(form.get("form"), MAKE, site.secret(request), f"{client_id} {once}", again=again)
         session = await site.session(request)
         if session is None or not proved_recently(session.auth_time, site.clock()):
             return site.pages.see("/signin", then=TOKEN)
@@ -102,7 +103,7 @@ class OwnTokens:
         site = self._site
         form = await site.forms.read(request)
         jti = form.require("jti")
-        site.forms.check(form.get("form"), REVOKE, site.secret(request), jti)
+        site.forms.check(form.get("form"), REVOKE, site.secret(request), jti, again=site.pages.path("/account"))
         session = await site.session(request)
         if session is None:
             return site.pages.see("/signin")

@@ -39,9 +39,9 @@ class Pages:
         )
         self._environment.globals.update(path=self.path, static=self._static_path, host=parts.netloc)
 
-    def path(self, path: str) -> str:
+    def path(self, path: str, **query: str) -> str:
         """The path of a page as forms and links have it."""
-        return self._base + path
+        return f"{self._base}{path}{_query(query)}"
 
     def render(
         self,
@@ -67,8 +67,7 @@ class Pages:
 
     def see(self, path: str, **query: str) -> RedirectResponse:
         """On to another page of ours, by GET (RFC 9110 section 15.4.4); its address is never taken from the request."""
-        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items() if value)
-        return see_other(f"{self._issuer}{path}{'?' if pairs else ''}{pairs}")
+        return see_other(f"{self._issuer}{path}{_query(query)}")
 
     def static(self, name: str) -> Response | None:
         """A file that pages need; None if there is no such one."""
@@ -84,6 +83,12 @@ class Pages:
 
     def _static_path(self, name: str) -> str:
         return f"{self._base}/static/{name}?v={sha256(self._static[name]).hexdigest()[:12]}"
+
+
+def _query(fields: Mapping[str, str]) -> str:
+    """The query that those of them make which are not empty; nothing, if all are."""
+    pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in fields.items() if value)
+    return f"?{pairs}" if pairs else ""
 
 
 def see_other(address: str) -> RedirectResponse:

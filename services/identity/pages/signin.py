@@ -57,10 +57,12 @@ class SignIn:
         form = await site.forms.read(request)
         sealed = form.get("request") or ""
         pending = site.seals.open(sealed) if sealed else None
-        site.forms.check(form.get("form"), "signin", site.cookies.read(request, Cookie.FORM), sealed)
+        then = _then(form.get("then"))
+        # Who has signed in meanwhile, with another page of this browser, is led on from there.
+        again = site.pages.path("/consent", request=sealed) if sealed else site.pages.path("/signin", then=then)
+        site.forms.check(form.get("form"), "signin", site.cookies.read(request, Cookie.FORM), sealed, again=again)
         if form.get("action") == "cancel" and pending is not None:
             return await self._authorize.refuse(pending)
-        then = _then(form.get("then"))
         try:
             return await self._sign_in(request, form, sealed, pending, then)
         except (WrongCredentials, AnotherAccount, Throttled, Unavailable) as refusal:
@@ -78,7 +80,7 @@ class SignIn:
             "application": pending.proceed.display_name,
             "shown_name": session.user.shown_name,
             "user_name": session.user.user_name,
-            "other": f"{site.pages.path('/signin')}?request={sealed}",
+            "other": site.pages.path("/signin", request=sealed),
             "hidden": {"request": sealed, "form": site.forms.token("choose", site.secret(request), sealed)},
         }
         return site.pages.render("choose.html", fields, form_targets=(pending.proceed.redirect_origin,))
@@ -89,7 +91,8 @@ class SignIn:
         form = await site.forms.read(request)
         sealed = form.get("request") or ""
         pending = site.seals.open(sealed)
-        site.forms.check(form.get("form"), "choose", site.secret(request), sealed)
+        again = site.pages.path("/signin/choose", request=sealed)
+        site.forms.check(form.get("form"), "choose", site.secret(request), sealed, again=again)
         session = await site.session(request, pending.proceed.client_id)
         if session is not None:
             pending = pending.choosing(session.sid)
@@ -144,6 +147,7 @@ class SignIn:
             then,
             user_name=(form.get("user_name") or "")[:256],
             alert=alert,
+            wrong=status == 422,
             status=status,
             headers=headers,
         )
@@ -158,6 +162,7 @@ class SignIn:
         user_name: str = "",
         notice: str = "",
         alert: str = "",
+        wrong: bool = False,
         status: int = 200,
         headers: dict[str, str] | None = None,
     ) -> Response:
@@ -167,6 +172,7 @@ class SignIn:
         fields = {
             "application": "" if pending is None else pending.proceed.display_name,
             "alert": alert,
+            "wrong": wrong,
             "notice": notice,
             "user_name": user_name,
             "hidden": {"request": sealed, "then": then, "form": site.forms.token("signin", secret, sealed)},

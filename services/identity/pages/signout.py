@@ -47,7 +47,8 @@ class SignOut:
         form = await site.forms.read(request)
         sealed = form.get("request") or ""
         logout = site.seals.open_logout(sealed)
-        site.forms.check(form.get("form"), "signout", site.secret(request), sealed)
+        again = site.pages.path("/account/signout", request=sealed)
+        site.forms.check(form.get("form"), "signout", site.secret(request), sealed, again=again)
         if form.get("action") == "stay":
             return site.pages.see("/account")
         session = await site.session(request)
@@ -55,8 +56,10 @@ class SignOut:
             await self._end(session)
         return self._afterwards(logout)
 
-    async def signed_out(self, _: Request) -> Response:
-        """GET /signedout."""
+    async def signed_out(self, request: Request) -> Response:
+        """GET /signedout; who is signed in, in this browser, is not told otherwise, whoever made the link."""
+        if await self._site.session(request) is not None:
+            return self._site.pages.see("/account")
         return self._site.pages.render("signedout.html", {})
 
     async def _go_on(self, request: Request, logout: Logout, sealed: str) -> Response:

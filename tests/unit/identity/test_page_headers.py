@@ -4,7 +4,7 @@ import pytest
 
 from services.identity.pages.rendering import Pages
 
-SIGNED_OUT = {"heading": "", "text": "", "detail": "", "code": "", "reference": ""}
+SIGNED_OUT = {"heading": "", "text": "", "detail": "", "code": "", "way": None, "reference": ""}
 
 
 @pytest.mark.parametrize(
