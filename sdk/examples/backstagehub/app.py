@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backstagehub.logout import LogoutTokens
-from backstagehub.refusals import AccessRefused, NotPossibleNow, WrongInput
+from backstagehub.refusals import AccessRefused, NotBegunHere, NotPossibleNow, WrongInput
 from backstagehub.sessions import Sessions, SignedIn
 from backstagehub.settings import Settings
 from backstagehub.sign_in import SignIn
@@ -108,7 +108,12 @@ class Hub:
 
     async def callback(self, request: Request) -> Response:
         """Back from Stagedoor."""
-        signed_in = await self._sign_in.finish(request)
+        try:
+            signed_in = await self._sign_in.finish(request)
+        except NotBegunHere:
+            if self._signed_in(request) is None:
+                raise
+            return RedirectResponse("/", 303)  # whoever went back is still who they were
         self._sessions.end(request.session.get(_SESSION))
         request.session.clear()
         request.session[_SESSION] = self._sessions.begin(signed_in)

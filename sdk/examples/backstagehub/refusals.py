@@ -15,6 +15,17 @@ class AccessRefused(Exception):  # noqa: N818  (it is an answer, not a malfuncti
         self.description = description
 
 
+class NotBegunHere(AccessRefused):
+    """The answer belongs to no sign-in that is under way in this browser: it is over, or was never begun here.
+
+    A browser that goes back brings an answer a second time; so does somebody who sends Freddie a link with an answer
+    of their own. Either way nothing in it may be believed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("unknown_sign_in", "")
+
+
 class NotPossibleNow(Exception):  # noqa: N818  (as above)
     """Nobody refuses anything, but it does not work at the moment."""
 

@@ -11,14 +11,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-from authlib.integrations.base_client.errors import OAuthError
+from authlib.integrations.base_client.errors import MismatchingStateError, OAuthError
 from authlib.integrations.starlette_client import OAuth
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySetSerialization
 from starlette.requests import Request
 from starlette.responses import Response
 
-from backstagehub.refusals import AccessRefused, NotPossibleNow, check
+from backstagehub.refusals import AccessRefused, NotBegunHere, NotPossibleNow, check
 from backstagehub.sessions import PendingSignIns, SignedIn
 from backstagehub.settings import Settings
 
@@ -64,6 +64,8 @@ class SignIn:
             raise AccessRefused("wrong_issuer", "the answer is not from the Stagedoor that was asked")
         try:
             tokens = dict(await self._stagedoor.authorize_access_token(request))
+        except MismatchingStateError:
+            raise NotBegunHere from None
         except OAuthError as refused:
             raise _refused(refused) from None
         except (JoseError, ValueError) as wrong:
