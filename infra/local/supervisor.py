@@ -86,6 +86,7 @@ def _table(system: System) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("BackstageHub", f"http://localhost:{ports.backstagehub}")
+    table.add_row("your account", f"{demo['issuer']}/account")
     table.add_row("the front door", ports.origin)
     if ports.tls:
         table.add_row("its authority", demo["ca"])

@@ -66,10 +66,10 @@ def prove(
     key: Pinned = None,
 ) -> None:
     """Prove that an event is in the log, or that the log goes on from an earlier checkpoint; for `stagedoor-verify`."""
+    if position is None and since is None:
+        raise typer.BadParameter("name a position, or an earlier checkpoint with --since")
 
     async def work() -> None:
-        if position is None and since is None:
-            raise Refusal(Kind.INVALID, "nothing_to_prove", "name a position, or an earlier checkpoint with --since")
         async with Connection(default_path()) as services:
             last = await last_checkpoint(services, key)
             document = await proof_of(services, last, position, archive)
@@ -97,6 +97,8 @@ def export(  # noqa: PLR0913  (each says what goes into the file)
     as_json: Json = False,
 ) -> None:
     """Write events with all that is needed to verify them, for `stagedoor-verify`: one JSON object a line."""
+    if last is not None and last < first:
+        raise typer.BadParameter("--to is before --from")
 
     async def work() -> None:
         async with Connection(default_path()) as services:
@@ -369,7 +371,7 @@ def _tell(verification: Verification, last: Last, head: int, wrong: Wrong | None
         print(f"right: {last.size} events are those of all {verification.compared} checkpoints; {last.key.name}")
         if verification.pruned:
             print(f"{verification.pruned} of them were archived and have left the log; `audit archives` lists where")
-        print(f"{head - last.size} events are newer than the last checkpoint")
+        print(f"events newer than the last checkpoint: {head - last.size}")
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -380,8 +382,11 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await work()
         except Wrong as wrong:
             raise Refusal(Kind.PRECONDITION, "not_right", str(wrong)) from None
-        except (OSError, UnicodeDecodeError) as failure:
-            raise Refusal(Kind.PRECONDITION, "bad_file", str(failure)) from None
+        except OSError as failure:
+            said = f"{failure.strerror}: {failure.filename}" if failure.filename else str(failure)
+            raise Refusal(Kind.PRECONDITION, "bad_file", said) from None
+        except UnicodeDecodeError:
+            raise Refusal(Kind.PRECONDITION, "bad_file", "a file that was named is not text") from None
 
     output.run(refusing())
 

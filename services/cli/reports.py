@@ -49,6 +49,8 @@ def actions(  # noqa: PLR0913  (as above)
     as_json: Json = False,
 ) -> None:
     """What one user (--sub), or one application (--client), did."""
+    if not sub and not client:
+        raise typer.BadParameter("actions are those of one user (--sub) or of one application (--client)")
     wanted = pb.ActionsReport(sub=sub, client_id=client)
     _since(wanted, since)
     _show(pb.ReportRequest(actions=wanted, moment=moment(position, time)), as_csv=as_csv, as_json=as_json)
@@ -136,7 +138,7 @@ def _show(request: pb.ReportRequest, *, as_csv: bool, as_json: bool) -> None:
         if not (as_csv or as_json):
             shown = [name for name in begins.columns if any(cell(row[name]) for row in found)]
             output.rows([name.upper() for name in shown], [[_plain(row[name]) for name in shown] for row in found])
-            output.say(f"{len(found)} rows, {in_words(begins.then)}")
+            output.say(f"{len(found)} {'row' if len(found) == 1 else 'rows'}, {in_words(begins.then)}")
 
     output.run(work())
 

@@ -62,6 +62,7 @@ async def test_what_is_asked_wrongly_is_said_in_a_line(brian: Command) -> None:
     for arguments, expected in (
         (("as-of", "application", HUB, "--position", "99999999"), "(not_reached)"),
         (("replay", "--position", "99999999"), "(event_not_found)"),
+        (("verify", "--key", "/nowhere"), "stagedoor: No such file or directory: /nowhere (bad_file)"),
     ):
         status, out, err = await brian("audit", *arguments)
         assert (status, out) == (1, "")

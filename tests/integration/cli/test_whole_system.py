@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import shlex
 import stat
 import sys
 from contextlib import suppress
@@ -297,3 +299,16 @@ async def test_an_application_that_signs(brian: Command, tmp_path: Path) -> None
     assert (moved["jwks"], moved["jwks_uri"]) == ("", "http://localhost:8480/keys")
     pushing = await brian.json("apps", "change", client_id, "--require-pushed-authorization-requests")
     assert pushing["require_pushed_authorization_requests"] is True
+
+
+async def test_an_application_of_ones_own_is_registered_as_backstagehub_says(brian: Command) -> None:
+    """By the command of its README, with another name; what BackstageHub asks people for is among what it may have."""
+    readme = Path(__file__).parents[3] / "sdk" / "examples" / "backstagehub" / "README.md"
+    (shown,) = re.findall(r"```\n(stagedoor apps register .*?)```", readme.read_text(), re.DOTALL)
+    client_id = f"com.example/{uuid4().hex}"
+    program, *arguments = shlex.split(shown.replace("\\\n", "").replace("com.example/app", client_id))
+    assert program == "stagedoor"
+    told = await brian.json(*arguments)
+    assert told["client_id"] == client_id
+    assert {"authorization_code", "refresh_token"} <= set(told["grants"])
+    assert {"read", "update"} <= set(told["scopes"])
