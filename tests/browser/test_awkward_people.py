@@ -119,7 +119,7 @@ async def test_a_name_written_from_right_to_left_leaves_the_words_around_it_in_p
 async def test_going_back_after_signing_in_still_shows_the_dates(system: System, chromium: Browser) -> None:
     """The page of consent answers anew, with a code for a sign-in that BackstageHub has finished already."""
     hub = f"http://localhost:{system.ports.backstagehub}"
-    context = await chromium.new_context(viewport={"width": 390, "height": 844})
+    context = await chromium.new_context(viewport={"width": 320, "height": 640})
     page = await context.new_page()
     await page.goto(hub)
     await page.get_by_role("link", name="Sign in").first.click()
