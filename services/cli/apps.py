@@ -272,8 +272,8 @@ def uninstall(
     as_json: Json = False,
 ) -> None:
     """End an application for ever; its name is never used again."""
-    if not yes and not typer.confirm(f"End {client_id} for ever?", err=True):
-        raise typer.Exit(1)
+    if not yes:
+        output.confirm(f"End {client_id} for ever?")
     request = pb.UninstallApplicationRequest(client_id=client_id)
     _write("UninstallApplication", request, f"{client_id} is uninstalled", as_json=as_json)
 

@@ -15,8 +15,9 @@ _LINES: Final = 100
 _REQUEST_SECONDS: Final = 5.0
 
 _PAGE: Final = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>Stagedoor</title>"
-    "<p>{words} You can close this window and go back to the terminal.</p></html>"
+    "<!doctype html><html lang=en><meta charset=utf-8><title>{words} &ndash; Stagedoor</title>"
+    "<meta name=viewport content='width=device-width, initial-scale=1'><meta name=color-scheme content='light dark'>"
+    "<h1>{words}</h1><p>You can close this window and go back to the terminal.</p></html>"
 )
 _HEAD: Final = (
     "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\n"
@@ -68,11 +69,11 @@ class Callback:
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         answer = dict(pairs)
         if parts.path != PATH or len(answer) != len(pairs):
-            return "404 Not Found", "There is nothing here."
+            return "404 Not Found", "There is nothing here"
         if not self._state or not same(answer.get("state", ""), self._state) or self._answer.done():
-            return "400 Bad Request", "This is not the answer that was waited for."
+            return "400 Bad Request", "This is not the answer that was waited for"
         self._answer.set_result(answer)
-        return "200 OK", "You are signed in." if "code" in answer else "You are not signed in."
+        return "200 OK", "You are signed in" if "code" in answer else "You are not signed in"
 
 
 async def _target(reader: asyncio.StreamReader) -> str:

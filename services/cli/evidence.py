@@ -55,7 +55,7 @@ def verify(*, key: Pinned = None, earlier: Earlier = None, archive: Archives = N
 
 
 @app.command()
-def prove(
+def prove(  # noqa: PLR0913  (each says what is proved, or where it goes)
     position: Annotated[int | None, typer.Argument(min=1, help="Of the event; it is also in tokens, as `pos`.")] = None,
     *,
     since: Since = None,
@@ -64,6 +64,7 @@ def prove(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write it; without this it is printed.")] = None,
     key: Pinned = None,
+    as_json: Json = False,
 ) -> None:
     """Prove that an event is in the log, or that the log goes on from an earlier checkpoint; for `stagedoor-verify`."""
     if position is None and since is None:
@@ -80,6 +81,8 @@ def prove(
                 print(text)
             else:
                 write_durably(out, f"{text}\n".encode())
+                if as_json:
+                    output.document({"out": str(out), "size": last.size})
 
     _run(work)
 

@@ -62,8 +62,8 @@ def compromise(
     as_json: Json = False,
 ) -> None:
     """Somebody else may have this key: refuse all that it signed, everywhere, and sign with another one at once."""
-    if not yes and not typer.confirm(f"Refuse every token that {kid} signed, for ever?", err=True):
-        raise typer.Exit(1)
+    if not yes:
+        output.confirm(f"Refuse every token that {kid} signed, for ever?")
 
     async def work() -> None:
         async with Connection(default_path()) as services:

@@ -38,6 +38,8 @@ app = typer.Typer(
     help="Identity and access control: applications, resources, users, tokens, and the log of it all.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Boxes as wide as a terminal cut the names of options off, of which help is the place to read them.
+    rich_markup_mode=None,
     add_completion=False,
 )
 app.add_typer(apps.app, name="apps")

@@ -106,6 +106,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def confirm(question: str) -> None:
+    """Ask the person; unless they say yes, the command ends: status 1, and one line that says so."""
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    given = sys.stdin.readline()
+    if not (given.endswith("\n") and sys.stdin.isatty()):
+        say("")  # else the person's own Enter ended the line
+    if given.strip().lower() not in {"y", "yes"}:
+        say("stagedoor: nothing was done (not_confirmed)")
+        raise typer.Exit(1)
+
+
 def _console() -> Console:
     # A pipe has no width to fold lines at.
     return Console(highlight=False, width=None if sys.stdout.isatty() else 1000)

@@ -115,8 +115,8 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Let no token be issued for an API any more."""
-    if not yes and not typer.confirm(f"Remove {identifier}?", err=True):
-        raise typer.Exit(1)
+    if not yes:
+        output.confirm(f"Remove {identifier}?")
 
     async def work() -> None:
         async with Connection(default_path()) as services:

@@ -225,8 +225,8 @@ def erase(
             if not by_sub:
                 request = pb.GetUserRequest(user=_key(user, by_sub=False))
                 sub = (await services.ask(services.identity.GetUser, request)).user.sub
-            if not yes and not typer.confirm(f"Erase {user} for ever? This cannot be undone.", err=True):
-                raise typer.Exit(1)
+            if not yes:
+                output.confirm(f"Erase {user} for ever? This cannot be undone.")
             answer = await services.ask(services.identity.EraseUser, pb.EraseUserRequest(sub=sub))
         if as_json:
             output.document({"user": user, "sub": sub, "position": answer.position})

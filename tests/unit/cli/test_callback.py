@@ -17,7 +17,7 @@ async def test_it_takes_the_answer_with_its_state() -> None:
         page = await browser.get(callback.redirect_uri, params={"code": "c", "state": STATE, "iss": "i"})
         assert await asyncio.wait_for(waiting, 5) == {"code": "c", "state": STATE, "iss": "i"}
     assert page.status_code == 200
-    assert "You are signed in." in page.text
+    assert "<title>You are signed in &ndash; Stagedoor</title>" in page.text
     assert page.headers["content-security-policy"] == "default-src 'none'"
 
 

@@ -1,8 +1,11 @@
 """Wrong usage is exit status 2; nothing is asked of a service, and no secret is taken as an argument."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from services.cli.main import app
@@ -60,6 +63,50 @@ def run(*arguments: str, given: str = "") -> Result:
 )
 def test_wrong_usage(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
+
+
+def test_what_is_wrong_is_one_line_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    said = run("keys", "rotate", "--use", "nonsense").output.splitlines()
+    assert said[-1] == "Error: Invalid value: nonsense: a use is one of access_token, id_token, id_token_es256"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["apps", "uninstall", "com.example/app"], ["resources", "remove", "urn:x"], ["keys", "compromise", "k"]],
+)
+@pytest.mark.parametrize("given", ["", "n\n", "yesterday\n"])
+def test_what_cannot_be_undone_is_not_done_without_a_yes(arguments: list[str], given: str) -> None:
+    result = run(*arguments, "--json", given=given)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1] == "stagedoor: nothing was done (not_confirmed)"
+    # With one it goes on, and finds that nobody is signed in.
+    assert "(no_profile)" in run(*arguments, given="y\n").stderr
+
+
+def _commands(found: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, one in getattr(found, "commands", {}).items():
+        yield from _commands(one, *path, name)
+    if path and not hasattr(found, "commands"):
+        yield path, found
+
+
+def test_help_has_every_option_in_full_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for path, command in _commands(typer.main.get_command(app)):
+        words = run(*path, "--help").output.replace(",", " ").split()
+        for option in (name for one in command.params for name in one.opts if name.startswith("--")):
+            assert option in words, (path, option)
+
+
+def test_every_command_that_asks_a_service_answers_programs() -> None:
+    without = {
+        path
+        for path, command in _commands(typer.main.get_command(app))
+        if "--json" not in [name for one in command.params for name in one.opts]
+    }
+    assert without == {("migrate",), ("up",)}
 
 
 @pytest.mark.parametrize("arguments", [["apps", "list"], ["audit", "replay"], ["users", "show", "freddie"]])
