@@ -78,12 +78,7 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
         ("/account/password", account.password_page, account.change_password),
         ("/static/{name}", static, None),
     ]
-    routes = [
-        Route(f"{base}{path}", endpoint, methods=[method])
-        for path, get, post in pages
-        for method, endpoint in (("GET", get), ("POST", post))
-        if endpoint is not None
-    ]
+    routes = [_route(f"{base}{path}", get, post) for path, get, post in pages]
     for route in routes:
         # A page can be a step of a sign-in, so nobody has one answered only to look at its head.
         route.methods = (route.methods or set()) - {"HEAD"}
@@ -97,6 +92,16 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
             Exception: on_failure,
         },
     )
+
+
+def _route(path: str, get: Endpoint | None, post: Endpoint | None) -> Route:
+    """One route for both methods, so that a refusal of another method names both (RFC 9110 section 10.2.1)."""
+    endpoints = {method: endpoint for method, endpoint in (("GET", get), ("POST", post)) if endpoint is not None}
+
+    async def answer(request: Request) -> Response:
+        return await endpoints[request.method](request)
+
+    return Route(path, answer, methods=list(endpoints))
 
 
 def refused(site: Site, failure: Exception) -> Response:

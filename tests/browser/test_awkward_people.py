@@ -137,6 +137,14 @@ async def test_going_back_after_signing_in_still_shows_the_dates(system: System,
     await page.get_by_role("button", name="Add").click()
     await expect(page.get_by_role("status")).to_contain_text("is on the bill")
     await _fits(page)
+
+    # What is wrong is said at the end of a list that is longer than the screen, and seen all the same.
+    await page.get_by_label("City").fill("London")
+    await page.get_by_label("Venue").fill(" ")
+    await page.get_by_label("Date").fill("1986-07-12")
+    await page.get_by_role("button", name="Add").click()
+    await expect(page.get_by_role("alert")).to_be_in_viewport()
+    await expect(page.get_by_label("City")).to_be_focused()
     await context.close()
 
 

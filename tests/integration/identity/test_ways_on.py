@@ -75,6 +75,17 @@ async def test_an_address_without_a_page_leads_to_the_account(browser: Browser) 
         assert page.links == ["/id/account"], path
 
 
+async def test_an_address_says_which_methods_it_takes(browser: Browser) -> None:
+    for path, methods in (
+        ("/id/signin", {"GET", "POST"}),
+        ("/id/account/sessions/end", {"POST"}),
+        ("/id/account", {"GET"}),
+    ):
+        page = await browser.send("PUT", path)
+        assert page.status == 405
+        assert set(page.headers["allow"].split(", ")) == methods, path
+
+
 async def test_nobody_who_is_signed_in_is_told_that_they_are_not(browser: Browser) -> None:
     assert (await browser.get("/id/signedout")).path == "/id/signedout"
     await sign_in(browser)
