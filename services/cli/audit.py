@@ -185,7 +185,7 @@ def _document(event: pb.Event) -> str:
         "causation_id": event.causation_id,
         "recorded_at": output.when(event.recorded_at),
     }
-    return msgspec.json.encode(found).decode()
+    return output.escaped(msgspec.json.encode(found).decode())
 
 
 def _line(event: pb.Event) -> str:

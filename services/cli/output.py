@@ -25,7 +25,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except Refusal as refusal:
-        print(f"stagedoor: {refusal.message} ({refusal.code})", file=sys.stderr)
+        print(f"stagedoor: {cell(refusal.message)} ({refusal.code})", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -66,7 +66,14 @@ def when(at: Timestamp) -> str:
 
 def document(value: object) -> None:
     """Print one JSON document, on a line of its own and at once, so that several can follow each other."""
-    print(json.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
+    print(escaped(json.dumps(value, ensure_ascii=False, separators=(",", ":"))), flush=True)
+
+
+def escaped(document: str) -> str:
+    """The same JSON document; on a terminal without anything in its strings that this would take for a command."""
+    if document.isprintable() or not sys.stdout.isatty():
+        return document
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in document)
 
 
 def facts(values: Mapping[str, object]) -> None:

@@ -31,6 +31,30 @@ def test_an_optional_value_that_is_not_there_is_null() -> None:
     assert output.plain(pb.ApplicationSettings(require_pkce=False))["require_pkce"] is False
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_documents_are_told_to_programs_as_they_are_and_to_terminals_as_text(
+    terminal: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    value = {"a\x9b2J\u202e": "\x1b\U000e0001 \u00fc\n"}
+    output.document(value)
+    said = capsys.readouterr().out.removesuffix("\n")
+    assert json.loads(said) == value
+    assert said.isprintable() is terminal
+    assert "\u00fc" in said
+
+
+def test_refusals_are_told_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    async def work() -> None:
+        raise Refusal(Kind.INVALID, "code", "no \x9b2J")
+
+    with pytest.raises(typer.Exit):
+        output.run(work())
+    assert capsys.readouterr().err == "stagedoor: no 2J (code)\n"
+
+
 def test_terminals_are_told_nothing_but_text() -> None:
     assert output.cell("a\x1b[31mb\u202ec").plain == "a[31mbc"
     assert output.cell(["a", "b"]).plain == "a\nb"
