@@ -12,6 +12,7 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 
 import msgspec
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Histogram
 
@@ -33,6 +34,8 @@ _ANSWERED = Counter("stagedoor_feed_answers", "Questions answered.", ["question"
 
 _GROUP = "ledger"
 """Replicas share the questions as one queue group."""
+_TOGETHER = 256
+"""Questions for a snapshot that are answered with the same one; more wait with the client."""
 _PAGE_SHARE = 0.8
 """How much of the largest message that the server takes is filled with denials."""
 
@@ -107,7 +110,6 @@ class DenialFeed:
         self._heads = HeadReader(log)
         self._source = DenialSource(log, wake, self._heads, heartbeat_seconds)
         self._nats = nats
-        self._pages: list[Page] = []
         self._answering = False
 
     def readiness(self) -> Check:
@@ -149,6 +151,7 @@ class DenialFeed:
 
     async def _answer(self, session: Session) -> None:
         client = session.client
+        snapshots = _Snapshots(self._log, client)
         async with asyncio.TaskGroup() as tasks:
 
             async def ping(message: Msg) -> None:
@@ -157,7 +160,7 @@ class DenialFeed:
 
             async def snapshot(message: Msg) -> None:
                 if is_inbox(message.reply):
-                    await self._answer_snapshot(message, client.max_payload)
+                    await snapshots.ask(message)
 
             await client.subscribe(PING, queue=_GROUP, cb=ping)
             await client.subscribe(SNAPSHOT, queue=_GROUP, cb=snapshot)
@@ -165,10 +168,12 @@ class DenialFeed:
             session.check()
             session.goes_on()
             self._answering = True
+            answering = tasks.create_task(snapshots.answer())
             try:
                 await session.closed.wait()
             finally:
                 self._answering = False
+                answering.cancel()
         session.check()
 
     async def _answer_ping(self, message: Msg) -> None:
@@ -178,8 +183,24 @@ class DenialFeed:
             await message.respond(msgspec.json.encode(Voucher.of(reading)))
             _ANSWERED.labels("ping").inc()
 
-    async def _answer_snapshot(self, message: Msg, largest: int) -> None:
-        """The first page is read for this question; the others are of the snapshot read last.
+
+class _Snapshots:
+    """Hands out snapshots over one connection: whoever asks while one is read or handed out shares the next one.
+
+    Who asks is not known, so nobody can be held to a share of their own; many questions must not be much work.
+    """
+
+    def __init__(self, log: Log, client: Client) -> None:
+        self._log = log
+        self._client = client
+        self._pages: list[bytes] = []
+        self._asking: list[str] = []
+        """Where the first page is waited for."""
+        self._asked = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def ask(self, message: Msg) -> None:
+        """The first page is read after this question; the others are of the snapshot read last.
 
         Whoever gets pages of different moments, because others asked meanwhile, sees it and asks again.
         """
@@ -187,12 +208,33 @@ class DenialFeed:
             page = msgspec.json.decode(message.data, type=_Question).page
         except msgspec.MsgspecError:
             return
+        if page == 0:
+            self._asking.append(message.reply)
+            self._asked.set()
+            if len(self._asking) >= _TOGETHER:
+                self._taken.clear()
+                await self._taken.wait()
+        elif 0 < page < len(self._pages):
+            await self._hand_out(message.reply, page)
+
+    async def answer(self) -> None:
+        """For ever."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            asking, self._asking = self._asking, []
+            self._taken.set()
+            with suppress(*FAILURES):
+                pages = pages_of(await self._log.active_denials(), int(self._client.max_payload * _PAGE_SHARE))
+                self._pages = [msgspec.json.encode(page) for page in pages]
+                for place in asking:
+                    await self._hand_out(place, 0)
+
+    async def _hand_out(self, place: str, page: int) -> None:
+        # One that cannot be answered keeps nobody else from being answered.
         with suppress(*FAILURES):
-            if page == 0:
-                self._pages = pages_of(await self._log.active_denials(), int(largest * _PAGE_SHARE))
-            if 0 <= page < len(self._pages):
-                await message.respond(msgspec.json.encode(self._pages[page]))
-                _ANSWERED.labels("snapshot").inc()
+            await self._client.publish(place, self._pages[page])
+            _ANSWERED.labels("snapshot").inc()
 
 
 def pages_of(snapshot: DenialSnapshot, largest: int) -> list[Page]:
