@@ -1,10 +1,11 @@
 """What the log denies, told in order: the one source of the feed over NATS and of `WatchDenials`."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from shared.head import HeadReader, HeadReading
 from shared.log.log import DenialSnapshot, Log, NumberedDenial
+from shared.questions import Together
 from shared.wake import Wake
 
 _READ = 500
@@ -22,6 +23,7 @@ class DenialSource:
         self._log = log
         self._wake = wake
         self._heads = heads
+        self._snapshots = Together(self._for_all)
         self._every = heartbeat_seconds
 
     async def follow(  # noqa: C901  (the course of one telling)
@@ -47,7 +49,7 @@ class DenialSource:
             if not known or epoch != head.epoch or number > head.denial_number:
                 known, epoch, number = True, head.epoch, max(0, head.denial_number - _REPEATED)
                 if snapshots:
-                    snapshot = await self._log.active_denials()
+                    snapshot = await self._snapshots.ask(None)
                     yield snapshot
                     epoch, number = snapshot.head.epoch, snapshot.head.denial_number
             while known and number < head.denial_number:
@@ -63,6 +65,10 @@ class DenialSource:
                 yield reading
                 next_beat = time.monotonic() + self._every
             await self._wake.after_denial(mark, epoch, number, next_beat - time.monotonic())
+
+    async def _for_all(self, asking: Sequence[None]) -> list[DenialSnapshot]:
+        """One reading for all who begin at the same moment: a caller may have a thousand streams, the pool has not."""
+        return [await self._log.active_denials()] * len(asking)
 
     async def _at_once(self, number: int, epoch: int, until: float) -> AsyncGenerator[list[NumberedDenial]]:
         """What comes after a number until a moment (`time.monotonic`), read without asking for the head beforehand.
