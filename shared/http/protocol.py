@@ -166,14 +166,6 @@ class Http(HttpToolsProtocol):
         self._head_open = True
         self._head_bytes = self._rest_bytes = 0
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Parser's callback: a header field.
-
-        One behind the body is none (RFC 9110 section 6.5.1): no proxy has looked at it, and nobody here needs any.
-        """
-        if self._head_open:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Parser's callback: the head is there. What has come of it so far was counted as it came."""
         size = len(self.url)
@@ -188,6 +180,9 @@ class Http(HttpToolsProtocol):
         self._head_open = False
         self._forget_timer()
         super().on_headers_complete()
+        # A field behind the body is none of the head's (RFC 9110 section 6.5.1): no proxy has looked at it, and nobody
+        # here needs any. So it goes into a list that nobody reads.
+        self.headers = []
         if self._crowded:
             self.cycle.keep_alive = False
             return
