@@ -3,18 +3,32 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from shared.errors import Kind, Refusal
 from shared.ids import random_bytes
 from shared.log.append import Append, Appended
 from shared.projector import PlannedChange, batches
 
+MOST_EVENT_BYTES: Final = 262_144
+"""Of the data of one event, as `log.events` has it."""
+MOST_EVENTS: Final = 1024
+"""Of one command, and of one group."""
+MOST_BYTES: Final = 1_000_000
+"""Of one command with its rows, and of one group."""
 _SALT_BYTES = 16
 _OVERHEAD_BYTES = 512
 """About what a command weighs without its events and rows."""
+
+
+class TooLarge(Refusal):
+    """What would have to be recorded is larger than the log takes; nothing was sent to it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(Kind.INVALID, "too_large", f"this is too large to be recorded: {what}")
 
 
 class Encoded(Struct, frozen=True):
@@ -30,9 +44,14 @@ class Encoded(Struct, frozen=True):
 
 
 def encode(append: Append, changes: Iterable[PlannedChange]) -> Encoded:
-    """Write the events down. Raises `ValueError` for what cannot be written (text that is not Unicode, for one)."""
+    """Write the events down.
+
+    Raises `TooLarge`, or `ValueError` for what cannot be written (text that is not Unicode, for one).
+    """
     if not append.events:
         raise ValueError("a command without events is nothing to append")
+    if len(append.events) > MOST_EVENTS:
+        raise TooLarge(f"{len(append.events)} events at once, and {MOST_EVENTS} are the most")
     if append.expected_version is None and len(append.events) != 1:
         raise ValueError("a stream without versions has a single event")
     texts, salts, size = [], [], _OVERHEAD_BYTES
@@ -40,10 +59,15 @@ def encode(append: Append, changes: Iterable[PlannedChange]) -> Encoded:
         text = event.to_json(append.personal_key)
         texts.append(text)
         salts.append(random_bytes(_SALT_BYTES))
-        size += len(text.encode())
+        length = len(text.encode())
+        if length > MOST_EVENT_BYTES:
+            raise TooLarge(f"an event of {length} bytes ({event.stored_as}), and {MOST_EVENT_BYTES} are the most")
+        size += length
     planned = tuple(changes)
     for change in planned:
         size += len(change.row.encode())
+    if size > MOST_BYTES:
+        raise TooLarge(f"{size} bytes at once, and {MOST_BYTES} are the most")
     return Encoded(append, tuple(texts), tuple(salts), planned, size)
 
 

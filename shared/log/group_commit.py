@@ -17,15 +17,13 @@ import asyncpg
 from shared.errors import Refusal
 from shared.log import measures
 from shared.log.append import AlreadyUsed, Appended, Fenced, LogUnavailable, NameTaken, VersionConflict
-from shared.log.group import STATEMENT, Encoded, Pending, arguments
+from shared.log.group import MOST_BYTES, MOST_EVENTS, STATEMENT, Encoded, Pending, arguments
 
 PATIENCE_SECONDS = 5.0
 """After so long a caller is told that the log does not answer, whatever becomes of the command."""
 _MOST_COMMANDS = 256
 _ALL_AT_ONCE = 32
 """So few commands are not worth dividing."""
-_MOST_EVENTS = 1024
-_MOST_BYTES = 1_000_000
 _MOST_WAITING = 20_000
 _STATEMENT_SECONDS = 4.5
 """The server gives up before (see `SETTINGS`)."""
@@ -185,7 +183,7 @@ class GroupCommit:
             if pending.answer.done():  # cancelled, or out of patience
                 self._queue.popleft()
                 continue
-            if group and (size + encoded.size > _MOST_BYTES or events + len(encoded.texts) > _MOST_EVENTS):
+            if group and (size + encoded.size > MOST_BYTES or events + len(encoded.texts) > MOST_EVENTS):
                 break
             self._queue.popleft()
             if encoded.append.stream in streams:

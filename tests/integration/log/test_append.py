@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from shared.ids import new_id
 from shared.log.append import AlreadyUsed, Append, Name, NameTaken, OnceKey, VersionConflict
-from shared.log.event import Personal
+from shared.log.event import Personal, Put
+from shared.log.group import MOST_BYTES, MOST_EVENT_BYTES, MOST_EVENTS, TooLarge
 from shared.log.group_commit import AppendFailed
 from shared.log.log import Log
 from tests.support.hashes import data_digest, is_intact, leaf_hash, moment
@@ -34,6 +35,33 @@ async def test_events_of_one_command_stand_together(office: Log) -> None:
     ]
     assert {e.recorded_at for e in loaded.events} == {done.recorded_at}
     assert (loaded.version, loaded.head.position, loaded.head.epoch) == (2, 3, 1)
+
+
+def as_large(bytes_: int) -> Sold:
+    return Sold(ticket="x" * (bytes_ - len(Sold(ticket="").to_json())))
+
+
+async def test_the_largest_event_is_taken_and_a_larger_one_is_never_sent(office: Log) -> None:
+    assert (await office.append(Append("ticket-x", 0, (as_large(MOST_EVENT_BYTES),), context()))).position == 1
+    with pytest.raises(TooLarge, match=r"an event of 262145 bytes \(office.Sold\), and 262144 are the most"):
+        await office.append(Append("ticket-y", 0, (Sold(ticket="y"), as_large(MOST_EVENT_BYTES + 1)), context()))
+    assert (await office.head()).position == 1
+
+
+async def test_what_is_appended_at_once_is_bounded(office: Log, theatre: Database) -> None:
+    third = as_large(MOST_BYTES // 4)
+    assert (await office.append(Append("ticket-x", 0, (third,) * 3, context()))).position == 3
+    with pytest.raises(TooLarge, match=f"bytes at once, and {MOST_BYTES} are the most"):
+        await office.append(Append("ticket-y", 0, (third,) * 4, context()))
+    # Rows count, too.
+    rows = tuple(Put("office.tickets", {"id": f"{number}", "note": "n" * 200_000}) for number in range(5))
+    with pytest.raises(TooLarge, match="at once"):
+        await office.append(Append("ticket-z", 0, (Sold(ticket="z"),), context(), rows=rows))
+    with pytest.raises(TooLarge, match=f"{MOST_EVENTS + 1} events at once, and {MOST_EVENTS} are the most"):
+        await office.append(Append("ticket-z", 0, (Sold(ticket="z"),) * (MOST_EVENTS + 1), context()))
+    done = await office.append(Append("ticket-z", 0, (Sold(ticket="z"),) * MOST_EVENTS, context()))
+    assert await positions(theatre) == list(range(1, done.position + 1))
+    assert done.position == 3 + MOST_EVENTS
 
 
 async def test_a_stream_that_is_not_there_is_loaded_as_nothing(office: Log) -> None:
