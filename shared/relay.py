@@ -48,7 +48,7 @@ _POSITION = Gauge("stagedoor_relay_position", "Position up to which the stream i
 _WINDOW = 1000
 """Messages on their way at a time."""
 _READ = 500
-"""Rows of one read."""
+"""Rows of one read, at the most."""
 _POLL_SECONDS = 1.0
 _VERIFY_SECONDS = 5.0
 """How often an idle relay looks whether the stream still is what it left."""

@@ -27,11 +27,12 @@ from shared.evidence.archive import Draft, name_of, place_of
 from shared.evidence.checkpoints import Branch, Signer
 from shared.evidence.keeping import Evidence
 from shared.evidence.stagedoor_verify import Archive, ArchiveFile, Key, Wrong
+from shared.evidence.stored import stored
 from shared.evidence.tiles import MissingTile, write_durably
 from shared.http.operations import Check
 from shared.ids import new_command_id, new_id
 from shared.log.append import Append, Context, VersionConflict
-from shared.log.event import Stamp
+from shared.log.event import Retention, Stamp
 from shared.log.log import Log
 from shared.questions import OUT_OF_REACH, ask
 from shared.telemetry import logger
@@ -43,7 +44,7 @@ _FAILURES = Counter("stagedoor_archive_failures", "Times that archiving failed."
 _OVERDUE = Gauge("stagedoor_archive_overdue_seconds", "For how long events are in the log that could have left it.")
 
 _PAGE: Final = 2048
-"""Positions of one statement."""
+"""Positions of one statement, at the most."""
 _CHECKPOINT_SECONDS: Final = 60.0
 _CHECKPOINT_LOOK: Final = 0.2
 _LOCK_TRIES: Final = 20
@@ -176,8 +177,8 @@ class Archiving:
         with draft:
             while draft.position <= last:
                 began = monotonic()
-                after, until = draft.position - 1, min(draft.position - 1 + _PAGE, last)
-                rows = await ask(self._log.pool.fetch("SELECT * FROM log.evidence($1, $2, 'expiring')", after, until))
+                after = draft.position - 1
+                until, rows = await stored(self._log, after, min(after + _PAGE, last), Retention.EXPIRING)
                 tree = await asyncio.to_thread(branch.tiles.leaves, after, until)
                 await asyncio.to_thread(draft.add, tree, rows)
                 _ARCHIVED.inc(len(rows))

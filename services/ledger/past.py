@@ -23,7 +23,7 @@ _TICK: Final = timedelta(microseconds=1)
 _STRETCH: Final = 20_000
 """Positions that one statement looks through."""
 _PAGE: Final = 1000
-"""Events of one statement."""
+"""Events of one statement, at the most."""
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ID: Final = re.compile(r"[\x21-\x7e]{1,300}")
 
@@ -126,16 +126,26 @@ class Past:
         """What matches, in order, in pages: up to which position each goes, and the events."""
         while after < until:
             end = min(until, after + _STRETCH)
-            rows = await self._log.read_rows(after, limit=_PAGE, until=end, matching=wanted)
-            after = rows[-1].position if len(rows) == _PAGE else end
+            after, rows = await self._page(after, end, _PAGE, wanted)
             yield after, rows
 
     async def backwards(self, until: int, after: int, wanted: EventFilter) -> AsyncIterator[tuple[int, list[EventRow]]]:
         """The same from the end, for what is looked for where it is likely to be."""
+        width = _STRETCH
         while until > after:
-            begin = max(after, until - _STRETCH)
-            yield begin, await self._log.read_rows(begin, limit=until - begin, until=until, matching=wanted)
-            until = begin
+            begin = max(after, until - width)
+            seen, rows = await self._page(begin, until, until - begin, wanted)
+            if seen < until:  # it is too much for one page, and its end comes first
+                width = (until - begin) // 2
+                continue
+            yield begin, rows
+            until, width = begin, min(_STRETCH, 2 * width)
+
+    async def _page(self, after: int, until: int, limit: int, wanted: EventFilter) -> tuple[int, list[EventRow]]:
+        """What matches after a position and up to another, and up to which one it goes."""
+        page = await self._log.read_records("*", after, limit, until, wanted)
+        rows = [EventRow.of(record) for record in page.events]
+        return (rows[-1].position if page.full else until), rows
 
     async def pruned_before(self) -> int:
         """Expiring facts before this position are not in the log any more; 0: all are."""

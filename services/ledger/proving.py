@@ -15,15 +15,15 @@ from shared.evidence.checkpoints import Branch
 from shared.evidence.keeping import Evidence
 from shared.evidence.proofs import prove_consistency, prove_inclusion
 from shared.evidence.stagedoor_verify import Checkpoint, Wrong
+from shared.evidence.stored import stored
 from shared.evidence.tiles import MissingTile
 from shared.log.log import Log
-from shared.questions import ask
 from shared.rpc.guard import RpcContext
 
 T = TypeVar("T")
 
 _STRETCH: Final = 2048
-"""Positions of one statement."""
+"""Positions of one statement, at the most."""
 _LARGEST: Final = 4 * 1024 * 1024
 """Bytes of events in one message, unless a single position has more."""
 
@@ -127,7 +127,7 @@ class Proving:
         return asyncio.create_task(self._stretch(branch, after, min(after + _STRETCH, size))) if after < size else None
 
     async def _stretch(self, branch: Branch, after: int, until: int) -> _Stretch:
-        rows = await ask(self._log.pool.fetch("SELECT * FROM log.evidence($1, $2)", after, until))
+        until, rows = await stored(self._log, after, until)
         return until, await _computed(partial(branch.tiles.leaves, after, until)), rows
 
     def _kept(self) -> Evidence:

@@ -30,7 +30,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 _PAGE = 2000
-"""Events of one statement."""
+"""Events of one statement, at the most."""
 _STRETCH = 20_000
 """Positions that one statement looks through, so that a filter that few events match makes no long statement."""
 
@@ -116,6 +116,6 @@ class LedgerService(Proving, LookingBack, Reporting):
         return asyncio.create_task(self._page(reading.after, until, reading.page(_PAGE), reading.matching))
 
     async def _page(self, after: int, until: int, limit: int, matching: EventFilter) -> Page:
-        records = await self._log.read_records(COLUMNS, after, limit, until, matching)
-        seen = until if len(records) < limit else records[-1]["position"]
-        return Page(seen, records, await pruned(self._log, after, seen))
+        found = await self._log.read_records(COLUMNS, after, limit, until, matching)
+        seen = found.events[-1]["position"] if found.full else until
+        return Page(seen, found.events, await pruned(self._log, after, seen))

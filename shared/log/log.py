@@ -13,12 +13,14 @@ import asyncpg
 
 from shared.denials import Denial, DenialKind, DenialRule
 from shared.errors import Refusal
+from shared.log import pages
 from shared.log.append import Append, Appended, Head, LogUnavailable
 from shared.log.codec import PersonalKeys, decode
 from shared.log.connections import Connections
 from shared.log.event import Catalogue, Recorded, RowChange
 from shared.log.group import encode
 from shared.log.group_commit import SETTINGS, GroupCommit
+from shared.log.pages import Page, is_full
 from shared.log.row import EVERYTHING, EventFilter, EventRow
 from shared.projector import PlannedChange, Tables, batches, plan
 from shared.tracing import spans
@@ -139,8 +141,8 @@ class Log:
     async def append(self, append: Append) -> Appended:
         """Append the events of one command, with its rows, all or nothing.
 
-        Raises `VersionConflict`, `NameTaken`, `AlreadyUsed`, `Fenced`; `LogUnavailable` if it is not known to have
-        been appended; `AppendFailed` if it can never be.
+        Raises `VersionConflict`, `NameTaken`, `AlreadyUsed`, `Fenced`, `TooLarge`; `LogUnavailable` if it is not known
+        to have been appended; `AppendFailed` if it can never be.
         """
         planned = await self._plan(append.rows) if append.rows else ()
         encoded = encode(append, planned)
@@ -191,18 +193,31 @@ class Log:
         return Head(record["epoch"], record["position"], record["denial_number"])
 
     async def read(self, after: int, *, sources: Collection[str] | None = None, limit: int = 1000) -> list[Recorded]:
-        """Events after a position, in order; of these sources, or of all that the service may read."""
+        """Events after a position, in order; of these sources, or of all that the service may read.
+
+        It is a page (`shared.log.pages`): there may be more until there are none.
+        """
+        return list((await self.read_page(after, sources=sources, limit=limit)).events)
+
+    async def read_page(
+        self, after: int, *, sources: Collection[str] | None = None, limit: int = 1000
+    ) -> Page[Recorded]:
+        """The same, for who wants to know whether it was all."""
         wanted = None if sources is None else sorted(sources)
-        return await self._decode(await self._ask("SELECT * FROM log.read($1, $2, $3)", after, wanted, limit))
+        records = await self._ask(
+            "SELECT * FROM log.read_page($1, null, $2, $3, $4)", after, wanted, limit, pages.PAGE_BYTES
+        )
+        return Page(await self._decode(records), is_full(records, limit))
 
     async def read_rows(
         self, after: int, *, limit: int, until: int | None = None, matching: EventFilter = EVERYTHING
     ) -> list[EventRow]:
-        """Rows after a position and up to another (None: the head), in order, as they stand in the log.
+        """A page of rows after a position and up to another (None: the head), in order, as they stand in the log.
 
         A filter that few events match makes this a long search; `until` bounds it.
         """
-        return [EventRow.of(record) for record in await self.read_records("*", after, limit, until, matching)]
+        page = await self.read_records("*", after, limit, until, matching)
+        return [EventRow.of(record) for record in page.events]
 
     async def read_records(
         self,
@@ -211,22 +226,29 @@ class Log:
         limit: int,
         until: int | None = None,
         matching: EventFilter = EVERYTHING,
-    ) -> Sequence[Any]:
-        """The same as records with these columns (SQL), for who hands out so many that rows of them take too long."""
-        if until is None and matching == EVERYTHING:
-            return await self._ask(f"SELECT {columns} FROM log.read($1, null, $2)", after, limit)  # noqa: S608  (constants)
+    ) -> Page[Any]:
+        """The same as records with these columns (SQL), for who hands out so many that rows of them take too long.
+
+        `data` has to be one of them.
+        """
+        if matching == EVERYTHING:
+            ask = f"SELECT {columns} FROM log.read_page($1, $2, null, $3, $4)"  # noqa: S608  (constants)
+            records = await self._ask(ask, after, until, limit, pages.PAGE_BYTES)
+            return Page(records, is_full(records, limit))
         f = matching
         lists = (f.types, f.sources, f.streams, f.client_ids, f.subs, f.sids, f.gids, f.jtis, f.actors)
-        return await self._ask(
+        records = await self._ask(
             f"SELECT {columns} FROM"  # noqa: S608  (as above)
-            " log.read_matching($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+            " log.read_matching_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
             after,
             until,
             limit,
+            pages.PAGE_BYTES,
             *(list(some) if some else None for some in (*lists, f.correlation_ids)),
             f.since,
             f.before,
         )
+        return Page(records, is_full(records, limit))
 
     async def active_denials(self) -> DenialSnapshot:
         """All denials that hold now."""

@@ -40,26 +40,59 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION log.load FROM PUBLIC;
 
--- Events after a position, in order, of some sources (null: of all that the login may read).
-CREATE OR REPLACE FUNCTION log.read(p_after bigint, p_sources text[], p_limit integer) RETURNS SETOF log.events
+-- Events after a position and up to another (null: the head), in order, of some sources (null: of all that the login may
+-- read): p_limit of them at the most, and none after the one with which their data come to p_bytes.
+CREATE OR REPLACE FUNCTION log.read_page(
+    p_after bigint, p_until bigint, p_sources text[], p_limit integer, p_bytes bigint
+) RETURNS SETOF log.events
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_sources text[] := log.readable(p_sources);
+    v_last bigint := coalesce(p_until, 9223372036854775807);
+    v_all boolean := NOT EXISTS (SELECT FROM log.types t WHERE split_part(t.type, '.', 1) <> ALL (v_sources));
+    v_event log.events;
+    v_bytes bigint := 0;
 BEGIN
-    IF NOT EXISTS (SELECT FROM log.types t WHERE split_part(t.type, '.', 1) <> ALL (v_sources)) THEN
-        RETURN QUERY SELECT e.* FROM log.events e WHERE e.position > p_after ORDER BY e.position LIMIT p_limit;
+    -- Whoever replays a log reads full pages of ordinary events. There, adding up beforehand is cheaper than counting along.
+    IF v_all AND p_after + p_limit <= least(v_last, (SELECT h.position FROM log.head h))
+            AND (SELECT count(*) = p_limit AND sum(octet_length(e.data)) <= p_bytes FROM log.events e
+                  WHERE e.position > p_after AND e.position <= p_after + p_limit) THEN
+        RETURN QUERY
+        SELECT e.* FROM log.events e WHERE e.position > p_after AND e.position <= p_after + p_limit
+         ORDER BY e.position;
+    ELSIF v_all THEN
+        FOR v_event IN
+            SELECT e.* FROM log.events e WHERE e.position > p_after AND e.position <= v_last
+             ORDER BY e.position LIMIT p_limit
+        LOOP
+            RETURN NEXT v_event;
+            v_bytes := v_bytes + octet_length(v_event.data);
+            EXIT WHEN v_bytes >= p_bytes;
+        END LOOP;
     ELSE
         -- By rows, so that only the index by source can serve. Given "source = ..." the planner, who knows that nearly
         -- all events are of one source, walks along the positions, past millions of events of others to find one.
-        RETURN QUERY
-        SELECT e.* FROM unnest(v_sources) s(source)
-         CROSS JOIN LATERAL (SELECT x.* FROM log.events x
-                              WHERE (x.source, x.position) > (s.source, p_after)
-                                AND (x.source, x.position) <= (s.source, 9223372036854775807)
-                              ORDER BY x.source, x.position LIMIT p_limit) e
-         ORDER BY e.position LIMIT p_limit;
+        FOR v_event IN
+            SELECT e.* FROM unnest(v_sources) s(source)
+             CROSS JOIN LATERAL (SELECT x.* FROM log.events x
+                                  WHERE (x.source, x.position) > (s.source, p_after)
+                                    AND (x.source, x.position) <= (s.source, v_last)
+                                  ORDER BY x.source, x.position LIMIT p_limit) e
+             ORDER BY e.position LIMIT p_limit
+        LOOP
+            RETURN NEXT v_event;
+            v_bytes := v_bytes + octet_length(v_event.data);
+            EXIT WHEN v_bytes >= p_bytes;
+        END LOOP;
     END IF;
 END $$;
+REVOKE ALL ON FUNCTION log.read_page FROM PUBLIC;
+
+-- The same, however large they are: for programs that do not know step 2.
+CREATE OR REPLACE FUNCTION log.read(p_after bigint, p_sources text[], p_limit integer) RETURNS SETOF log.events
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT * FROM log.read_page(p_after, null, p_sources, p_limit, 9223372036854775807)
+$$;
 REVOKE ALL ON FUNCTION log.read FROM PUBLIC;
 
 -- The value of a member of an event's data. A NUL, which PostgreSQL's JSON cannot hold, is read as U+FFFD.
@@ -94,9 +127,10 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION log.first_since FROM PUBLIC;
 
--- Events after a position and up to another (null: the head), in order, that match; null matches everything.
-CREATE OR REPLACE FUNCTION log.read_matching(
-    p_after bigint, p_until bigint, p_limit integer, p_types text[], p_sources text[], p_streams text[],
+-- Events after a position and up to another (null: the head), in order, that match; null matches everything. A page of
+-- them, as log.read_page has it.
+CREATE OR REPLACE FUNCTION log.read_matching_page(
+    p_after bigint, p_until bigint, p_limit integer, p_bytes bigint, p_types text[], p_sources text[], p_streams text[],
     p_client_ids text[], p_subs text[], p_sids text[], p_gids text[], p_jtis text[], p_actors text[],
     p_correlation_ids text[], p_since timestamptz, p_before timestamptz
 ) RETURNS SETOF log.events
@@ -107,21 +141,40 @@ DECLARE
     v_after bigint := greatest(p_after, CASE WHEN p_since IS NOT NULL THEN log.first_since(p_since) - 1 END);
     v_last bigint := least(coalesce(p_until, 9223372036854775807),
                            CASE WHEN p_before IS NOT NULL THEN log.first_since(p_before) - 1 END);
+    v_event log.events;
+    v_bytes bigint := 0;
 BEGIN
-    RETURN QUERY
-    SELECT e.* FROM log.events e
-     WHERE e.position > v_after AND e.position <= v_last AND e.source = ANY (v_sources)
-       AND (p_types IS NULL OR e.type = ANY (p_types))
-       AND (p_streams IS NULL OR e.stream = ANY (p_streams))
-       AND (p_actors IS NULL OR e.actor = ANY (p_actors))
-       AND (p_correlation_ids IS NULL OR e.correlation_id = ANY (p_correlation_ids))
-       AND (p_client_ids IS NULL OR log.member(e.data, 'client_id') = ANY (p_client_ids))
-       AND (p_subs IS NULL OR log.member(e.data, 'sub') = ANY (p_subs))
-       AND (p_sids IS NULL OR log.member(e.data, 'sid') = ANY (p_sids))
-       AND (p_gids IS NULL OR log.member(e.data, 'gid') = ANY (p_gids))
-       AND (p_jtis IS NULL OR log.member(e.data, 'jti') = ANY (p_jtis))
-     ORDER BY e.position LIMIT p_limit;
+    FOR v_event IN
+        SELECT e.* FROM log.events e
+         WHERE e.position > v_after AND e.position <= v_last AND e.source = ANY (v_sources)
+           AND (p_types IS NULL OR e.type = ANY (p_types))
+           AND (p_streams IS NULL OR e.stream = ANY (p_streams))
+           AND (p_actors IS NULL OR e.actor = ANY (p_actors))
+           AND (p_correlation_ids IS NULL OR e.correlation_id = ANY (p_correlation_ids))
+           AND (p_client_ids IS NULL OR log.member(e.data, 'client_id') = ANY (p_client_ids))
+           AND (p_subs IS NULL OR log.member(e.data, 'sub') = ANY (p_subs))
+           AND (p_sids IS NULL OR log.member(e.data, 'sid') = ANY (p_sids))
+           AND (p_gids IS NULL OR log.member(e.data, 'gid') = ANY (p_gids))
+           AND (p_jtis IS NULL OR log.member(e.data, 'jti') = ANY (p_jtis))
+         ORDER BY e.position LIMIT p_limit
+    LOOP
+        RETURN NEXT v_event;
+        v_bytes := v_bytes + octet_length(v_event.data);
+        EXIT WHEN v_bytes >= p_bytes;
+    END LOOP;
 END $$;
+REVOKE ALL ON FUNCTION log.read_matching_page FROM PUBLIC;
+
+-- The same, however large they are: for programs that do not know step 2.
+CREATE OR REPLACE FUNCTION log.read_matching(
+    p_after bigint, p_until bigint, p_limit integer, p_types text[], p_sources text[], p_streams text[],
+    p_client_ids text[], p_subs text[], p_sids text[], p_gids text[], p_jtis text[], p_actors text[],
+    p_correlation_ids text[], p_since timestamptz, p_before timestamptz
+) RETURNS SETOF log.events
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT * FROM log.read_matching_page(p_after, p_until, p_limit, 9223372036854775807, p_types, p_sources, p_streams,
+        p_client_ids, p_subs, p_sids, p_gids, p_jtis, p_actors, p_correlation_ids, p_since, p_before)
+$$;
 REVOKE ALL ON FUNCTION log.read_matching FROM PUBLIC;
 
 -- Denials are of no use in part: who reads them may read every source that can deny.

@@ -35,7 +35,7 @@ _SINCE = Gauge(
 )
 
 _BATCH = 500
-"""Events of one step."""
+"""Events of one step, at the most."""
 _PAUSE_SECONDS = (0.005, 1.0)
 """After a message that there was nothing behind, so long nothing is looked for; it doubles each time."""
 
@@ -140,13 +140,14 @@ class View:
             await self._advance()
             return
         try:
-            facts = await self._log.read(self._checkpoint, sources=(self.source,), limit=_BATCH)
+            page = await self._log.read_page(self._checkpoint, sources=(self.source,), limit=_BATCH)
         except UnreadableEvent:
             await self._advance()
             return
+        facts = page.events
         if facts and facts[0].epoch != self._epoch:
             await self._advance()
-        elif facts and (not await self._apply(facts) or len(facts) == _BATCH):
+        elif facts and (not await self._apply(facts) or page.full):
             self._woken.set()
 
     # Reading

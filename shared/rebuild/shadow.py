@@ -22,7 +22,7 @@ ShadowKind = Literal["next", "check"]
 """What it is for: to become the live one, or to be compared with it."""
 
 _BATCH = 1000
-"""Events of one step."""
+"""Events of one step, at the most."""
 _STEPS_AT_THE_GATE = 2
 _CLEAN_UP_SECONDS = 2.0
 

@@ -328,15 +328,21 @@ async def test_what_the_tree_does_not_have_is_refused(grown: Serving, method: st
     assert await questions(grown) == []
 
 
-async def test_evidence_comes_in_stretches_without_a_gap(grown: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proving, "_STRETCH", 90)
+@pytest.mark.parametrize(
+    ("what", "most"), [("services.ledger.proving._STRETCH", 90), ("shared.log.pages.PAGE_BYTES", 3_000)]
+)
+async def test_evidence_comes_in_stretches_without_a_gap(
+    grown: Serving, monkeypatch: pytest.MonkeyPatch, what: str, most: int
+) -> None:
+    hashes = await leaves(grown.facts, 300)
+    monkeypatch.setattr(what, most)
     monkeypatch.setattr(proving, "_LARGEST", 10_000)
     request = pb.ReadEvidenceRequest(after=3)
     pages = [page async for page in grown.stub.ReadEvidence(request, metadata=AUDITOR)]
     assert len(pages) > 4
     assert [page.after for page in pages] == [3, *(page.until for page in pages[:-1])]
     assert pages[-1].until == 300
-    assert b"".join(page.tree for page in pages) == (await leaves(grown.facts, 300))[3 * HASH :]
+    assert b"".join(page.tree for page in pages) == hashes[3 * HASH :]
     assert sum(len(page.leaves) for page in pages) == 297
     assert await questions(grown) == [Question.EVIDENCE]
 

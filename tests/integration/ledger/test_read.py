@@ -19,6 +19,7 @@ from services.ledger import rpc as ledger_rpc
 from services.registry import events as registry
 from services.resource import events as resource
 from services.token_issuer import events as token_issuer
+from shared.log import pages
 from shared.rpc.client import channel
 from tests.integration.ledger.serving import Serving
 from tests.support.facts import Facts
@@ -130,8 +131,12 @@ async def test_ranges_and_limits(ledger: Serving, asked: dict[str, Any], expecte
     assert complete == complete_to
 
 
-async def test_small_pages_and_stretches_give_the_same(ledger: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_rpc, "_PAGE", 2)
+@pytest.mark.parametrize(("number", "size"), [(2, pages.PAGE_BYTES), (2000, 1), (3, 150)])
+async def test_small_pages_and_stretches_give_the_same(
+    ledger: Serving, monkeypatch: pytest.MonkeyPatch, number: int, size: int
+) -> None:
+    monkeypatch.setattr(ledger_rpc, "_PAGE", number)
+    monkeypatch.setattr(pages, "PAGE_BYTES", size)
     monkeypatch.setattr(ledger_rpc, "_STRETCH", 3)
     await a_story(ledger.facts)
     events, complete_to = await ledger.read()

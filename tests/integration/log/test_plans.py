@@ -51,7 +51,8 @@ async def test_what_a_service_says_seldom_is_found_without_walking_past_the_toke
     async with database.connection("token_issuer") as reader:
         for _ in range(8):  # a session's first calls read the catalogue and plan; later ones go by what they found
             found = await reader.fetchval(
-                "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM log.read(0, '{registry}', 1000)"
+                "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
+                " SELECT * FROM log.read_page(0, null, '{registry}', 1000, 1000000)"
             )
             plan = json.loads(found)[0]["Plan"]
             assert plan["Actual Rows"] == 1

@@ -185,7 +185,8 @@ async def test_the_command_says_what_is_pending_and_what_was_done(
         out, err = await process.communicate()
         return process.returncode, out.decode(), err.decode()
 
-    lines = [f"{schema} 0001_tables" for schema in ("log", "registry", "identity", "token_issuer", "resource")]
+    lines = [f"log {step.name}" for step in read_steps(LOG_STEPS)]
+    lines += [f"{schema} 0001_tables" for schema in ("registry", "identity", "token_issuer", "resource")]
     assert await command("--check") == (1, "".join(f"pending: {line}\n" for line in lines), "")
     assert await command("--force") == (1, "", "stagedoor: the migration takes no arguments but --check\n")
     needs = (

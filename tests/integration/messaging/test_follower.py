@@ -164,10 +164,11 @@ async def test_a_burst_of_messages_is_few_reads(facts: Facts, nats_server: NatsS
 
 
 @pytest.mark.usefixtures("only_messages")
+@pytest.mark.parametrize(("what", "most"), [("shared.messaging.view._BATCH", 3), ("shared.log.pages.PAGE_BYTES", 100)])
 async def test_more_than_one_read_can_hold_comes_by_one_message(
-    facts: Facts, nats_server: NatsServer, work: Work, monkeypatch: pytest.MonkeyPatch
+    facts: Facts, nats_server: NatsServer, work: Work, monkeypatch: pytest.MonkeyPatch, what: str, most: int
 ) -> None:
-    monkeypatch.setattr("shared.messaging.view._BATCH", 3)
+    monkeypatch.setattr(what, most)
     client = await nats_server.connect()
     log = await facts.log("token_issuer")
     projection = Projection()
