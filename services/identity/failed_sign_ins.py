@@ -19,7 +19,7 @@ from shared.telemetry import logger, new_correlation
 _log = logger(__name__)
 
 _MOST: Final = 100
-"""Users that are told apart in one minute."""
+"""Users that are told apart in one minute, and in all that could not be written yet."""
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class FailedSignIns:
             if isinstance(outcome, LogUnavailable):
                 _log.warning("failed_sign_ins_not_written", wrong=count.wrong)
                 # When it was is what it was, however long it takes until it can be said.
-                later = self._counts.setdefault(sub, count)
+                later = self._counts.setdefault(self._told_as(sub), count)
                 if later is not count:
                     later.wrong += count.wrong
                     later.not_looked_at += count.not_looked_at
@@ -77,14 +77,17 @@ class FailedSignIns:
                 raise outcome
 
     def _count(self, sub: str | None) -> _Count:
-        if sub is not None and sub not in self._counts and len(self._counts) >= _MOST:
-            sub = None
+        sub = self._told_as(sub)
         now = self._clock()
         count = self._counts.get(sub)
         if count is None:
             count = self._counts[sub] = _Count(now, now)
         count.last_at = max(count.last_at, now)
         return count
+
+    def _told_as(self, sub: str | None) -> str | None:
+        """The user, if one more can be told apart from the others."""
+        return sub if sub in self._counts or len(self._counts) < _MOST else None
 
 
 def _append(sub: str | None, count: _Count) -> Append:

@@ -8,6 +8,7 @@ and a fact for each use would make the log grow with every look-up.
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 from services.token_issuer.events import ReferenceTokenUsed
 from services.token_issuer.references.tables import ReferenceQuestions
@@ -20,7 +21,7 @@ from shared.telemetry import logger, new_correlation
 _log = logger(__name__)
 
 _MOST = 50_000
-"""Tokens that are remembered between two writes; of more, the last use of some is told too early."""
+"""Tokens that are remembered until they are written; of more, the last use of some is told too early."""
 _AT_ONCE = 100
 """Facts that wait side by side to be appended."""
 
@@ -59,7 +60,7 @@ class Uses:
             first_today = await self._questions.write_uses(seen)
         except LogUnavailable:
             _log.warning("last_uses_not_written", tokens=len(seen))
-            self._seen = {**seen, **self._seen}
+            self._seen = dict(islice((seen | self._seen).items(), _MOST))
             return
         for some in _batched(first_today):
             try:
