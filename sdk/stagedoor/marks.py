@@ -27,7 +27,7 @@ _LONG_LIVED = frozenset(
 """Kinds that match several tokens, so that a long-lived one may be alive when a denial is given up."""
 
 
-class _Mark(msgspec.Struct):
+class _Mark(msgspec.Struct, gc=False):
     """What stands against one id."""
 
     standing: bool = False
