@@ -1,7 +1,10 @@
 -- The append: the one way in.
 
--- The epoch of this server: one more than the last if the server is another one, or has begun another history.
--- Both stay as they are while a server runs, so they are looked at once for each start of one. Under the gate.
+-- The epoch of this server: another than the last if the server is another one, or has begun another history. Both stay
+-- as they are while a server runs, so they are looked at once for each start of one. Under the gate.
+--
+-- The first is 1. Each later one is numbered by when it began (seconds since 2026), as a back-up does not know what
+-- epochs there were since it was taken, and none of them may be given out again.
 CREATE OR REPLACE FUNCTION log.current_epoch(p_head log.head) RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -13,7 +16,8 @@ BEGIN
     v_timeline := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer;
     SELECT * INTO v_last FROM log.epochs ORDER BY epoch DESC LIMIT 1;
     IF (v_last.system_identifier, v_last.timeline) IS DISTINCT FROM (v_system, v_timeline) THEN
-        v_last.epoch := coalesce(v_last.epoch, 0) + 1;
+        v_last.epoch := CASE WHEN v_last.epoch IS NULL THEN 1
+            ELSE greatest(v_last.epoch + 1, extract(epoch FROM clock_timestamp() - timestamptz '2026-01-01Z')::integer) END;
         INSERT INTO log.epochs (epoch, system_identifier, timeline, first_position, began_at)
             VALUES (v_last.epoch, v_system, v_timeline, p_head.position + 1, clock_timestamp());
     END IF;

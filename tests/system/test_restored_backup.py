@@ -141,7 +141,7 @@ async def test_elsewhere_with_all_of_the_wal_everything_is_as_it_was(moved: Move
     assert await outside.becomes(moved.last, OK), "only the archived WAL knows of it"
     new = await outside.token()
     # The server's history is another one from here on, so positions might be given out twice, for all that it can know.
-    assert claims(new)["epoch"] == claims(moved.last)["epoch"] + 1
+    assert claims(new)["epoch"] > claims(moved.last)["epoch"]
     assert claims(new)["pos"] > claims(moved.last)["pos"]
     assert await outside.becomes(new, OK)
     (found,) = await stagedoor(moved.system, "audit", "verify", "--key", moved.key, "--earlier", str(moved.checkpoint))
@@ -190,7 +190,7 @@ async def test_tokens_of_the_lost_branch_are_refused_and_everything_else_goes_on
 
     await restore(system, moved.elsewhere / "back-up")
     living = await outside.token()
-    assert claims(living)["epoch"] == claims(lost)["epoch"] + 1
+    assert claims(living)["epoch"] > claims(lost)["epoch"]
     assert claims(living)["pos"] <= claims(lost)["pos"]
     assert await outside.becomes(living, OK)
 
@@ -233,6 +233,7 @@ async def the_loss_is_named(system: System, key: str, checkpoint: Path, epoch: i
     (found,) = await stagedoor(system, "audit", "verify", "--key", str(branch))
     assert found["right"]
     assert found["lost"][0] <= lost <= found["lost"][1]
-    with pytest.raises(CommandRefused, match=r"is of another log: .*/log/1', and this one is .*/log/3'") as refused:
+    named = rf"is of another log: .*/log/1', and this one is .*/log/{epoch}'"
+    with pytest.raises(CommandRefused, match=named) as refused:
         await stagedoor(system, "audit", "verify", "--key", str(branch), "--earlier", str(checkpoint))
     assert refused.value.status == 1

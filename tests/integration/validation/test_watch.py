@@ -139,7 +139,7 @@ async def test_the_sdk_learns_of_the_epochs(validation: Serving, work: Work) -> 
     connection_ = channel(validation.address, validation.parties.resource("stagehands"), "token_issuer")
     view, feed = DenialView(), GrpcFeed(connection_, renew_seconds=0.5)
     task = work.start(feed.run(view))
-    await eventually(lambda: view.epoch == 2)
+    await eventually(lambda: view.epoch > 1)
     assert not view.lost(1, last)
     assert view.lost(1, last + 1)
     await work.stop(task)
