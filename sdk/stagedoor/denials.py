@@ -150,13 +150,13 @@ class DenialView:
 
         `sent_at` is when this process asked (`stagedoor.clock.since_boot`); without it, the word may have lain in
         a buffer for any time, so it moves the position and proves nothing about how recent that is. `known` is the
-        position that this view had then: a log that answers with less has lost what it had, and proves nothing either.
-        False: something is missing, and a snapshot is needed if it does not come.
+        position that this view had then: a log that answers with less has lost what it had, and proves nothing either,
+        unless the view has begun anew since. False: something is missing, and a snapshot is needed if it does not come.
         """
         if epoch != self.epoch:
             self._hear_of(epoch)
             return epoch < self.epoch
-        if position < known:
+        if position < min(known, self.position):
             return True
         if number <= self.number:
             self._advance(position, sent_at)

@@ -156,6 +156,17 @@ def test_an_answer_with_less_than_was_known_when_it_was_asked_for_proves_nothing
     assert view.position == 50
 
 
+def test_what_was_known_of_another_epoch_is_no_measure_of_an_answer() -> None:
+    """A lost tail's positions were greater: who began anew meanwhile would believe no answer until they are reached."""
+    view = DenialView()
+    view.replace(snapshot(0, position=50), sent_at=10.0)
+    view.replace(snapshot(0, position=40, epoch=2))
+    assert view.vouch(40, 0, 2, 20.0, known=50)
+    assert view.age(20.0) == 0.0
+    assert view.vouch(39, 0, 2, 30.0, known=50)
+    assert view.age(30.0) == 10.0
+
+
 def test_an_epoch_in_the_middle_cuts_those_before_it_off() -> None:
     view = DenialView()
     view.replace(
