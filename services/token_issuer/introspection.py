@@ -42,7 +42,7 @@ async def introspect(
         access_token = await references.find(token)
     elif gid is None:
         access_token = await read_shown(issuer, token)
-    complete_to = issuer.following.complete_to
+    complete_to, epoch = issuer.following.complete_to, issuer.following.epoch
     known, head = await _asked(issuer, who, gid, access_token)
     if access_token is not None:
         if not _concerns(access_token, who.client_id, known):
@@ -50,9 +50,10 @@ async def introspect(
         if isinstance(access_token, Reference):
             return await _reference(references, token, head)
         return await _access_token(guard, token, access_token, head)
-    if known.grant is not None and known.grant.grant.client_id == who.client_id and complete_to < known.head:
+    behind = complete_to < known.head or epoch != known.epoch
+    if known.grant is not None and known.grant.grant.client_id == who.client_id and behind:
         # As of the head of the log here too: nothing is active because its end has not been heard of yet.
-        await issuer.following.reach(known.head)
+        await issuer.following.reach(known.head, known.epoch)
         known = await issuer.questions.known(who.client_id, gid=gid)
     return _refresh_token(issuer, token, known)
 

@@ -58,8 +58,12 @@ class Following(Protocol):
     def complete_to(self) -> int:
         """The position up to which the view is complete by now."""
 
-    async def reach(self, position: int) -> None:
-        """Wait until the view is complete up to a position; raises `Unavailable`."""
+    @property
+    def epoch(self) -> int:
+        """The epoch of the log that this is a position of."""
+
+    async def reach(self, position: int, epoch: int | None = None) -> None:
+        """Wait until the view is complete up to a position, of an epoch if that is known; raises `Unavailable`."""
 
 
 class Allowance:
@@ -115,8 +119,13 @@ class Issuer:
         except Refusal as refusal:
             if refusal.code not in MISSES or not self.allowance.take():
                 raise
-            await self.following.reach((await self.log.head()).position)
+            await self.hear_everything()
         return await attempt()
+
+    async def hear_everything(self) -> None:
+        """Bring the view up to the head of the log; raises `Unavailable`."""
+        head = await self.log.head()
+        await self.following.reach(head.position, head.epoch)
 
     async def authenticate(self, application: Application | None, who: Presented) -> Application:
         """The application, if it proved to be itself, in the way registered; else `invalid_client`."""

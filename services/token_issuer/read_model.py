@@ -97,12 +97,13 @@ def _place(recorded: Recorded) -> dict[str, RowValue]:
 
 _KNOWN = f"""
 WITH moment AS MATERIALIZED (
-    SELECT clock_timestamp() AS now, (SELECT h.position FROM log.head h) AS head,
+    SELECT clock_timestamp() AS now, h.position AS head, h.epoch,
            coalesce((SELECT jsonb_object_agg(c.source, c.position) FROM token_issuer.checkpoints c
                       WHERE c.projection = '{PROJECTION}')::text, '{{}}') AS as_of
+      FROM log.head h
 )
 SELECT
-    m.now, m.head, m.as_of, q.place,
+    m.now, m.head, m.epoch, m.as_of, q.place,
     a.client_id, a.settings::text AS settings, a.enabled AND NOT a.uninstalled AS enabled,
     (SELECT jsonb_agg(jsonb_build_object('digest', k.digest, 'expires_at', k.expires_at))
        FROM token_issuer.secrets k WHERE k.client_id = a.client_id)::text AS secrets,
@@ -116,8 +117,9 @@ SELECT
             AS party (kind, id)
        JOIN token_issuer.denials d ON d.kind = party.kind AND d.id = party.id)::text AS denials
 FROM moment m
-LEFT JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
-     AS q (client_id, gid, sub, sid, identifiers, remembered, place) ON q.remembered IS DISTINCT FROM m.as_of
+LEFT JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::integer[]) WITH ORDINALITY
+     AS q (client_id, gid, sub, sid, identifiers, remembered, epoch, place)
+  ON (q.remembered, q.epoch) IS DISTINCT FROM (m.as_of, m.epoch)
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.applications t WHERE t.client_id = q.client_id LIMIT 1) a ON true
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.grants t WHERE t.gid = q.gid LIMIT 1) g ON true
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.users t
@@ -176,7 +178,7 @@ class _Remembered(msgspec.Struct):
     """An answer that may be given again."""
 
     as_of: str
-    """The checkpoints that it holds for."""
+    """The checkpoints that it holds for, in the epoch that it states: another may give out their positions again."""
     answer: Known
     asked_at: float
     """When it was last given, or confirmed; seconds since boot, before the database was asked."""
@@ -226,7 +228,7 @@ class Questions:
 
         What the tables know of an application changes only with a checkpoint, in the same transaction. So an answer
         is remembered with the checkpoints that it was given at, and the database, which is asked all the same, says
-        whether they are still the last.
+        whether they are still the last, and of the same epoch.
         """
         remembered = [self._remembered.get(one) for one in questions]
         columns = (
@@ -236,6 +238,7 @@ class Questions:
             [one.sid for one in questions],
             [one.identifiers for one in questions],
             [None if last is None else last.as_of for last in remembered],
+            [None if last is None else last.answer.epoch for last in remembered],
         )
         asked_at = since_boot()
         rows = await ask(self._pool.fetch(_KNOWN, *columns))
@@ -278,12 +281,13 @@ def _named(identifiers: Sequence[str]) -> str:
 
 def _at(answer: Known, head: int) -> Known:
     """The same at another moment; it has no grant, session or denials."""
-    return Known(head, answer.as_of, answer.application, answer.resources, answer.user)
+    return Known(head, answer.epoch, answer.as_of, answer.application, answer.resources, answer.user)
 
 
 def _known(row: Mapping[str, Any]) -> Known:
     return Known(
         head=row["head"],
+        epoch=row["epoch"],
         as_of=msgspec.json.decode(row["as_of"], type=dict[str, int]),
         application=None if row["client_id"] is None else _application(row),
         resources=_resources(row["resources"]),

@@ -112,7 +112,9 @@ class Known(Struct, frozen=True):
     """All that one request is decided on, at one moment."""
 
     head: int
-    """Where the log stood."""
+    """Where the log stood …"""
+    epoch: int
+    """… and in which epoch."""
     as_of: Mapping[str, int]
     """For each source of others' facts, the position up to which they are in here."""
     application: Application | None = None

@@ -61,7 +61,7 @@ class Follower:
                     tasks.create_task(view.look_when_woken())
 
     async def catch_up(self, source: str, position: int) -> None:
-        """Bring the view of a source up to a position that is in the log, by reading the log.
+        """Bring the view of a source up to a position that is in the log, and seems to be missing, by reading the log.
 
         Raises `Unavailable` if that does not work within `WAIT_SECONDS`.
         """
@@ -70,7 +70,7 @@ class Follower:
             raise Unavailable("view_behind", f"{source} is not followed here")
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                await view.advance(position)
+                await view.advance(position, anew=True)
         except TimeoutError:
             raise Unavailable("view_behind", f"the view of {source} could not be brought up to date in time") from None
         if view.complete_to < position:
@@ -81,18 +81,26 @@ class Follower:
         """The position up to which all views are complete: what is asked of their tables from now on is, too."""
         return min((view.complete_to for view in self._views.values()), default=self._head)
 
-    async def reach(self, position: int) -> None:
+    @property
+    def epoch(self) -> int:
+        """The epoch of the log that `complete_to` is a position of; 0: not of one alone."""
+        epochs = {view.epoch for view in self._views.values()}
+        return epochs.pop() if len(epochs) == 1 else 0
+
+    async def reach(self, position: int, epoch: int | None = None) -> None:
         """Wait until all views are complete up to a position, which may not be in the log yet.
 
-        Raises `Unavailable` if that does not happen within `WAIT_SECONDS`.
+        `epoch`: that of the log, where it was read with the position. Raises `Unavailable` if that does not happen
+        within `WAIT_SECONDS`.
         """
-        if all(view.complete_to >= position for view in self._views.values()):
+        if all(view.complete(position, epoch) for view in self._views.values()):
             return
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                await self._await_head(position)
+                if epoch is None:
+                    await self._await_head(position)
                 for view in self._views.values():
-                    await view.advance(position)
+                    await view.advance(position, epoch)
         except TimeoutError:
             raise Unavailable("view_behind", f"position {position} was not reached in time") from None
 
@@ -129,7 +137,7 @@ class Follower:
             self._head = head.position
             for view in self._views.values():
                 with suppress(ProjectionStopped):  # said once by the view; tried again at the next look
-                    await view.advance(head.position)
+                    await view.follow(head)
                 view.lag.look(asked_at, head.position, view.complete_to)
         except LogUnavailable:
             self._log_is(reached=False)

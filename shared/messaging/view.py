@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge
 
 from shared.errors import Unavailable
 from shared.handle import Project
-from shared.log.append import LogUnavailable
+from shared.log.append import Head, LogUnavailable
 from shared.log.codec import UnreadableEvent
 from shared.log.event import Recorded, RowChange, Stamp
 from shared.log.log import Log
@@ -75,6 +75,7 @@ class View:
         self._checkpoint: int | None = None
         self._complete_to = 0
         self._epoch = 0
+        self._looks = 0
 
     @property
     def checkpoint(self) -> int | None:
@@ -86,13 +87,35 @@ class View:
         """Every event of the source up to here has been applied."""
         return max(self._complete_to, self._checkpoint or 0)
 
-    async def advance(self, past: int) -> None:
+    @property
+    def epoch(self) -> int:
+        """The epoch of the log in which it is complete so far, as far as this process has looked."""
+        return self._epoch
+
+    def complete(self, position: int, epoch: int | None = None) -> bool:
+        """Whether every event of the source up to a position has been applied; `epoch`: that the log had there."""
+        return self.complete_to >= position and epoch in (None, self._epoch)
+
+    async def advance(self, past: int, epoch: int | None = None, *, anew: bool = False) -> None:
         """Go on by reading the log, unless the view is complete up to `past` already.
+
+        `epoch`: that the log has there, where that is known. Positions of a tail that a failover has lost are given out
+        a second time, so to have come to one of them before says nothing. `anew`: somebody has shown that something is
+        missing up to there, so the log is looked at whatever this process believes, unless that was done meanwhile.
 
         Raises `LogUnavailable`, or `ProjectionStopped` if an event cannot be applied.
         """
+        looks = self._looks
         async with self._lock:
-            if self._checkpoint is None or self.stopped is not None or self.complete_to < past:
+            known = self._checkpoint is not None and self.stopped is None and self.complete(past, epoch)
+            if not known or (anew and self._looks == looks):
+                await self._advance()
+
+    async def follow(self, head: Head) -> None:
+        """Go on to a head that was just read, which may be behind this view if the log has lost something."""
+        async with self._lock:
+            known = self._checkpoint is not None and self.stopped is None
+            if not known or (head.epoch, head.position) != (self._epoch, self.complete_to):
                 await self._advance()
 
     # Messages
@@ -153,8 +176,9 @@ class View:
     # Reading
 
     async def _advance(self) -> None:
+        self._looks += 1
         head = await self._log.head()
-        if self._checkpoint is None or head.epoch != self._epoch:
+        if self._checkpoint is None or head.epoch != self._epoch or head.position < self.complete_to:
             await self._reload()
             self._complete_to = 0
             self._epoch = head.epoch

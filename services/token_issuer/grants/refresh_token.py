@@ -69,7 +69,7 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
         if append is not None:
             return decided, append
         # A repetition appends nothing, so no fence tells what was not heard of: hear of everything first.
-        await issuer.following.reach((await issuer.log.head()).position)
+        await issuer.hear_everything()
         return await attempt()
 
     (found, state, events, signers), appended = await issuer.write(decide, who)

@@ -70,7 +70,7 @@ async def issue(issuer: Issuer, wanted: Wanted, maker: Maker, context: Context) 
     A personal one acts as whoever makes it, never as anybody else.
     """
     # People make few of these, so the wait for the head costs nothing, and a policy changed a moment ago counts.
-    await issuer.following.reach((await issuer.log.head()).position)
+    await issuer.hear_everything()
     token, jti = new_reference(wanted.kind), _jti(maker, context)
     # The request's command id is in the jti. In the log it would make a second one pass for the first's repetition.
     own = replace(context, command_id=new_command_id())
