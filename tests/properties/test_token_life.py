@@ -1,9 +1,9 @@
 """The whole life of tokens, played at random against the real services and compared with a model at each step.
 
-Every example is one history: applications, people, sessions, consents, codes, tokens, denials, restarts, views that lag
-and messages that come late, twice or out of order. After each step every guard is asked about every token that was ever
-issued, and at the end so are `Validate`, introspection and a guard that begins from a snapshot; then the whole log is
-replayed.
+Every example is one history: applications, people, sessions, consents, codes, tokens, reference tokens, denials,
+restarts, views that lag, messages that come late, twice or out of order, and back-ups that lose a tail. After
+each step every guard is asked about every token that was ever issued, and at the end so are `Validate`, introspection
+and a guard that begins from a snapshot; then the whole log is replayed.
 
     STAGEDOOR_LIFE_EXAMPLES=2000 STAGEDOOR_LIFE_SEED=7 pytest tests/properties/test_token_life.py
 

@@ -11,9 +11,10 @@ from protos.stagedoor.registry.v1 import registry_pb2 as pb
 from services.identity.events import Role
 from shared.errors import Refusal
 from tests.properties.token_life import model as life
+from tests.properties.token_life.clients import app_settings, scopes_of_api
 from tests.properties.token_life.model import App, Secret, User
-from tests.properties.token_life.playing import GRANTS, PASSWORD, PICK, SCOPES, SECONDS, SELDOM, Playing
-from tests.properties.token_life.world import app_settings
+from tests.properties.token_life.playing import GRANTS, PASSWORD, PICK, REFERENCES, SCOPES, SECONDS, SELDOM, Playing
+from tests.properties.token_life.world import API
 
 
 class Administering(Playing):
@@ -34,14 +35,15 @@ class Administering(Playing):
         confidential: bool = True,
         account: bool = False,
         seconds: int = 0,
+        references: str = "none",
     ) -> None:
         self.names += 1
         client_id = f"com.example.app{self.names}/app"
         redirect_uri = f"http://localhost:84{self.names:02}/callback"
         if not confidential:
             grants = [grant for grant in grants if grant != "client_credentials"]
-        service = next(user.sub for user in self.model.users.values() if user.password is None)
-        acting = service if account and "client_credentials" in grants else None
+        scopes = [scope for scope in scopes if scope in self.model.api_scopes]
+        acting = self.service_account() if account and "client_credentials" in grants else None
         message = app_settings(
             confidential=confidential,
             scopes=scopes,
@@ -49,6 +51,7 @@ class Administering(Playing):
             redirect_uri=redirect_uri,
             account=acting,
             seconds=seconds,
+            references=references,
         )
         request = pb.RegisterApplicationRequest(client_id=client_id, settings=message)
         answer = self.do(self.world.at_registry("RegisterApplication", request))
@@ -61,19 +64,38 @@ class Administering(Playing):
             frozenset(grants),
             acting,
             seconds or life.USUAL_ACCESS_TOKEN_SECONDS,
+            references,
         )
         if confidential:
             app.secrets.append(Secret(answer.application.secrets[0].secret_id, answer.client_secret))
         self.model.apps[client_id] = app
 
+    def service_account(self) -> str:
+        return next(user.sub for user in self.model.users.values() if user.password is None)
+
     # Applications
 
     @precondition(lambda self: len(self.model.apps) < 4)
-    @rule(confidential=st.booleans(), scopes=SCOPES, grants=GRANTS, account=st.booleans(), seconds=SECONDS)
+    @rule(
+        confidential=st.booleans(),
+        scopes=SCOPES,
+        grants=GRANTS,
+        account=st.booleans(),
+        seconds=SECONDS,
+        references=REFERENCES,
+    )
     def register_application(
-        self, confidential: bool, scopes: Sequence[str], grants: Sequence[str], account: bool, seconds: int
+        self,
+        confidential: bool,
+        scopes: Sequence[str],
+        grants: Sequence[str],
+        account: bool,
+        seconds: int,
+        references: str,
     ) -> None:
-        self.register(scopes, grants, confidential=confidential, account=account, seconds=seconds)
+        self.register(
+            scopes, grants, confidential=confidential, account=account, seconds=seconds, references=references
+        )
 
     def of_application(self, app: App, method: str, request: Any) -> Any:
         """Carry out a command; an application that is gone refuses every one."""
@@ -85,26 +107,85 @@ class Administering(Playing):
             return None
         return answer
 
-    @rule(which=PICK, scopes=SCOPES, grants=GRANTS)
-    def change_application(self, which: int, scopes: Sequence[str], grants: Sequence[str]) -> None:
+    @rule(
+        which=PICK,
+        scopes=SCOPES,
+        grants=GRANTS,
+        kinds=st.sampled_from([("internal",), ("internal", "community"), ("internal", "community")]),
+    )
+    def change_application(
+        self, which: int, scopes: Sequence[str], grants: Sequence[str], kinds: Sequence[str]
+    ) -> None:
         app = self.app(which)
         if not app.confidential:
             grants = [grant for grant in grants if grant != "client_credentials"]
-        if app.account is not None and "client_credentials" not in grants:
+        if app.account is not None and app.references == "none" and "client_credentials" not in grants:
             grants = [*grants, "client_credentials"]
-        settings = pb.ApplicationSettings(scopes=scopes, grants=["authorization_code", *grants])
+        settings = pb.ApplicationSettings(scopes=scopes, grants=["authorization_code", *grants], user_kinds=kinds)
+        answer = self.change(app, settings, "scopes", "grants", "user_kinds")
+        if answer is None:
+            return
+        unknown = set(scopes) - app.scopes - self.model.api_scopes
+        assert isinstance(answer, Refusal) == bool(unknown), answer
+        if isinstance(answer, Refusal):
+            assert answer.code == "invalid_scope"
+            assert self.observe() == 0
+            return
+        # The order of scopes and grants is a setting too, so something may be written where nothing is lost.
+        self.changed()
+        if app.scopes - set(scopes) or app.grants - set(grants) or app.user_kinds - set(kinds):
+            app.stops.cut_offs.append(self.model.head)
+        app.scopes, app.grants, app.user_kinds = frozenset(scopes), frozenset(grants), frozenset(kinds)
+
+    def change(self, app: App, settings: pb.ApplicationSettings, *paths: str) -> Any:
         request = pb.ChangeApplicationRequest(
-            client_id=app.client_id, settings=settings, mask=FieldMask(paths=["scopes", "grants"])
+            client_id=app.client_id, settings=settings, mask=FieldMask(paths=list(paths))
         )
-        answer = self.of_application(app, "ChangeApplication", request)
+        return self.of_application(app, "ChangeApplication", request)
+
+    @rule(which=PICK, references=REFERENCES, account=st.booleans())
+    def change_reference_tokens(self, which: int, references: str, account: bool) -> None:
+        """Who may have them, and whom those of the application itself act as."""
+        app = self.app(which)
+        if account and references == "none" and "client_credentials" not in app.grants:
+            account = False
+        acting = self.service_account() if account else None
+        settings = pb.ApplicationSettings(reference_tokens=references, service_account=acting or "")
+        answer = self.change(app, settings, "reference_tokens", "service_account")
         if answer is None:
             return
         assert not isinstance(answer, Refusal), answer
-        # The order of scopes and grants is a setting too, so something may be written where nothing is lost.
-        self.changed()
-        if app.scopes - set(scopes) or app.grants - set(grants):
-            app.stops.cut_offs.append(self.model.head)
-        app.scopes, app.grants = frozenset(scopes), frozenset(grants)
+        assert self.changed() == ((references, acting) != (app.references, app.account))
+        fewer = _ADMITTED.index(references) < _ADMITTED.index(app.references)
+        if app.references != "none" and (fewer or acting != app.account):
+            app.reference_cut_offs.append(self.model.head)
+        if acting != app.account:
+            self.all_follow()  # what acts as the one of before stays, and may be given until this is heard of
+        app.references, app.account = references, acting
+
+    @rule(scopes=SCOPES, anew=SELDOM)
+    def change_api(self, scopes: Sequence[str], anew: bool) -> None:
+        """It gets scopes, or loses some, which are not issued from then on; tokens of before stay what they are."""
+        wanted = scopes_of_api(scopes)
+        if anew:
+            found = self.do(self.world.at_registry("GetResource", pb.GetResourceRequest(identifier=API)))
+            settings = found.resource.settings
+            del settings.scopes[:]
+            settings.scopes.extend(wanted)
+            self.do(self.world.at_registry("RemoveResource", pb.RemoveResourceRequest(identifier=API)))
+            request = pb.RegisterResourceRequest(identifier=API, settings=settings)
+            self.do(self.world.at_registry("RegisterResource", request))
+        else:
+            mask = FieldMask(paths=["scopes"])
+            change = pb.ChangeResourceRequest(identifier=API, settings=pb.ResourceSettings(scopes=wanted), mask=mask)
+            self.do(self.world.at_registry("ChangeResource", change))
+        # The order of scopes is a setting too.
+        changed = self.changed()
+        assert changed or self.model.api_scopes == set(scopes)
+        if anew:
+            self.apis.append(frozenset())
+        self.apis.append(frozenset(scopes))
+        self.model.api_scopes = frozenset(scopes)
 
     @rule(which=PICK, on=st.sampled_from([True, False, True]))
     def switch_application(self, which: int, on: bool) -> None:
@@ -129,9 +210,12 @@ class Administering(Playing):
             app.stops.switch(self.model.head, on=False)
             app.gone = True
 
-    @rule(which=PICK, secret=PICK, what=st.sampled_from(["add", "add", "revoke", "report"]))
+    @rule(which=PICK, secret=PICK, what=st.sampled_from(["add", "add", "revoke", "report", "show"]))
     def change_secrets(self, which: int, secret: int, what: str) -> None:
         app = self.app(which)
+        if what == "show" and app.confidential:
+            self.show_in_another_way(app)
+            return
         if what == "add" or not app.secrets:
             self.add_secret(app)
             return
@@ -150,6 +234,15 @@ class Administering(Playing):
         else:
             assert self.changed() != chosen.revoked
             chosen.revoked = True
+
+    def show_in_another_way(self, app: App) -> None:
+        """Its secrets are good in the form instead of a header, or the other way round; its tokens stay."""
+        way = "client_secret_basic" if app.in_form else "client_secret_post"
+        answer = self.change(app, pb.ApplicationSettings(auth_method=way), "auth_method")
+        if answer is not None:
+            assert not isinstance(answer, Refusal), answer
+            assert self.changed()
+            app.in_form = not app.in_form
 
     def add_secret(self, app: App) -> None:
         answer = self.of_application(app, "AddSecret", pb.AddSecretRequest(client_id=app.client_id))
@@ -239,3 +332,7 @@ class Administering(Playing):
         if user.roles - wanted:
             user.stops.cut_offs.append(self.model.head)
         user.roles = wanted
+
+
+_ADMITTED = ("none", "administrators_only", "authenticated_users")
+"""Who may have reference tokens, from nobody to everybody."""

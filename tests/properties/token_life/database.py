@@ -51,6 +51,7 @@ class HeldDatabase:
         self.superuser = superuser
         self.clock = HeldClock()
         self._tables: list[str] = []
+        self._back_ups: dict[int, list[tuple[str, str]]] = {}
 
     async def forget_everything(self) -> None:
         """An empty log again, at the beginning of time."""
@@ -72,6 +73,51 @@ class HeldDatabase:
         self.clock.now = BEGINNING
         await self.forward(timedelta())
 
+    # Back-ups
+
+    async def take_back_up(self, slot: int) -> None:
+        """Of all that services and log have written."""
+        await self.superuser.execute(";".join(sql for name in await self._saved(slot) for sql in _copy(*name)))
+
+    async def put_back_up_back(self, slot: int) -> None:
+        """Everything is as it was then, on a server that has another history."""
+        await self._fill_from(slot)
+        await self.become_another_server()
+
+    async def begin_again(self, slot: int) -> None:
+        """Everything is as it was then, and the time what it is at the beginning."""
+        await self._fill_from(slot)
+        self.clock.now = BEGINNING
+        await self.forward(timedelta())
+
+    async def _fill_from(self, slot: int) -> None:
+        names = [(table, saved) for saved, table in await self._saved(slot)]
+        await self.superuser.execute(";".join(sql for name in names for sql in _copy(*name)))
+
+    async def become_another_server(self) -> None:
+        """The log takes the next append for the first one on a server that it has not met."""
+        await self.superuser.execute(
+            "UPDATE log.epochs SET system_identifier = -epoch;UPDATE log.head SET server_started_at = '-infinity'"
+        )
+
+    async def _saved(self, slot: int) -> list[tuple[str, str]]:
+        """The tables that a back-up has, and what each is a copy of; partitions go with their tables."""
+        if slot not in self._back_ups:
+            schemas = [tenant.login for tenant in migrate.tenants()]
+            rows = await self.superuser.fetch(
+                "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition"
+                "   AND (n.nspname = ANY ($1) OR n.nspname = 'log' AND c.relname = ANY ($2))",
+                schemas,
+                (*_WRITTEN, "head"),
+            )
+            names = [f"{row['nspname']}.{row['relname']}" for row in rows]
+            self._back_ups[slot] = [(f'saved."{name}.{slot}"', name) for name in names]
+            await self.superuser.execute("CREATE SCHEMA IF NOT EXISTS saved")
+            for saved, table in self._back_ups[slot]:
+                await self.superuser.execute(f"CREATE UNLOGGED TABLE {saved} (LIKE {table})")
+        return self._back_ups[slot]
+
     async def prune_denials(self) -> None:
         """As the ledger does on a timer; the rest of its care would make partitions for all days up to the held one."""
         await self.superuser.execute("SELECT log.prune_denials(0, 5000)")
@@ -80,6 +126,10 @@ class HeldDatabase:
         """Let time pass, for everybody at once."""
         self.clock.now += by
         await self.superuser.execute("UPDATE log.held_clock SET now = $1", self.clock.now)
+
+
+def _copy(into: str, table: str) -> tuple[str, str]:
+    return f"DELETE FROM {into}", f"INSERT INTO {into} OVERRIDING SYSTEM VALUE SELECT * FROM {table}"  # noqa: S608  (names)
 
 
 @asynccontextmanager

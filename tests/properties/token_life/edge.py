@@ -10,6 +10,8 @@ from stagedoor import Guard
 from stagedoor.denials import Denial, DenialView, Snapshot
 from stagedoor.keys import KeySource
 from tests.properties.token_life.database import HeldClock
+from tests.properties.token_life.model import LOOKED_UP_AGAIN
+from tests.properties.token_life.reference_desk import AsOfTheHead
 
 
 class _Nothing:
@@ -35,30 +37,44 @@ class Wire:
 
     def __init__(self) -> None:
         self.denials: list[Denial] = []
+        self.number = 0
+        """Of the last denial that was sent."""
         self.beats: list[Beat] = []
         self.snapshots: list[tuple[Snapshot, float]] = []
 
     def note(self, denials: Sequence[Denial], head: Head, read_at: float) -> None:
         self.denials.extend(denials)
+        self.number = head.denial_number
         self.beats.append(Beat(head, read_at))
 
     def take_snapshot(self, snapshot: DenialSnapshot, read_at: float) -> None:
         head, denials = snapshot.head, tuple(map(denial_of, snapshot.denials))
-        taken = Snapshot(position=head.position, number=head.denial_number, epoch=head.epoch, denials=denials)
+        taken = Snapshot(
+            position=head.position,
+            number=head.denial_number,
+            epoch=head.epoch,
+            denials=denials,
+            epochs=snapshot.epochs,
+        )
         self.snapshots.append((taken, read_at))
 
 
 class Edge:
     """One process that checks tokens."""
 
-    def __init__(self, wire: Wire, clock: HeldClock, keys: KeySource, issuer: str, audience: str) -> None:
+    def __init__(
+        self, wire: Wire, clock: HeldClock, keys: KeySource, online: AsOfTheHead, issuer: str, audience: str
+    ) -> None:
         self._wire = wire
         self._clock = clock
+        self._online = online
         self.guard = Guard(
             issuer=issuer,
             audience=audience,
             feed=_Nothing(),
             keys=keys,
+            online=online,
+            wait=0.0,
             now=clock.seconds,
             boot=clock.since_boot,
         )
@@ -98,3 +114,12 @@ class Edge:
 
     def allows(self, token: str) -> bool:
         return not hasattr(self.guard.check(token), "reason")
+
+    async def looks_up(self, token: str) -> bool:
+        """Whether it allows a reference token, about which it asks where it does not know."""
+        return not hasattr(await self.guard.validate(token), "reason")
+
+    def refused_lately(self, token: str) -> bool:
+        """Whether whom it asks has refused this reference token so lately that it does not ask again."""
+        refused = self._online.refused.get(token)
+        return refused is not None and self._clock.now < refused + LOOKED_UP_AGAIN

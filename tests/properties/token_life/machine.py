@@ -8,13 +8,13 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from shared.log.row import EventFilter
 from tests.properties.token_life import model as life
+from tests.properties.token_life.losing import Losing
 from tests.properties.token_life.model import Token
 from tests.properties.token_life.playing import PICK, SPANS
 from tests.properties.token_life.replay import assert_replay_equals_live
-from tests.properties.token_life.taking_back import TakingBack
 
 
-class TokenLife(TakingBack):
+class TokenLife(Losing):
     """One history."""
 
     # Time, views, wires and processes
@@ -104,25 +104,32 @@ class TokenLife(TakingBack):
     @invariant()
     def nothing_denied_is_accepted_and_nothing_else_refused(self) -> None:
         assert self.observe() == 0, "something was written that no command has asked for"
+        if self.prompt.view.epoch != self.model.epoch:
+            self.take_snapshot()
+            self.prompt.begin()
         self.prompt.catch_up()
         assert self.prompt.view.position == self.model.head
-        for token in self.model.tokens:
-            accepted = token.for_api and self.model.token_accepted(token, self.model.head)
+        for token in self.everything(self.model.tokens):
+            here = self.model.known(token)
+            accepted = here is not None and here.for_api and self.model.token_accepted(here, self.model.head)
             assert self.prompt.allows(token.text) == accepted, f"a guard that has heard everything: {token.jti}"
             self.check_late(token)
+        self.check_references()
 
     def check_late(self, token: Token) -> None:
         """A guard that has heard of some things accepts nothing that was denied up to where its view has come."""
-        position = self.late.view.position
-        assert position <= self.model.head
+        view, there = self.late.view, self.branch_of(self.late)
+        known = there.known(token)
+        assert view.position <= there.head
         alive = token.for_api and self.model.now < token.expires_at + life.LEEWAY
         if self.late.allows(token.text):
             assert alive
             assert self.late.fresh
-            assert token.position <= position
-            assert not self.model.token_denied(token, position), "accepted past the denial's position"
-        elif alive and self.late.fresh and token.position <= position:
-            assert self.model.token_denied_since(token, position), "refused, though nothing denies it"
+            assert known is not None, "accepted, though nobody there has issued it"
+            assert token.position <= view.position
+            assert not there.token_denied(known, view.position), "accepted past the denial's position"
+        elif there is self.model and known and alive and self.late.fresh and token.position <= view.position:
+            assert there.token_denied_since(known, view.position), "refused, though nothing denies it"
 
     def teardown(self) -> None:
         try:
@@ -130,9 +137,10 @@ class TokenLife(TakingBack):
             self.nothing_denied_is_accepted_and_nothing_else_refused()
             self.take_snapshot()
             fresh = self.new_edge()
-            for token in self.model.tokens:
+            for token in self.everything(self.model.tokens):
                 assert fresh.allows(token.text) == self.prompt.allows(token.text), token
-                self.ask_issuer(token)
+            self.ask_issuer(*self.everything(self.model.tokens), *self.everything(self.model.references))
+            self.listed_as_they_are()
             self.do(assert_replay_equals_live(self.world, pruned=self.pruned))
         finally:
             self.do(self.world.end())

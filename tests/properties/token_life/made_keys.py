@@ -12,9 +12,14 @@ class MadeKeys:
 
     def __init__(self) -> None:
         self._counts: Counter[KeyUse] = Counter()
+        self._beginning: Counter[KeyUse] = Counter()
 
-    def forget(self) -> None:
-        self._counts.clear()
+    def stay_here(self) -> None:
+        """Lives begin with the keys that there are now."""
+        self._beginning = Counter(self._counts)
+
+    def go_back(self) -> None:
+        self._counts = Counter(self._beginning)
 
     def __call__(self, use: KeyUse) -> tuple[SigningKey, dict[str, str]]:
         self._counts[use] += 1

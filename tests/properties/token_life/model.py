@@ -23,6 +23,8 @@ SEEN_EVERY = timedelta(minutes=1)
 LEEWAY = timedelta(seconds=5)
 """By which a check lets a token outlive its `exp`."""
 USUAL_ACCESS_TOKEN_SECONDS = 3600
+LOOKED_UP_AGAIN = timedelta(seconds=2)
+"""After so long a guard asks again about a reference token that the issuer has refused."""
 
 
 @dataclass
@@ -73,8 +75,15 @@ class App:
     account: str | None = None
     """Service account of its client credentials."""
     seconds: int = USUAL_ACCESS_TOKEN_SECONDS
+    references: str = "none"
+    """Who may have reference tokens made for it."""
+    user_kinds: frozenset[str] = frozenset({"internal"})
+    in_form: bool = False
+    """It shows its secret in the form, and not in a header."""
     secrets: list[Secret] = field(default_factory=list)
     stops: Stops = field(default_factory=Stops)
+    reference_cut_offs: list[int] = field(default_factory=list)
+    """Up to where its reference tokens alone were taken back."""
     gone: bool = False
     """Uninstalled: switched off, and never on again."""
 
@@ -130,6 +139,10 @@ class Grant:
     refresh_expires_at: datetime | None
     refresh_tokens: list[str] = field(default_factory=list)
     """All that were given, the current one last."""
+    newest_scopes: frozenset[str] = frozenset()
+    """Of the newest access token …"""
+    newest_asked: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """… and the scopes and places that were asked for."""
     rotated_at: datetime | None = None
     tokens: list["Token"] = field(default_factory=list, repr=False)
     ended: int | None = None
@@ -137,7 +150,7 @@ class Grant:
 
 @dataclass
 class Token:
-    """An access token that was issued."""
+    """An access token, or a reference token, that was issued."""
 
     text: str = field(repr=False)
     jti: str
@@ -147,12 +160,19 @@ class Token:
     position: int
     expires_at: datetime
     scopes: frozenset[str]
+    epoch: int
     grant: Grant | None = None
+    reference: bool = False
     revoked: int | None = None
 
     @property
     def for_api(self) -> bool:
         return bool(self.scopes & API_SCOPES)
+
+    @property
+    def leeway(self) -> timedelta:
+        """By which a check lets it outlive its end."""
+        return LEEWAY if not self.reference else timedelta()
 
 
 @dataclass(repr=False)
@@ -161,11 +181,15 @@ class Model:
 
     now: datetime
     head: int = 0
+    epoch: int = 0
+    api_scopes: frozenset[str] = API_SCOPES
+    """Those that the API has at the moment."""
     apps: dict[str, App] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     sessions: list[Session] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    references: list[Token] = field(default_factory=list)
     withdrawn: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Where a user stopped an application."""
     compromised: dict[str, int] = field(default_factory=dict)
@@ -181,18 +205,27 @@ class Model:
         return (
             (token.revoked is not None and token.revoked <= at)
             or (token.kid in self.compromised and self.compromised[token.kid] <= at)
+            or (token.reference and self._references_denied(token, at))
             or (token.grant is not None and token.grant.ended is not None and token.grant.ended <= at)
             or self._parties_denied(token.client_id, token.sub, sid, token.position, at)
         )
 
     def token_accepted(self, token: Token, at: int) -> bool:
         """Whether somebody who knows the log up to a position accepts it now, for its own audiences."""
-        return token.position <= at and self.now < token.expires_at + LEEWAY and not self.token_denied(token, at)
+        return token.position <= at and self.now < token.expires_at + token.leeway and not self.token_denied(token, at)
 
     def token_denied_since(self, token: Token, position: int) -> bool:
         """Whether there is any position from this one up to the head at which it is denied."""
         later = {moment for moment in self.moments if moment >= position}
         return any(self.token_denied(token, at) for at in {position, self.head} | later)
+
+    def _references_denied(self, token: Token, at: int) -> bool:
+        return any(token.position <= cut_off <= at for cut_off in self.apps[token.client_id].reference_cut_offs)
+
+    def known(self, token: Token) -> Token | None:
+        """This token as it is here; None: nobody has issued it."""
+        there = self.references if token.reference else self.tokens
+        return next((one for one in there if one.jti == token.jti), None)
 
     def grant_denied(self, grant: Grant) -> bool:
         """Whether nothing may be issued from this grant any more, or at the moment."""
@@ -259,9 +292,13 @@ class Model:
         """Whether this application gets anything at all."""
         return not app.stops.is_off(self.head)
 
-    def remaining(self, scopes: Iterable[str], app: App) -> frozenset[str]:
-        """What is left of scopes that were asked for, as the application is now."""
-        kept = {scope for scope in scopes if scope == "openid" or scope in app.scopes}
+    def own(self, app: App, api: frozenset[str] | None = None) -> frozenset[str]:
+        """What the application may have for itself; `api`: as if the API had these scopes."""
+        return app.scopes & (self.api_scopes if api is None else api)
+
+    def remaining(self, scopes: Iterable[str], app: App, api: frozenset[str] | None = None) -> frozenset[str]:
+        """What is left of scopes that were asked for, as application and API are now."""
+        kept = {scope for scope in scopes if scope == "openid" or scope in self.own(app, api)}
         if kept and "offline_access" in scopes and "refresh_token" in app.grants:
             kept.add("offline_access")
         return frozenset(kept)
@@ -272,3 +309,31 @@ class Model:
 
     def within_grace(self, grant: Grant) -> bool:
         return grant.rotated_at is not None and self.now <= grant.rotated_at + GRACE
+
+    def references_for(self, app: App, user: User) -> bool:
+        """Whether this user may have a reference token made for the application."""
+        return app.references == "authenticated_users" or (
+            app.references == "administrators_only" and "administrator" in user.roles
+        )
+
+
+def place_of(scope: str) -> str:
+    """Where a scope is good for something."""
+    return "userinfo" if scope == "openid" else "api"
+
+
+def part(scopes: frozenset[str], asked: Iterable[str], places: Iterable[str]) -> frozenset[str]:
+    """What of these scopes a request is given that asks for some, or for some places; nothing where it may not ask so.
+
+    RFC 6749 section 6, RFC 8707 section 2.2.
+    """
+    wanted, places = frozenset(asked), frozenset(places)
+    good_for_something = scopes - {"offline_access"}
+    if not wanted <= scopes or not places <= {place_of(scope) for scope in good_for_something}:
+        return frozenset()
+    kept = {
+        scope
+        for scope in scopes
+        if (not wanted or scope in wanted) and (scope == "offline_access" or not places or place_of(scope) in places)
+    }
+    return frozenset(kept if kept & good_for_something else ())

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine
 from shared.errors import Refusal
 from shared.log_feed import denial_of
 from tests.properties.token_life.edge import Edge, Wire
-from tests.properties.token_life.model import App, Model, User
+from tests.properties.token_life.model import App, Grant, Model, Token, User
+from tests.properties.token_life.reference_desk import AsOfTheHead
 from tests.properties.token_life.world import API, ISSUER, World
 
 T = TypeVar("T")
@@ -23,6 +24,14 @@ GRANTS = st.sampled_from([("refresh_token", "client_credentials"), ("refresh_tok
 ASKED = st.sampled_from(
     ["openid read offline_access", "openid read update offline_access", "", "openid offline_access", "read", "openid"]
 )
+ASKED_AGAIN = st.sampled_from(
+    [(), (), (), (), (), ("read", "offline_access"), ("read",), ("openid",), ("read", "update"), ("offline_access",)]
+)
+"""Scopes that a refresh asks for."""
+PLACES = st.sampled_from([(), (), (), (), (), (), ("api",), ("userinfo",), ("api", "userinfo")])
+"""Resources that a request for tokens names."""
+REFERENCES = st.sampled_from(["none", "authenticated_users", "authenticated_users", "administrators_only"])
+"""Who may have reference tokens made for an application."""
 SELDOM = st.sampled_from([False, False, False, True])
 SECONDS = st.sampled_from([0, 0, 60, 86400])
 SPANS = st.sampled_from(
@@ -46,9 +55,17 @@ class Playing(RuleBasedStateMachine):
         self.wire = Wire()
         self.consented: dict[tuple[str, str], set[str]] = {}
         self.followed = True
+        self.apis = [self.model.api_scopes]
+        """What somebody who has not heard of everything may believe to be the scopes of the API."""
         self.pruned = False
         self.names = 0
+        self.lost: list[Token] = []
+        """What was issued in a tail of the log that was lost."""
+        self.lost_grants: list[Grant] = []
+        self.branches: dict[int, Model] = {}
+        """How it was when an epoch ended, by epoch."""
         self.observe()
+        self.model.epoch = self.wire.beats[-1].head.epoch
         self.take_snapshot()
         self.prompt, self.late = self.new_edge(), self.new_edge()
 
@@ -78,7 +95,7 @@ class Playing(RuleBasedStateMachine):
 
         async def look() -> None:
             head = await self.world.issuer_log.head()
-            sent = len(self.wire.denials)
+            sent = self.wire.number
             fresh = await self.world.issuer_log.denials_after(sent, 1000) if head.denial_number > sent else []
             self.wire.note([denial_of(one) for one in fresh], head, self.world.clock.since_boot())
             for one in fresh:
@@ -99,7 +116,7 @@ class Playing(RuleBasedStateMachine):
         return wrote
 
     def new_edge(self) -> Edge:
-        edge = Edge(self.wire, self.world.clock, self.world.keys, ISSUER, API)
+        edge = Edge(self.wire, self.world.clock, self.world.keys, AsOfTheHead(self.world), ISSUER, API)
         edge.begin()
         return edge
 
@@ -110,6 +127,7 @@ class Playing(RuleBasedStateMachine):
     def all_follow(self) -> None:
         self.do(self.world.follow())
         self.followed = True
+        self.apis = [self.model.api_scopes]
 
     def forward(self, span: timedelta) -> None:
         """Time passes, for everybody."""
@@ -133,3 +151,15 @@ class Playing(RuleBasedStateMachine):
 
     def user(self, which: int) -> User:
         return self.pick(list(self.model.users.values()), which)
+
+    def everything(self, here: Sequence[Token]) -> list[Token]:
+        """Tokens that are known, and those of their kind that were lost."""
+        jtis = {token.jti for token in here}
+        kind = here is self.model.references
+        return [*here, *(token for token in self.lost if token.reference == kind and token.jti not in jtis)]
+
+    def branch_of(self, edge: Edge) -> Model:
+        """What is true where this guard believes to be."""
+        branch = self.branches.get(edge.view.epoch, self.model)
+        branch.now = self.model.now
+        return branch

@@ -18,6 +18,8 @@ from services.token_issuer import signing_key_tables
 from services.token_issuer import subscriptions as issuer_subscriptions
 from services.token_issuer.domain import grant
 from services.token_issuer.domain.grant import Grant
+from services.token_issuer.domain.reference_token import decider as reference_token
+from services.token_issuer.references import tables as reference_tables
 from shared.log.event import Delete, Event, Patch, Put, Recorded, RowChange
 from shared.log.log import Log
 from tests.properties.token_life.world import World
@@ -35,6 +37,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     identity.UNINSTALLED: ("client_id",),
     identity.SIGNED_USERINFO: ("client_id",),
     issuer.GRANTS: ("gid",),
+    reference_tables.REFERENCES: ("jti",),
     signing_key_tables.KEYS: ("kid",),
     issuer_subscriptions.APPLICATIONS: ("client_id",),
     issuer_subscriptions.SECRETS: ("client_id", "secret_id"),
@@ -180,11 +183,19 @@ def _assert_application(events: Sequence[Event], live: Live, name: str) -> None:
         assert not secrets
 
 
+def _assert_reference(events: Sequence[Event], live: Live, name: str) -> None:
+    state, row = reference_token.fold(events), live[reference_tables.REFERENCES][name,]
+    assert state is not None
+    assert (row["sub"], row["client_id"], row["kind"]) == (state.sub, state.client_id, state.kind.value)
+    assert (row["revoked"] is not None, row["expires_at"]) == (state.revoked, state.expires_at)
+
+
 _FOLDS: Mapping[str, Callable[[Sequence[Event], Live, str], None]] = {
     "application": _assert_application,
     "user": _assert_user,
     "session": _assert_session,
     "consent": _assert_consent,
+    "reference": _assert_reference,
 }
 
 

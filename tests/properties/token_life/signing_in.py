@@ -162,10 +162,10 @@ class SigningIn(Administering):
         def start() -> Proceed | Answer | Refusal:
             return self.attempt(self.world.issuer_of_identity.begin(list(parameters.items())))
 
-        wanted = asked.split() or sorted(app.scopes)
+        wanted = asked.split() or sorted(self.model.own(app))
         may = (
             self.model.app_serves(app)
-            and all(scope in app.scopes for scope in wanted if scope not in life.PROTOCOL_SCOPES)
+            and all(scope in self.model.own(app) for scope in wanted if scope not in life.PROTOCOL_SCOPES)
             and any(scope != "offline_access" for scope in wanted)
         )
         outcome = start()
@@ -226,15 +226,15 @@ class SigningIn(Administering):
     def issued(self, visit: Visit) -> Grant | None:
         assert visit.row is not None
         row, agreed = visit.row, visit.agreed or 0
-        scopes = self.model.remaining(visit.scopes, visit.app)
+        allowed = [self.model.remaining(visit.scopes, visit.app, api) for api in self.apis]
         withdrawn = self.model.withdrawn.get((visit.session.sub, visit.app.client_id), [])
-        may = (
+        could = (
             self.model.session_holds(visit.session)
             and self.model.app_serves(visit.app)
-            and bool(scopes)
             and self.model.now < visit.begun_at + life.REQUEST_LIFE
             and not any(position > agreed for position in withdrawn)
         )
+        may = could and bool(self.model.remaining(visit.scopes, visit.app))
 
         def issue() -> str | None:
             position = agreed if visit.row is not None and not row.consented >= set(visit.scopes) else 0
@@ -255,10 +255,14 @@ class SigningIn(Administering):
             self.all_follow()
             code = issue()
             assert code is not None
-        assert may, "a code was issued that must not be"
+        assert could, "a code was issued that must not be"
+        assert any(allowed), "a code was issued for nothing"
         assert self.observe() == 1
+        gid = code.removeprefix("sdc_").partition(".")[0]
+        scopes = allowed[0] if len(set(allowed)) == 1 else self.do(self.world.scopes_of_grant(gid))
+        assert scopes in allowed
         grant = Grant(
-            gid=code.removeprefix("sdc_").partition(".")[0],
+            gid=gid,
             client_id=visit.app.client_id,
             sub=visit.session.sub,
             sid=visit.session.sid,

@@ -5,8 +5,7 @@ the identity server's own parts where a browser would be. Nothing runs by itself
 when something needs them, or when they are told to.
 """
 
-from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from protos.stagedoor.registry.v1 import registry_pb2 as registry_pb
 from protos.stagedoor.tokens.v1 import tokens_pb2 as tokens_pb
@@ -36,12 +36,12 @@ from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.keys import KeyRing
-from services.token_issuer.read_model import Questions
+from services.token_issuer.read_model import LATELY_SECONDS, Questions
 from services.token_issuer.references.checks import ReferenceChecks
 from services.token_issuer.references.tables import ReferenceQuestions
 from services.token_issuer.references.uses import Uses
 from services.token_issuer.refreshing import RefreshTokens
-from services.token_issuer.rpc import AuthorizationService, TokensService
+from services.token_issuer.rpc import TokensService
 from services.token_issuer.sealing import Sealing
 from services.token_issuer.settings import Policy, TokenIssuerSettings
 from services.token_issuer.subscriptions import PROJECTION, SOURCES, project
@@ -55,57 +55,29 @@ from shared.log.log import Log
 from shared.log_feed import LogFeed
 from shared.messaging.follower import Follower
 from shared.rpc import caller
-from shared.rpc.caller import Call, Caller, Person
 from shared.wake import Wake
 from stagedoor import Guard
+from stagedoor.clock import since_boot
 from stagedoor.validation.v1 import validation_pb2
+from tests.properties.token_life.clients import Credentials, Form, app_settings, scopes_of_api
 from tests.properties.token_life.database import HeldDatabase
+from tests.properties.token_life.in_process import ADMINISTRATOR, GuardOfTheMoment, InProcess, called_by
 from tests.properties.token_life.made_keys import MadeKeys
+from tests.properties.token_life.reference_desk import ReferenceDesk
+from tests.support.work import eventually
 
 ORIGIN = "http://127.0.0.1:8400"
 ISSUER = f"{ORIGIN}/id"
 API = f"{ORIGIN}/api"
+USERINFO = f"{ISSUER}/connect/userinfo"
 WATCH = "com.example.watch/app"
 """A confidential application that may introspect the API's tokens."""
 RESOURCE = "resource/stage"
 """The caller of `Validate` that the API names."""
-ADMINISTRATOR = "administrator"
 MASTERS = {name: MasterKey(bytes([number]) * 32) for number, name in enumerate(("registry", "identity", "issuer"))}
+_BEGINNING = -1
+"""The back-up that lives begin from."""
 ORIGIN_OF_BROWSER = Origin("192.0.2.7", "a browser", None)
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """How a client presents itself."""
-
-    client_id: str
-    secret: str | None
-
-    def headers(self) -> dict[str, str]:
-        if self.secret is None:
-            return {}
-        pair = f"{self.client_id.replace('/', '%2F')}:{self.secret}"
-        return {"Authorization": "Basic " + b64encode(pair.encode()).decode()}
-
-    def form(self, values: Mapping[str, str]) -> dict[str, str]:
-        return {**values} if self.secret is not None else {"client_id": self.client_id, **values}
-
-
-class _InProcess:
-    """In the place of a gRPC channel from identity to the issuer: the same messages, without the wire."""
-
-    def __init__(self, world: "World") -> None:
-        self._world = world
-
-    def unary_unary(self, path: str, **_: Any) -> Callable[[Any], Any]:
-        name = path.rpartition("/")[2]
-
-        async def call(request: Any) -> Any:
-            service = AuthorizationService(self._world.replica.issuer)
-            caller.current.set(_call("service/identity"))
-            return await getattr(service, name)(request, None)
-
-        return call
 
 
 @dataclass
@@ -137,6 +109,7 @@ class World:
         self.identity: Parts
         self.registry: RegistryService
         self.issuer_of_identity: IssuerOfIdentity
+        self.references: ReferenceDesk
 
     @classmethod
     async def open(cls, held: HeldDatabase, made: MadeKeys) -> "World":
@@ -153,21 +126,33 @@ class World:
         return cls(held, logs, ring, made)
 
     async def begin(self) -> None:
-        """Everything is new and empty, but for the system's own registrations, the API, and its watch."""
-        await self.held.forget_everything()
-        self._made.forget()
-        await SystemRegistrations(self.registry_log, MASTERS["registry"], ORIGIN).run()
+        """Everything is new and empty, but for the system's own registrations, the API, and its watch.
+
+        That is made once; later lives begin from a back-up of it.
+        """
+        first = not hasattr(self, "watch")
+        if first:
+            await self.held.forget_everything()
+            await SystemRegistrations(self.registry_log, MASTERS["registry"], ORIGIN).run()
+        else:
+            await self.held.begin_again(_BEGINNING)
+        self._made.go_back()
         self.restart_registry()
-        if not hasattr(self, "identity"):
+        if first:
             self.restart_identity()
         # Unwrapping keys takes longer than most lives; a ring that has seen them does not do it again.
         self._keys = self._keys or self._new_keys()
         await self._keys.prepare()
+        uses = Uses(self.issuer_log, ReferenceQuestions(self.issuer_log.pool), self.clock)
+        self.references = ReferenceDesk(self, InProcess(self), uses)
         self._replicas = [self._new_replica(self._keys) for _ in range(2)]
         await self._begin_validation()
-        registrar = NewUser("registrar", UserKind.INTERNAL, Profile(), (Role.ADMINISTRATOR,))
-        self._registrar, _ = await self.identity.accounts.register(registrar, self.context())
-        await self._register_api()
+        if first:
+            registrar = NewUser("registrar", UserKind.INTERNAL, Profile(), (Role.ADMINISTRATOR,))
+            self._registrar, _ = await self.identity.accounts.register(registrar, self.context())
+            await self._register_api()
+            self._made.stay_here()
+            await self.held.take_back_up(_BEGINNING)
 
     async def end(self) -> None:
         await self.guard.__aexit__(None, None, None)
@@ -222,7 +207,7 @@ class World:
         )
         if hasattr(self, "identity"):
             self.identity.passwords.close()
-        channel: Any = _InProcess(self)
+        channel: Any = InProcess(self)
         self.identity = assemble(
             settings,
             master=MASTERS["identity"],
@@ -253,19 +238,20 @@ class World:
         async def ready() -> Readiness:
             return Readiness({})
 
-        guard: Guard = _Forward(self)  # type: ignore[assignment]  # it does what the guard of the moment does
+        guard: Guard = GuardOfTheMoment(self)  # type: ignore[assignment]  # it does what the guard of the moment does
         app = layers(application(issuer, guard, self._references(guard)), ready, 1000)
         http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=ORIGIN, trust_env=False)
         return Replica(issuer, follower, http)
 
     def _new_guard(self) -> Guard:
+        self._feed = LogFeed(self.issuer_log, self._wake)
         keys = self._keys
         if keys is None:
             keys = self._keys = self._new_keys()
         return Guard(
             issuer=ISSUER,
             audience=API,
-            feed=LogFeed(self.issuer_log, self._wake),
+            feed=self._feed,
             keys=keys,
             now=self.clock.seconds,
             wait=2.0,
@@ -283,34 +269,56 @@ class World:
         )
 
     def _references(self, guard: Guard) -> ReferenceChecks:
-        """None is made here; they have tests of their own."""
         questions = ReferenceQuestions(self.issuer_log.pool)
-        feed = LogFeed(self.issuer_log, self._wake)
-        return ReferenceChecks(questions, guard, feed, Uses(self.issuer_log, questions, self.clock), self.clock)
+        return ReferenceChecks(questions, guard, self._feed, self.references.uses, self.clock)
 
     # Time and the log
 
     async def forward(self, by: timedelta) -> None:
         """Let time pass; the issuer's replicas do with their keys what the time has come for, as each second."""
         await self.held.forward(by)
+        await self._tend_keys()
+        # What it remembers for a second is over.
+        self._validation = self._new_validation()
+
+    async def epoch_begins(self) -> None:
+        """The first event of another epoch, which changes nothing. What looks at the log each second has looked."""
+        changed = registry_pb.ApplicationSettings(display_name=f"A watch, {next(self._turn)}")
+        mask = FieldMask(paths=["display_name"])
+        await self.at_registry(
+            "ChangeApplication", registry_pb.ChangeApplicationRequest(client_id=WATCH, settings=changed, mask=mask)
+        )
+        await self._tend_keys()
+        await self._feed.ping()
+
+    async def put_back_up_back(self, slot: int) -> None:
+        """That takes longer than what was known a moment ago is acted on. Replicas look at the keys each second."""
+        began = since_boot()
+        await self.held.put_back_up_back(slot)
+        for ring in self._rings():
+            await ring.look()
+        await eventually(lambda: since_boot() > began + LATELY_SECONDS)
+
+    async def _tend_keys(self) -> None:
+        for ring in self._rings():
+            await ring.prepare()
+
+    def _rings(self) -> list[KeyRing]:
         rings = {
             id(ring): ring for ring in (self._keys, *(one.issuer.keys for one in self._replicas)) if ring is not None
         }
-        for ring in rings.values():
-            await ring.prepare()
-        # What it remembers for a second is over.
-        self._validation = self._new_validation()
+        return list(rings.values())
 
     async def head(self) -> int:
         return (await self.issuer_log.head()).position
 
     async def follow(self) -> None:
         """Let all services hear of everything."""
-        head = await self.head()
+        head = await self.issuer_log.head()
         for replica in self._replicas:
-            await replica.follower.reach(head)
+            await replica.follower.reach(head.position, head.epoch)
         identity = Follower(self.identity_log, IDENTITY_PROJECTION, IDENTITY_SOURCES, project_registry, None)
-        await identity.reach(head)
+        await identity.reach(head.position, head.epoch)
 
     def follower(self, which: int) -> Follower:
         return self._replicas[which % len(self._replicas)].follower
@@ -318,7 +326,7 @@ class World:
     # Registry
 
     async def _register_api(self) -> None:
-        scopes = [registry_pb.Scope(name=name, description=f"{name} your tours") for name in ("read", "update")]
+        scopes = scopes_of_api(("read", "update"))
         settings = registry_pb.ResourceSettings(
             display_name="API", scopes=scopes, callers=[RESOURCE, f"client:{WATCH}"]
         )
@@ -329,12 +337,12 @@ class World:
         answer = await self.at_registry(
             "RegisterApplication", registry_pb.RegisterApplicationRequest(client_id=WATCH, settings=watch)
         )
-        self.watch = Credentials(WATCH, answer.client_secret)
         await self.follow()
+        self.watch = Credentials(WATCH, answer.client_secret)
 
     async def at_registry(self, method: str, request: Any) -> Any:
         """Call the registry as an administrator. Raises its refusals."""
-        caller.current.set(_call("operator", ADMINISTRATOR))
+        caller.current.set(called_by("operator", ADMINISTRATOR))
         return await getattr(self.registry, method)(request, None)
 
     # Identity
@@ -361,7 +369,7 @@ class World:
 
     # Issuer
 
-    async def token(self, who: Credentials, **form: str) -> httpx.Response:
+    async def token(self, who: Credentials, **form: Form) -> httpx.Response:
         return await self._post("token", who, form)
 
     async def introspect(self, who: Credentials, token: str) -> httpx.Response:
@@ -370,12 +378,12 @@ class World:
     async def revoke(self, who: Credentials, token: str) -> httpx.Response:
         return await self._post("revocation", who, {"token": token})
 
-    async def _post(self, endpoint: str, who: Credentials, form: Mapping[str, str]) -> httpx.Response:
+    async def _post(self, endpoint: str, who: Credentials, form: Mapping[str, Form]) -> httpx.Response:
         return await self.replica.http.post(f"/id/connect/{endpoint}", data=who.form(form), headers=who.headers())
 
     async def at_issuer(self, method: str, request: Any) -> Any:
         """Call the issuer as an administrator. Raises its refusals."""
-        caller.current.set(_call("operator", ADMINISTRATOR))
+        caller.current.set(called_by("operator", ADMINISTRATOR))
         return await getattr(TokensService(self.replica.issuer), method)(request, None)
 
     async def revoke_by_administrator(self, **what: str) -> None:
@@ -386,52 +394,24 @@ class World:
         await self.at_issuer("CompromiseKey", tokens_pb.CompromiseKeyRequest(kid=kid))
         await self.keys.prepare()
 
+    async def scopes_of_grant(self, gid: str) -> frozenset[str]:
+        """As administrators see them."""
+        listed = await self.at_issuer("ListGrants", tokens_pb.ListGrantsRequest(page_size=100))
+        return next(frozenset(grant.scopes) for grant in listed.grants if grant.gid == gid)
+
     async def end_grant(self, gid: str) -> None:
         await self.at_issuer("EndGrant", tokens_pb.EndGrantRequest(gid=gid))
 
-    async def validate(self, token: str, minimum_position: int) -> validation_pb2.ValidateResponse:
+    async def validate(
+        self, token: str, minimum_position: int, *, with_claims: bool = False
+    ) -> validation_pb2.ValidateResponse:
         """What the API is told about a token."""
-        request = validation_pb2.ValidateRequest(token=token, audience=API, minimum_position=minimum_position)
-        caller.current.set(_call(RESOURCE))
+        request = validation_pb2.ValidateRequest(
+            token=token, audience=API, minimum_position=minimum_position, with_claims=with_claims
+        )
+        caller.current.set(called_by(RESOURCE))
         raw = await self._validation.Validate(request.SerializeToString(), None)  # type: ignore[arg-type]
         return validation_pb2.ValidateResponse.FromString(raw)
-
-
-class _Forward:
-    """The guard of the moment: the endpoints outlive a restart of what they ask."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    async def validate(self, token: str, **how: Any) -> Any:
-        return await self._world.guard.validate(token, **how)
-
-
-def app_settings(
-    *,
-    confidential: bool,
-    scopes: Sequence[str],
-    grants: Sequence[str],
-    redirect_uri: str | None = None,
-    account: str | None = None,
-    seconds: int = 0,
-) -> registry_pb.ApplicationSettings:
-    return registry_pb.ApplicationSettings(
-        display_name="An application",
-        type="confidential" if confidential else "public",
-        redirect_uris=[redirect_uri] if redirect_uri else [],
-        service_account=account or "",
-        scopes=scopes,
-        grants=grants,
-        access_token_seconds=seconds,
-    )
-
-
-def _call(name: str, sub: str | None = None) -> Call:
-    person = None
-    if sub is not None:
-        person = Person(sub, "com.stagedoor/cli", frozenset({Role.ADMINISTRATOR.value}), frozenset({"sec"}), "jti", 1)
-    return Call(Caller(name), person, new_id(), None)
 
 
 def _policy() -> Policy:
