@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Final
 
 from infra.monitoring.alerts import rules
+from infra.monitoring.cases import rules_test
 from infra.monitoring.dashboard import dashboard
 
 _INFRA: Final = Path(__file__).resolve().parent.parent
-FILES: Final = {_INFRA / "prometheus" / "rules.yaml": rules, _INFRA / "grafana" / "stagedoor.json": dashboard}
+FILES: Final = {
+    _INFRA / "prometheus" / "rules.yaml": rules,
+    _INFRA / "prometheus" / "rules_test.yaml": rules_test,
+    _INFRA / "grafana" / "stagedoor.json": dashboard,
+}
 
 
 def main() -> None:

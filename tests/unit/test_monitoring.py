@@ -8,6 +8,7 @@ import pytest
 
 from infra.monitoring.__main__ import FILES
 from infra.monitoring.alerts import ALERTS, RUNBOOK, Alert
+from infra.monitoring.cases import CASES, HEALTHY
 from infra.monitoring.dashboard import dashboard, expressions
 from tests.support.measured import OPERATIONS, ROOT, documented, exported, labels, selectors
 
@@ -69,6 +70,16 @@ def test_a_summary_speaks_of_labels_that_there_are(alert: Alert) -> None:
     else:
         known = set.union(*(documented().get(name, set()) for name, _ in _asked_for(alert.expression))) | _OF_THE_SCRAPE
     assert spoken <= known
+
+
+def test_every_alert_is_tried_by_promtool() -> None:
+    """`promtool test rules` is run by hand; here, that nothing is left out and no series is one that nobody exports."""
+    assert {case.alert for case in CASES} == {alert.name for alert in ALERTS}
+    for series in (HEALTHY, *(case.series for case in CASES)):
+        for selector in series:
+            ((name, matched),) = _asked_for(selector)
+            assert _known(name), name
+            assert matched <= documented().get(name, set()) | _OF_THE_SCRAPE | {"le"}
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
