@@ -9,8 +9,8 @@ import pytest
 
 from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.gateway import Asked, Gateway, Passed, Stopped, judge_by
-from tests.integration.token_issuer.test_gateway import Caddy
-from tests.integration.token_issuer.test_gateway import caddy as caddy  # noqa: PLC0414  (a fixture)
+from tests.integration.token_issuer.test_forward_auth import Proxy
+from tests.integration.token_issuer.test_forward_auth import proxy as proxy  # noqa: PLC0414  (a fixture)
 from tests.support.issuing import API, HUB, Stage
 from tests.support.protected import token
 
@@ -54,10 +54,10 @@ async def test_others_go_through(stage: Stage, gateway: Gateway) -> None:
     assert outcome.headers["x-stagedoor-sub"] == HUB
 
 
-async def test_by_way_of_caddy_none_comes_to_the_resource(stage: Stage, caddy: Caddy) -> None:
+async def test_by_way_of_a_proxy_none_comes_to_the_resource(stage: Stage, proxy: Proxy) -> None:
     shown = await token(stage)
     sent = {"Authorization": f"Bearer {shown}"}
-    async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{caddy.port}") as client:
+    async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{proxy.port}") as client:
         honest = await client.get("/tours", headers=sent)
         assert honest.json()["headers"]["x-stagedoor-sub"] == HUB
         for name in SPELLINGS:

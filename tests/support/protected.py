@@ -50,11 +50,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 async def served(**apps: Any) -> AsyncIterator[dict[str, int]]:
     """ASGI applications on loopback, by name; gives the port of each."""
     ports = {name: free_port() for name in apps}
+    common: dict[str, Any] = {"interface": "asgi3", "lifespan": "off", "log_config": None, "access_log": False}
     servers = [
-        uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=ports[name], lifespan="off", log_config=None, access_log=False)
-        )
-        for name, app in apps.items()
+        uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=ports[name], **common)) for name, app in apps.items()
     ]
     serving = [asyncio.create_task(server.serve()) for server in servers]
     try:

@@ -1,14 +1,10 @@
-"""Proxies that ask before they let a request through: Envoy's messages over gRPC, and Caddy over HTTP."""
+"""What a proxy asks before it lets a request through, in Envoy's messages over gRPC."""
 
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
 import grpc
-import httpx
 import pytest
 from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
 from envoy.service.auth.v3 import external_auth_pb2 as pb
@@ -16,32 +12,22 @@ from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub, add_AuthorizationServicer_to_server
 from google.rpc import code_pb2
 
-from infra.local.caddy import program
-from infra.local.process import Process
 from services.identity.events import UserDisabled
 from services.registry import events as registry
 from services.token_issuer import envoy
 from services.token_issuer.events import ReferenceKind
-from services.token_issuer.forward_auth import PATH
 from services.token_issuer.gateway import Gateway, metadata_url
-from services.token_issuer.http import application
 from services.token_issuer.references.texts import new_reference
-from shared.http.serve import Readiness, layers
 from shared.rpc.client import channel, translate
 from shared.rpc.server import RpcServer
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
-from tests.support.ports import free_port
-from tests.support.protected import echo, listens, served, token
 from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixture)
+from tests.support.protected import token
 from tests.support.references import OPEN, make
 from tests.support.work import eventually
 
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
-CONFIGURATION = Path(__file__).parents[3] / "infra" / "caddy" / "forward_auth.Caddyfile"
-
-
-# Envoy
 
 
 @dataclass
@@ -224,112 +210,3 @@ def test_the_usual_place_of_metadata() -> None:
     assert metadata_url("https://resource.example.com") == (
         "https://resource.example.com/.well-known/oauth-protected-resource"
     )
-
-
-# Caddy
-
-
-@dataclass
-class Caddy:
-    """Caddy with the example's configuration, before a resource that answers with the headers that it got."""
-
-    port: int
-
-    async def ask(self, method: str = "GET", path: str = "/tours", **headers: str) -> httpx.Response:
-        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{self.port}") as client:
-            content = b"title=Live" if method == "POST" else None
-            return await client.request(
-                method,
-                path,
-                headers={name.replace("_", "-"): value for name, value in headers.items()},
-                content=content,
-            )
-
-
-@pytest.fixture
-async def caddy(stage: Stage, gateway: Gateway, tmp_path: Path) -> AsyncIterator[Caddy]:
-    async def ready() -> Readiness:
-        return Readiness({})
-
-    issuer = layers(application(stage.issuer, stage.guard, stage.references, gateway), ready, 1000)
-    door = free_port()
-    async with served(issuer=issuer, resource=echo) as ports:
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(tmp_path),
-            "XDG_CONFIG_HOME": str(tmp_path),
-            "XDG_DATA_HOME": str(tmp_path),
-            "STAGEDOOR_PROTECTED": f"http://127.0.0.1:{door}",
-            "STAGEDOOR_TOKEN_ISSUER": f"127.0.0.1:{ports['issuer']}",
-            "STAGEDOOR_UPSTREAM": f"127.0.0.1:{ports['resource']}",
-            "STAGEDOOR_AUDIENCE": quote(API, safe=""),
-        }
-        command = [program("caddy"), "run", "--config", str(CONFIGURATION), "--adapter", "caddyfile"]
-        process = Process("caddy", command, environment, tmp_path / "caddy.log")
-        await process.start()
-        try:
-            await eventually(lambda: listens(door))
-            assert process.running, process.last_words()
-            yield Caddy(door)
-        finally:
-            await process.stop()
-
-
-async def test_caddy_lets_through_and_says_who_it_is(stage: Stage, caddy: Caddy) -> None:
-    shown = await token(stage, scope="read update")
-    for method in ("GET", "POST"):
-        answer = await caddy.ask(
-            method,
-            authorization=f"Bearer {shown}",
-            x_stagedoor_sub="brian",
-            x_stagedoor_roles="administrator",
-            accept="application/json",
-        )
-        assert answer.status_code == 200, answer.text
-        seen = answer.json()["headers"]
-        assert (seen["x-stagedoor-sub"], seen["x-stagedoor-client-id"]) == (HUB, HUB)
-        assert seen["x-stagedoor-scope"] == "read update"
-        assert seen["x-stagedoor-position"].isdigit()
-        assert not {"authorization", "x-api-key", "x-stagedoor-roles"} & seen.keys()
-        assert answer.json()["body"] == ("title=Live" if method == "POST" else "")
-
-
-async def test_caddy_refuses_with_a_challenge(stage: Stage, caddy: Caddy) -> None:
-    shown = await token(stage)
-    none = await caddy.ask(x_stagedoor_sub="brian")
-    assert (none.status_code, none.headers["www-authenticate"]) == (401, f'Bearer resource_metadata="{METADATA}"')
-    short = await caddy.ask("POST", authorization=f"Bearer {shown}")
-    assert short.status_code == 403
-    assert 'error="insufficient_scope"' in short.headers["www-authenticate"]
-    query = await caddy.ask(path="/tours?access_token=x", authorization=f"Bearer {shown}")
-    assert (query.status_code, query.json()["error"]) == (400, "invalid_request")
-    position = await stage.of_application(registry.ApplicationDisabled(client_id=HUB, reason="tried out"))
-    await eventually(lambda: stage.guard.view.position >= position)
-    assert (await caddy.ask(authorization=f"Bearer {shown}")).status_code == 401
-    stage.guard.view.max_staleness = -1.0
-    stale = await caddy.ask(authorization=f"Bearer {shown}")
-    assert stale.status_code in {401, 503}
-
-
-async def test_a_client_cannot_write_the_question(stage: Stage, caddy: Caddy) -> None:
-    """The query of the question is the configuration's; the client's own goes along as its address, and no further."""
-    shown = await token(stage)
-    answer = await caddy.ask("POST", path="/tours?scope=&audience=x", authorization=f"Bearer {shown}")
-    assert answer.status_code == 403
-
-
-async def test_a_resource_that_admits_no_proxy_is_not_open_to_one(stage: Stage, gateway: Gateway) -> None:
-    hub = await stage.register(resources=True)
-    await stage.follow()
-    shown = (await stage.token(hub, grant_type="client_credentials", scope="read")).json()["access_token"]
-
-    async def ready() -> Readiness:
-        return Readiness({})
-
-    transport = httpx.ASGITransport(
-        app=layers(application(stage.issuer, stage.guard, stage.references, gateway), ready, 1000)
-    )
-    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, trust_env=False) as client:
-        headers = {"authorization": f"Bearer {shown}"}
-        for query in ({"audience": API}, {}, {"audience": API, "scope": "read", "more": "1"}):
-            assert (await client.get(PATH, params=query, headers=headers)).status_code == 500
