@@ -93,7 +93,8 @@ async def serve(
         listener.close()
         _close(background)
         raise
-    renewal = Renewal(settings.tls_certificate_file, settings.renewal_seconds)
+    files = (settings.tls_certificate_file, settings.issuer_ca_file)
+    renewal = Renewal(filter(None, files), settings.renewal_seconds)
     try:
         await _Life(operations, server, rpc, settings.drain_seconds, renewal).run(listener, background)
     finally:

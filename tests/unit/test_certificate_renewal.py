@@ -8,13 +8,16 @@ from shared.rpc.renewal import Renewal
 SECONDS = 0.2
 
 
-async def test_a_new_certificate_is_noticed_in_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("renewed", ["certificate.pem", "ca.pem"])
+async def test_a_new_certificate_is_noticed_in_time(tmp_path: Path, renewed: str) -> None:
     file = tmp_path / "certificate.pem"
     file.write_text("the first")
-    due = asyncio.ensure_future(Renewal(file, SECONDS).due())
+    authority = tmp_path / "ca.pem"
+    authority.write_text("the first")
+    due = asyncio.ensure_future(Renewal((file, authority), SECONDS).due())
     await asyncio.wait((due,), timeout=2 * SECONDS)
     assert not due.done()
-    file.write_text("the second")
+    (tmp_path / renewed).write_text("the second")
     async with asyncio.timeout(20 * SECONDS):
         await due
 
@@ -23,7 +26,7 @@ async def test_a_new_certificate_is_noticed_in_time(tmp_path: Path) -> None:
 async def test_a_file_that_is_being_replaced_is_no_news(tmp_path: Path, away: str | None) -> None:
     file = tmp_path / "certificate.pem"
     file.write_text("the first")
-    due = asyncio.ensure_future(Renewal(file, SECONDS).due())
+    due = asyncio.ensure_future(Renewal((file,), SECONDS).due())
     if away is None:
         file.unlink()
     else:
