@@ -10,7 +10,7 @@
 <prepared>/trust/           ca.pem alone, for the migration, which shows no certificate
 <prepared>/nats-<n>/        its configuration, too, with the passwords
 <prepared>/operator/        the same for the `stagedoor` command, and a profile that nobody is signed in with
-<prepared>/data/            folders for the data of NATS and the ledger
+<prepared>/data/            folders for the data of NATS and the ledger, and for what is received of PostgreSQL
 
 With `--own`, as root, each folder is given to the user that its container runs as. Otherwise all stays with the caller.
 Certificates last for two years, and are made anew at a run within the last third of that.
@@ -74,6 +74,7 @@ class Preparation:
         self._door(urlsplit(origin).hostname or "")
         self._operator(origin)
         self._data("evidence")
+        self._data("archive", POSTGRES_USER)
 
     def _party(self, name: str, shown: Shown, user: int = STAGEDOOR_USER) -> Path:
         folder = self._folder(self._prepared / name, user)
@@ -92,8 +93,8 @@ class Preparation:
         own = self._secrets / "door-ca.pem"
         return own if own.exists() else Path(certifi.where())
 
-    def _data(self, name: str) -> None:
-        self._folder(self._prepared / "data" / name, STAGEDOOR_USER)
+    def _data(self, name: str, user: int = STAGEDOOR_USER) -> None:
+        self._folder(self._prepared / "data" / name, user)
 
     def _configure(self, node: str) -> None:
         """A node's configuration: the users as everywhere, and what is this node's."""

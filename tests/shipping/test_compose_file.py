@@ -1,5 +1,6 @@
 """What can be said of `infra/compose.yaml` without an engine; `tests/system/test_composed.py` plays it."""
 
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -75,7 +76,32 @@ def test_whatever_goes_on_has_a_health_check_and_is_started_again() -> None:
 
 def test_data_are_out_of_reach() -> None:
     assert FILE["networks"]["data"]["internal"] is True
-    for name in ("postgres", "nats-1", "nats-2", "nats-3"):
+    for name in ("postgres", "archive", "nats-1", "nats-2", "nats-3"):
         assert FILE["services"][name]["networks"] == ["data"]
         assert "ports" not in FILE["services"][name]
     assert set(FILE["services"]["door"]["networks"]) == {"inside"}
+
+
+def test_nobody_else_is_given_the_address_of_the_door() -> None:
+    """An engine gives an address to whoever starts first, and the door does not."""
+    (pool,) = FILE["networks"]["inside"]["ipam"]["config"]
+    door = IPv4Address(FILE["services"]["door"]["networks"]["inside"]["ipv4_address"])
+    subnet, given = IPv4Network(pool["subnet"]), IPv4Network(pool["ip_range"])
+    assert given.subnet_of(subnet)
+    assert door in subnet
+    assert door not in given
+    # The first address may be the gateway's, the last is everybody's.
+    assert door not in {subnet[0], subnet[1], subnet[-1]}
+    assert FILE["x-settings"]["STAGEDOOR_PROXIES"] == f'["{door}/32"]'
+
+
+def test_postgresql_lets_nobody_in_without_a_password_or_without_tls() -> None:
+    words = FILE["services"]["postgres"]["command"]
+    (named,) = [word for word in words if word.startswith("hba_file=")]
+    mounts = [mount for mount in FILE["services"]["postgres"]["volumes"] if isinstance(mount, dict)]
+    (folder,) = [mount["source"] for mount in mounts if named == f"hba_file={mount['target']}/pg_hba.conf"]
+    lines = (INFRA / folder / "pg_hba.conf").read_text().splitlines()
+    rules = [line.split() for line in lines if line and not line.startswith("#")]
+    assert {rule[0] for rule in rules} == {"local", "hostssl"}
+    assert {rule[-1] for rule in rules} == {"scram-sha-256"}
+    assert {rule[2] for rule in rules if rule[1] == "replication"} == {"postgres"}

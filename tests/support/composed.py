@@ -52,7 +52,7 @@ class Composed:
         self.file = compose_file(
             {"STAGEDOOR_HOST": "localhost", "STAGEDOOR_PORT": str(ports.door), "STAGEDOOR_DOOR_ADDRESS": LOOPBACK}
         )
-        self.postgres = Postgres(folder / "postgres", fsync=False)
+        self.postgres = Postgres(folder / "postgres", fsync=False, settings=[f"hba_file={folder}/postgres/pg_hba.conf"])
         self.tending = Tending()
         self.parts: dict[str, Part] = {}
         # A volume is the folder that `prepare` fills, under whatever name others have it.
@@ -115,7 +115,8 @@ class Composed:
         """What the file tells a service, and where this machine has its programs."""
         inherited = {name: value for name, value in python_environment().items() if not name.startswith("STAGEDOOR_")}
         told = self.file["services"][service].get("environment", {})
-        return {**inherited, **{name: self._there(service, str(value)) for name, value in told.items()}}
+        there = {name: self._there(service, str(value)) for name, value in told.items()}
+        return {**inherited, "STAGEDOOR_RENEWAL_SECONDS": "2", **there}
 
     def command(self, service: str) -> list[str]:
         """What the file has a service run."""
@@ -162,6 +163,7 @@ class Composed:
             (here / "local.conf").write_text(self._there(node, routes))
         (self.folder / "postgres").mkdir(exist_ok=True)
         shutil.copyfile(self.secrets / "postgres.superuser", self.folder / "postgres" / "password")
+        shutil.copyfile(INFRA / "postgres" / "pg_hba.conf", self.folder / "postgres" / "pg_hba.conf")
 
     async def start(self) -> None:
         """Start everything, what others need last, and two migrations at once."""
@@ -203,9 +205,11 @@ class Composed:
             profile.write_text(_ADDRESS.sub(lambda match: self._address("", match[1], int(match[2])), text))
             profile.chmod(0o600)
         told = self.file["services"]["operator"]["environment"]
-        assert set(told) == {"STAGEDOOR_PROFILE"}
+        assert set(told) == {"STAGEDOOR_PROFILE", "SSL_CERT_FILE"}
+        trust = self._there("operator", told["SSL_CERT_FILE"])
         quiet = dict.fromkeys(("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"), "")
-        return {**os.environ, **python_environment(), **quiet, "STAGEDOOR_PROFILE": str(profile)}
+        known = {"STAGEDOOR_PROFILE": str(profile), "SSL_CERT_FILE": trust}
+        return {**os.environ, **python_environment(), **quiet, **known}
 
 
 async def stagedoor(environment: Mapping[str, str], *arguments: str, given: str = "") -> tuple[int | None, str, str]:

@@ -16,6 +16,7 @@ import nats
 import pytest_asyncio
 
 from infra.compose.prepare import NODES
+from infra.local.certificates import Authority
 from infra.local.process import Process, until
 from infra.local.sign_in import CodeFlow, Visitor
 from shared.messaging.access import STREAM
@@ -87,6 +88,10 @@ async def _claim(deployment: Deployment) -> None:
     status, _, err = await stagedoor(deployment.operator, "bootstrap", "thief", *arguments, given="thief-password\n")
     assert (status, "already_bootstrapped" in err) == (1, True)
 
+    await _login(deployment)
+
+
+async def _login(deployment: Deployment) -> None:
     login = await start_stagedoor(deployment.operator, ("login",))
     assert login.stderr is not None
     async with asyncio.timeout(60), Visitor("brian", "red-special-1963", deployment.trust) as brian:
@@ -170,7 +175,7 @@ async def test_secrets_are_for_one_service_each(deployment: Deployment) -> None:
             holders.setdefault(secret, set()).add(name)
     for secret, holding in holders.items():
         owner = secret.partition(".")[0].replace("_", "-")
-        wanted = {"deploy": {"identity"}, "postgres.superuser": {"postgres", "migrate"}}.get(secret, {owner})
+        wanted = {"deploy": {"identity"}, "postgres.superuser": {"postgres", "archive"}}.get(secret, {owner})
         assert holding - {"migrate"} == wanted - {"migrate"}
     assert all((composed.secrets / secret).exists() for secret in holders)
     assert stat.S_IMODE(composed.secrets.stat().st_mode) == 0o700
@@ -193,6 +198,30 @@ async def test_running_the_scripts_again_changes_nothing(deployment: Deployment)
     await composed.make()
     assert files() == before
     assert await composed.run("migrate") == (0, "")
+
+
+async def test_a_certificate_for_the_door_may_be_of_another_authority(deployment: Deployment) -> None:
+    composed = deployment.composed
+    own = Authority(composed.folder / "own")
+    shown = own.server("door", ("localhost",))
+    for name, source in (("door.pem", shown.certificate), ("door.key", shown.key), ("door-ca.pem", own.certificate)):
+        shutil.copyfile(source, composed.secrets / name)
+    before = {name: _pid(composed.parts[name]) for name in SERVICES}
+    await composed.make()
+    await composed.parts["door"].kill()
+    deployment.trust = ssl.create_default_context(cafile=own.certificate)
+
+    async def taken_up() -> bool:
+        ready = await deployment.ready()
+        return ready and all(_pid(composed.parts[name]) != pid for name, pid in before.items())
+
+    assert await until(taken_up, 60, every=0.1)
+    await _login(deployment)
+
+
+def _pid(part: Any) -> int | None:
+    assert isinstance(part, Process)
+    return part.pid if part.running else None
 
 
 async def test_told_to_stop_they_end_in_order(deployment: Deployment) -> None:
