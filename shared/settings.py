@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.http.client_address import LOOPBACK
@@ -18,6 +18,7 @@ from shared.http.client_address import LOOPBACK
 S = TypeVar("S", bound="ServiceSettings")
 
 _NAMED = re.compile(r'"(\w+)"')
+_USUAL_PORT = re.compile(r"^(?:(https://[^/?#]+):443|(http://[^/?#]+):80)(?![^/?#])")
 
 
 class ServiceSettings(BaseSettings):
@@ -77,6 +78,11 @@ class ServiceSettings(BaseSettings):
     """Share of the courses of events that are traced, where `OTEL_EXPORTER_OTLP_ENDPOINT` says where spans go; the
     same for all services."""
 
+    @field_validator("origin", "issuer")
+    @classmethod
+    def _without_usual_port(cls, address: str) -> str:
+        return as_browsers_write(address)
+
 
 def read_secret(path: Path | None, what: str) -> str:
     """The text of a secret's file, without the white space around it."""
@@ -104,6 +110,14 @@ def load(settings_class: type[S]) -> S:
     if not settings.demo:
         _refuse_wrong_issuer(settings)
     return settings
+
+
+def as_browsers_write(address: str) -> str:
+    """An http or https address without the port that its scheme has anyway.
+
+    Browsers leave it out of the `Origin` of a form (RFC 6454 section 6.1), so an origin that has it is nobody's.
+    """
+    return _USUAL_PORT.sub(r"\1\2", address)
 
 
 def _refuse_wrong_issuer(settings: ServiceSettings) -> None:

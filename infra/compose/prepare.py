@@ -34,7 +34,7 @@ from infra.local.failure import SystemFailure
 from infra.local.nats import USERS
 from infra.local.ports import SERVICES
 from services.cli import profile
-from shared.settings import read_secret
+from shared.settings import as_browsers_write, read_secret
 
 STAGEDOOR_USER: Final = 10001
 """User and group that the image of the services runs as, and the containers of NATS and of the door."""
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("prepared", type=Path)
     parser.add_argument("--own", action="store_true", help="give each folder to the user of its container; needs root")
     arguments = parser.parse_args()
-    origin = os.environ.get("STAGEDOOR_ORIGIN", "")
+    origin = as_browsers_write(os.environ.get("STAGEDOOR_ORIGIN", ""))
     if urlsplit(origin).scheme != "https" or not urlsplit(origin).hostname or origin.endswith("/"):
         sys.exit("stagedoor: STAGEDOOR_ORIGIN is the public origin, https://host or https://host:port")
     try:

@@ -114,3 +114,21 @@ class TestNats:
     def test_certificates_that_are_none(self, settings: ServiceSettings, tmp_path: Path) -> None:
         with pytest.raises(SystemExit, match=r"^stagedoor: a certificate or key cannot be read: .*nowhere"):
             Tls.read(settings.model_copy(update={"tls_ca_file": tmp_path / "nowhere"}))
+
+
+@pytest.mark.parametrize(
+    ("written", "origin"),
+    [
+        ("https://login.example.com:443", "https://login.example.com"),
+        ("https://[2001:db8::1]:443", "https://[2001:db8::1]"),
+        ("https://login.example.com:8443", "https://login.example.com:8443"),
+        ("https://login.example.com:4430", "https://login.example.com:4430"),
+        ("https://login.example.com:80", "https://login.example.com:80"),
+        ("http://localhost:80", "http://localhost"),
+    ],
+)
+def test_the_usual_port_is_left_out_as_browsers_do(told: pytest.MonkeyPatch, written: str, origin: str) -> None:
+    told.setenv("STAGEDOOR_ORIGIN", written)
+    told.setenv("STAGEDOOR_ISSUER", f"{written}/id")
+    settings = load(ServiceSettings)
+    assert (settings.origin, settings.issuer) == (origin, f"{origin}/id")
