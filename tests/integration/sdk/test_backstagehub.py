@@ -170,8 +170,14 @@ async def test_somebody_elses_answer_signs_nobody_in(browser: Browser, system: S
         refused = await other.hub.get(way_back)
         assert refused.status_code == 403
         assert "Sign in with Stagedoor" in (await other.hub.get("/")).text
-    # In the browser that began, it is good for once.
+        assert "unknown_sign_in" in refused.text
+    # In the browser that began, it is good for once: after that whoever is signed in stays so, and nobody is any more.
     assert (await browser.hub.get(way_back)).status_code == 303
+    signed_in = dict(browser.hub.cookies)
+    again = await browser.hub.get(way_back)
+    assert (again.status_code, again.headers["location"]) == (303, "/")
+    assert dict(browser.hub.cookies) == signed_in
+    browser.hub.cookies.clear()
     assert (await browser.hub.get(way_back)).status_code == 403
 
 
@@ -188,7 +194,7 @@ async def test_freddie_may_say_no(browser: Browser, system: System) -> None:
     error = f"error=access_denied&error_description=no&iss={system.ports.issuer}"
     said_no = await browser.hub.get(f"/callback?{error}&state=x")
     assert said_no.status_code == 403
-    assert "You did not let BackstageHub in" in said_no.text
+    assert "BackstageHub was not let in" in said_no.text
     assert "access_denied" in said_no.text
 
 
@@ -220,7 +226,7 @@ async def test_what_cannot_be_a_tour_is_said(browser: Browser) -> None:
     await browser.sign_in()
     wrong = await browser.send("/tours", title="Tour", venue="<b>Venue</b>", city="", date="1986-05-11")
     assert wrong.status_code == 400
-    assert 'role="alert">city has to have' in wrong.text
+    assert 'role="alert" id="problem">city has to have' in wrong.text
     assert "&lt;b&gt;Venue&lt;/b&gt;" in wrong.text
 
 
