@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=USUAL.seconds, help="how long one round of load takes")
     parser.add_argument("--minutes", type=float, help="how long P11 takes; usually four for each round")
     parser.add_argument("--events", type=int, help="how many events the logs of P8 and P9 have; usually 200,000")
+    parser.add_argument("--peer", action="store_true", help="measure an npm peer beside P4; needs Node and npm")
     parser.add_argument("--verbose", action="store_true", help="tell the particulars, such as each statement")
     parser.add_argument("--profile", action="store_true", help="show instead where the time of a token goes")
     given = parser.parse_args()
@@ -115,7 +116,14 @@ def main() -> None:
             if unknown
             else "at least one round of some length, half a minute, and 40,000 events"
         )
-    options = Options(given.rounds, given.seconds, given.verbose, (given.minutes or 0.0) * 60, given.events or 0)
+    options = Options(
+        rounds=given.rounds,
+        seconds=given.seconds,
+        verbose=given.verbose,
+        soak_seconds=(given.minutes or 0.0) * 60,
+        peer=given.peer,
+        events=given.events or 0,
+    )
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)

@@ -14,6 +14,8 @@ class Options:
     """Tell the particulars too, such as each statement."""
     soak_seconds: float = 0.0
     """Of the long load of P11; 0: four minutes a round."""
+    peer: bool = False
+    """Measure the npm peer beside P4, in the same run; it needs Node and npm."""
     events: int = 0
     """In the log that P8 reads, and in the larger one of P9; 0: 200,000."""
 

@@ -1,6 +1,7 @@
 """What the load runs against: a token issuer by itself on a real, durable PostgreSQL, and the yardstick."""
 
 import asyncio
+import os
 import secrets
 import shutil
 import sys
@@ -39,6 +40,7 @@ from shared.log.event import Catalogue, Event
 from shared.log.log import Log
 from tests.benchmarks import bare
 from tests.benchmarks.load import Load, post
+from tests.support import node
 from tests.support.ports import free_port, free_ports
 from tests.support.system import new_folder
 
@@ -49,6 +51,7 @@ TOKEN_PATH = "/id/connect/token"
 _CLIENT = "com.backstagehub/app"
 _READY_SECONDS = 30.0
 _AT_ONCE = 512
+_PEER = Path(__file__).parent / "peer"
 
 
 def basic(client_id: str, secret: str) -> str:
@@ -84,6 +87,32 @@ async def yardstick(folder: Path) -> AsyncIterator["Server"]:
     try:
         if not await until(serving, _READY_SECONDS) or not process.running:
             raise RuntimeError(f"the yardstick does not start: {process.last_words()}")
+        yield server
+    finally:
+        await process.stop()
+
+
+@asynccontextmanager
+async def peer(folder: Path) -> AsyncIterator["Server"]:
+    """A certified server for Node, oidc-provider, as it comes: it stores nothing, and cannot take a token back."""
+    if reason := await node.missing():
+        raise RuntimeError(f"the peer cannot be measured: {reason}")
+    libraries, port = await node.installed(_PEER), free_port()
+    program = libraries / "server.mjs"
+    shutil.copy(_PEER / program.name, program)
+    told = (str(port), bare.CLIENT_ID, bare.SECRET, "http://127.0.0.1:8400/api", SCOPE)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "NODE_ENV": "production"}
+    process = Process("peer", [shutil.which("node") or "node", str(program), *told], environment, folder / "peer.log")
+    await process.start()
+    request = post(port, "/token", f"grant_type=client_credentials&scope={SCOPE}", basic(bare.CLIENT_ID, bare.SECRET))
+    server = Server(process, port, request)
+
+    async def serving() -> bool:
+        return await server.serving() or not process.running
+
+    try:
+        if not await until(serving, _READY_SECONDS) or not process.running:
+            raise RuntimeError(f"the peer does not start: {process.last_words()}")
         yield server
     finally:
         await process.stop()

@@ -43,21 +43,26 @@ async def _said(*command: str, cwd: Path | None = None) -> str:
     return out.decode().strip()
 
 
-async def installed() -> Path:
-    """The folder with the libraries. Skips the test where there is no Node, or an older one, or no npm."""
+async def missing() -> str:
+    """Why no program for Node can be run here: there is none, or an older one, or no npm. Empty if one can be."""
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("no node and npm on this machine")
+        return "no node and npm on this machine"
     version = await _said("node", "--version")
     if int(version.removeprefix("v").partition(".")[0]) < _LEAST:
-        pytest.skip(f"node is {version}, and the libraries need {_LEAST} or later")
-    lock = PROGRAMS / "package-lock.json"
+        return f"node is {version}, and the libraries need {_LEAST} or later"
+    return ""
+
+
+async def installed(programs: Path = PROGRAMS) -> Path:
+    """The folder with the libraries of these programs."""
+    lock = programs / "package-lock.json"
     folder = _ROOT / ".venv" / f"node-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
             whole = Path(made) / "whole"
             whole.mkdir()
             for file in ("package.json", "package-lock.json"):
-                shutil.copy(PROGRAMS / file, whole)
+                shutil.copy(programs / file, whole)
             await _said("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", cwd=whole)
             whole.rename(folder)
     return folder
@@ -66,8 +71,12 @@ async def installed() -> Path:
 async def run(name: str, told: Mapping[str, Any], answers: Answers, ca: str = "") -> None:
     """Run a program; it is told something first. Raises `AssertionError` with its own words where it does not end well.
 
+    Skips the test where none can be run.
+
     `ca`: the file of an authority that it trusts besides those that everybody knows.
     """
+    if reason := await missing():
+        pytest.skip(reason)
     libraries = await installed()
     with tempfile.TemporaryDirectory(dir=libraries) as folder:
         for file in PROGRAMS.glob("*.mjs"):
