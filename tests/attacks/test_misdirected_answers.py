@@ -17,22 +17,10 @@ from shared.wake import Wake
 from tests.support.facts import Facts
 from tests.support.nats import NatsServer, stream_info
 from tests.support.nats import nats_server as nats_server  # noqa: PLC0414  (a fixture)
-from tests.support.postgres import Database
 from tests.support.relaying import caught_up, check_copy, start, write
 from tests.support.work import Work, eventually
 
 QUESTIONS = ((PING, b""), (SNAPSHOT, b'{"page":0}'))
-
-
-@pytest.fixture
-async def facts(database: Database) -> Facts:
-    return Facts(database)
-
-
-@pytest.fixture
-async def work() -> AsyncIterator[Work]:
-    async with Work() as running:
-        yield running
 
 
 @pytest.fixture

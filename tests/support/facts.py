@@ -3,6 +3,7 @@
 import secrets
 
 import asyncpg
+import pytest
 
 from infra.local.postgres import SUPERUSER
 from infra.migrate import EVENTS
@@ -67,3 +68,9 @@ class Facts:
         """Do something as the superuser."""
         async with self.database.connection() as connection:
             await connection.execute(statement)
+
+
+@pytest.fixture
+def facts(database: Database) -> Facts:
+    """The log, and a way to write into it."""
+    return Facts(database)

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
+
+import pytest
 
 
 class Work:
@@ -35,6 +37,13 @@ class Work:
     ) -> None:
         for task in tuple(self._tasks):
             await self.stop(task)
+
+
+@pytest.fixture
+async def work() -> AsyncIterator[Work]:
+    """Background work, ended with the test."""
+    async with Work() as running:
+        yield running
 
 
 async def eventually(condition: Callable[[], Awaitable[bool] | bool], seconds: float = 15.0) -> None:

@@ -8,7 +8,6 @@ import random
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -29,12 +28,6 @@ LIVES = 2
 APPENDS = 60
 THROUGH = 6
 """So many appends whose connection died have to be acknowledged in the end."""
-
-
-@pytest.fixture
-async def work() -> AsyncIterator[Work]:
-    async with Work() as running:
-        yield running
 
 
 async def write(database: Database, name: str, dice: random.Random, acknowledged: dict[str, int]) -> int:

@@ -1,7 +1,5 @@
 """What these tests share: a log, a NATS server, and a table that learns of facts."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.support.facts import Facts
@@ -9,7 +7,6 @@ from tests.support.nats import nats_server as nats_server  # noqa: PLC0414  (a f
 from tests.support.postgres import Database
 from tests.support.postgres import database as database  # noqa: PLC0414  (a fixture)
 from tests.support.postgres import databases as databases  # noqa: PLC0414  (a fixture)
-from tests.support.work import Work
 
 SEEN = """
     CREATE TABLE IF NOT EXISTS token_issuer.seen (
@@ -24,10 +21,3 @@ async def facts(database: Database) -> Facts:
     prepared = Facts(database)
     await prepared.execute(SEEN)
     return prepared
-
-
-@pytest.fixture
-async def work() -> AsyncIterator[Work]:
-    """Background work, ended with the test."""
-    async with Work() as running:
-        yield running

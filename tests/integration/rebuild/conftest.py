@@ -7,7 +7,6 @@ import pytest
 from shared.log.log import Log
 from tests.support.postgres import Database, Databases
 from tests.support.theatre import DOOR, OFFICE, TENANTS
-from tests.support.work import Work
 
 
 @pytest.fixture
@@ -26,10 +25,3 @@ async def office(theatre: Database) -> Log:
 @pytest.fixture
 async def door(theatre: Database) -> Log:
     return await theatre.log("door", DOOR)
-
-
-@pytest.fixture
-async def work() -> AsyncIterator[Work]:
-    """Background work, ended with the test."""
-    async with Work() as running:
-        yield running

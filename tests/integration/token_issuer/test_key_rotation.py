@@ -64,12 +64,6 @@ def real_keys(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.token_issuer.key_changes.generate", signing.generate)
 
 
-@pytest.fixture
-async def work() -> AsyncIterator[Work]:
-    async with Work() as running:
-        yield running
-
-
 async def issue(issuer: Issuer, client: Client) -> str:
     """A token of the client's own, by this replica."""
     headers = [client.headers()["Authorization"]]

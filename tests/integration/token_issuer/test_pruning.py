@@ -1,6 +1,5 @@
 """The issuer lets go of what no request can need, and of nothing else: whatever was refused before stays refused."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -27,12 +26,6 @@ OFFLINE = "openid offline_access read"
 @pytest.fixture
 async def hub(stage: Stage) -> Client:
     return await stage.register(resources=True)
-
-
-@pytest.fixture
-async def work() -> AsyncIterator[Work]:
-    async with Work() as running:
-        yield running
 
 
 @pytest.fixture

@@ -8,23 +8,9 @@ from tests.integration.validation.serving import Serving, serving
 from tests.support.facts import Facts
 from tests.support.parties import Parties
 from tests.support.parties import parties as parties  # noqa: PLC0414  (a fixture)
-from tests.support.postgres import Database
 from tests.support.postgres import database as database  # noqa: PLC0414  (a fixture)
 from tests.support.postgres import databases as databases  # noqa: PLC0414  (a fixture)
 from tests.support.work import Work
-
-
-@pytest.fixture
-def facts(database: Database) -> Facts:
-    """The log, and a way to write into it."""
-    return Facts(database)
-
-
-@pytest.fixture
-async def work() -> AsyncIterator[Work]:
-    """Background work, ended with the test."""
-    async with Work() as running:
-        yield running
 
 
 @pytest.fixture
