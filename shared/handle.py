@@ -6,7 +6,7 @@ from typing import Generic, Protocol, TypeVar
 
 from shared.decider import Decider
 from shared.errors import Unavailable
-from shared.log.append import Append, Appended, Context, Fence, Fenced, Name, OnceKey, VersionConflict
+from shared.log.append import Append, Appended, Context, EpochOver, Fence, Fenced, Name, OnceKey, VersionConflict
 from shared.log.event import Event, Recorded, RowChange, Stamp
 from shared.log.log import Log, Stream
 
@@ -104,7 +104,7 @@ async def handle(  # noqa: PLR0913  (each is one independent part of the course 
         )
         try:
             appended = await log.append(append)
-        except VersionConflict:
+        except (VersionConflict, EpochOver):
             continue
         except Fenced as fenced:
             if catch_up is not None:

@@ -50,7 +50,7 @@ from shared.errors import Kind, Refusal
 from shared.handle import Guards, Handled, handle
 from shared.ids import id_of, keyed_digest
 from shared.keys import MasterKey
-from shared.log.append import Context, Fence, Name, NameTaken
+from shared.log.append import AsOf, Context, Fence, Name, NameTaken
 from shared.log.event import Event, Put, RowChange, Stamp
 from shared.log.log import Log, Stream
 
@@ -178,7 +178,7 @@ class Accounts:
         hashed = await self._passwords.hash(password)
         fence = Fence(
             # Whoever has lost the session, or the account, meanwhile changes nothing any more.
-            {"identity": session.position},
+            AsOf(session.user.epoch, {"identity": session.position}),
             (
                 (DenialKind.SUBJECT, user.sub),
                 (DenialKind.SUBJECT_SESSIONS, user.sub),

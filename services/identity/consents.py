@@ -4,7 +4,7 @@ from services.identity.domain.consent import CONSENT, GiveConsent, WithdrawConse
 from services.identity.read_model import Questions, SessionRow, project
 from shared.denials import DenialKind
 from shared.handle import Guards, handle
-from shared.log.append import Context, Fence
+from shared.log.append import AsOf, Context, Fence
 from shared.log.log import Log, Stream
 
 
@@ -27,7 +27,7 @@ class Consents:
         """
         sub = session.user.sub
         fence = Fence(
-            {"identity": max(session.position, session.consent_position)},
+            AsOf(session.user.epoch, {"identity": max(session.position, session.consent_position)}),
             (
                 (DenialKind.SUBJECT, sub),
                 (DenialKind.SUBJECT_SESSIONS, sub),

@@ -22,7 +22,7 @@ from services.identity.throttle import Throttle
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
-from shared.log.append import Context, Fence, LogUnavailable
+from shared.log.append import AsOf, Context, Fence, LogUnavailable
 from shared.log.event import Delete, RowChange
 from shared.log.log import Log, Stream
 from shared.questions import OUT_OF_REACH
@@ -56,7 +56,7 @@ class Erasure:
             administrator = await self._questions.user(by)
             if administrator is None or not administrator.enabled or Role.ADMINISTRATOR not in administrator.roles:
                 raise Refusal(Kind.FORBIDDEN, "role_missing", f"this needs the role {Role.ADMINISTRATOR.value}")
-            fence = Fence({"identity": administrator.position}, ((DenialKind.SUBJECT, by),))
+            fence = Fence(AsOf(administrator.epoch, {"identity": administrator.position}), ((DenialKind.SUBJECT, by),))
             return Guards(fence=fence, rows=tuple(await self._what_goes(sub)))
 
         handled = await handle(self._log, USER, sub, EraseUser(by), context=context, project=project, guarding=guarding)

@@ -159,6 +159,8 @@ class UserRow:
     registered_at: datetime
     updated_at: datetime
     position: int
+    epoch: int
+    """Of the log, when this was asked: what `position` is a position of."""
 
     @property
     def shown_name(self) -> str:
@@ -201,7 +203,8 @@ class SessionRow:
 
 _USER = """u.sub, u.user_name, u.kind, u.enabled, u.roles, u.given_name, u.family_name, u.display_name, u.email,
     u.email_verified, u.locale, u.zoneinfo, u.phone_number, u.phone_number_verified, u.street_address, u.locality,
-    u.region, u.postal_code, u.country, u.registered_at, u.updated_at, u.position"""
+    u.region, u.postal_code, u.country, u.registered_at, u.updated_at, u.position,
+    (SELECT h.epoch FROM log.head h) AS epoch"""
 _HOLDS = """u.enabled AND u.kind <> 'service'
     AND (s.started_position > u.sessions_cut_off OR s.sid = u.kept_session)
     AND s.expires_at > $2 AND coalesce(a.seen_at, s.auth_time) > $3"""
@@ -393,6 +396,7 @@ def _user_row(row: Any) -> UserRow:
         registered_at=row["registered_at"],
         updated_at=row["updated_at"],
         position=row["position"],
+        epoch=row["epoch"],
     )
 
 

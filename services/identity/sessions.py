@@ -26,7 +26,7 @@ from shared.denials import LONGEST_ACCESS_TOKEN, DenialKind
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
 from shared.ids import digest, new_command_id, new_ordered_id, new_secret
-from shared.log.append import Context, Fence
+from shared.log.append import AsOf, Context, Fence
 from shared.log.event import Delete, Put
 from shared.log.log import Log, Stream
 from shared.telemetry import logger
@@ -244,7 +244,7 @@ class Sessions:
             return Guards(
                 # A password changed or a user disabled since the password was looked at stops this.
                 fence=Fence(
-                    {_SOURCE: known.user.position},
+                    AsOf(known.user.epoch, {_SOURCE: known.user.position}),
                     (
                         (DenialKind.SUBJECT, known.user.sub),
                         (DenialKind.SUBJECT_SESSIONS, known.user.sub),

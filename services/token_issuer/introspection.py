@@ -50,10 +50,10 @@ async def introspect(
         if isinstance(access_token, Reference):
             return await _reference(references, token, head)
         return await _access_token(guard, token, access_token, head)
-    behind = complete_to < known.head or epoch != known.epoch
+    behind = complete_to < known.head or epoch != known.as_of.epoch
     if known.grant is not None and known.grant.grant.client_id == who.client_id and behind:
         # As of the head of the log here too: nothing is active because its end has not been heard of yet.
-        await issuer.following.reach(known.head, known.epoch)
+        await issuer.following.reach(known.head, known.as_of.epoch)
         known = await issuer.questions.known(who.client_id, gid=gid)
     return _refresh_token(issuer, token, known)
 

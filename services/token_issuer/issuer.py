@@ -30,6 +30,7 @@ from shared.log.append import (
     Append,
     Appended,
     Context,
+    EpochOver,
     Fence,
     Fenced,
     VersionConflict,
@@ -150,7 +151,7 @@ class Issuer:
                 return decided, None
             try:
                 return decided, await self.log.append(append)
-            except VersionConflict:
+            except (VersionConflict, EpochOver):
                 continue
             except Fenced as fenced:
                 if fenced.source == OWN:

@@ -28,6 +28,7 @@ from services.token_issuer.events import (
 from services.token_issuer.references import tables as references
 from services.token_issuer.subscriptions import PROJECTION
 from services.token_issuer.views import Application, Known, KnownGrant, Resource, Secret, Session, Standing, User
+from shared.log.append import AsOf
 from shared.log.connections import Connections
 from shared.log.event import Patch, Put, Recorded, RowChange, RowValue
 from shared.questions import Together, ask
@@ -238,7 +239,7 @@ class Questions:
             [one.sid for one in questions],
             [one.identifiers for one in questions],
             [None if last is None else last.as_of for last in remembered],
-            [None if last is None else last.answer.epoch for last in remembered],
+            [None if last is None else last.answer.as_of.epoch for last in remembered],
         )
         asked_at = since_boot()
         rows = await ask(self._pool.fetch(_KNOWN, *columns))
@@ -281,14 +282,13 @@ def _named(identifiers: Sequence[str]) -> str:
 
 def _at(answer: Known, head: int) -> Known:
     """The same at another moment; it has no grant, session or denials."""
-    return Known(head, answer.epoch, answer.as_of, answer.application, answer.resources, answer.user)
+    return Known(head, answer.as_of, answer.application, answer.resources, answer.user)
 
 
 def _known(row: Mapping[str, Any]) -> Known:
     return Known(
         head=row["head"],
-        epoch=row["epoch"],
-        as_of=msgspec.json.decode(row["as_of"], type=dict[str, int]),
+        as_of=AsOf(row["epoch"], msgspec.json.decode(row["as_of"], type=dict[str, int])),
         application=None if row["client_id"] is None else _application(row),
         resources=_resources(row["resources"]),
         user=None if row["account"] is None else msgspec.json.decode(row["account"], type=User),

@@ -1,6 +1,6 @@
 """What the issuer knows of the world when it decides: typed, complete for one request, read in one statement."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from services.identity.events import Role, UserKind
 from services.registry.events import ApplicationSettings, ApplicationType, GrantType, ResourceSettings
 from services.token_issuer.domain.grant import Grant
 from shared.denials import DenialKind, DenialRule, subject_client_id
+from shared.log.append import AsOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,9 @@ class Known(Struct, frozen=True):
     """All that one request is decided on, at one moment."""
 
     head: int
-    """Where the log stood …"""
-    epoch: int
-    """… and in which epoch."""
-    as_of: Mapping[str, int]
-    """For each source of others' facts, the position up to which they are in here."""
+    """Where the log stood."""
+    as_of: AsOf
+    """In which epoch, and for each source of others' facts the position up to which they are in here."""
     application: Application | None = None
     resources: tuple[Resource, ...] = ()
     user: User | None = None

@@ -11,15 +11,24 @@ from shared.ids import CommandId
 from shared.log.event import Event, RowChange
 
 
+class AsOf(Struct, frozen=True):
+    """What was known when something was decided."""
+
+    epoch: int
+    """The epoch of the log then …"""
+    positions: Mapping[str, int]
+    """… and for each source up to which position of it that source's facts were known. A source that is not named
+    counts as never heard of."""
+
+
 class Fence(Struct, frozen=True):
     """Refuses an append that gives something (code, token, session) if one of its parties was denied meanwhile.
 
-    `as_of` says, for each source, up to which position that source's facts were known when it was decided. A
-    denial of a party, born of a fact of source `s` at a position past `as_of[s]`, refuses the append; a source
-    that is not named counts as never heard of.
+    A denial of a party, born of a fact of source `s` at a position past `as_of.positions[s]`, refuses the append. So
+    does another epoch: positions of a branch of the log that was lost say nothing of the one that took its place.
     """
 
-    as_of: Mapping[str, int]
+    as_of: AsOf
     parties: tuple[tuple[DenialKind, str], ...]
 
 
@@ -114,6 +123,13 @@ class Fenced(Refusal):
         super().__init__(Kind.CONFLICT, "fenced", "one of the parties was denied meanwhile; try again")
         self.source = source
         self.position = position
+
+
+class EpochOver(Refusal):
+    """The log has begun another epoch since it was decided: decide again."""
+
+    def __init__(self) -> None:
+        super().__init__(Kind.CONFLICT, "epoch_over", "the log has begun another epoch meanwhile; try again")
 
 
 class LogUnavailable(Unavailable):

@@ -31,8 +31,8 @@ REVOKE ALL ON FUNCTION log.current_epoch FROM PUBLIC;
 -- what became of them is not known.
 --
 -- Answers, for each command, an outcome: appended; repeated (it had been appended before); conflict (the stream is at
--- another version); name_taken; used (a once-key); fenced (by a denial of v_sources at v_positions); and for the first
--- two where its last event is. Raises an error, and nothing has happened, if any command is not allowed to this login.
+-- another version); name_taken; used (a once-key); fenced (by a denial of v_sources at v_positions, or, where there are
+-- none, because it was decided in another epoch); and for the first two where its last event is. Raises an error, and nothing has happened, if any command is not allowed to this login.
 --
 -- How long it waited for the gate is left in the setting stagedoor.gate_wait (seconds), for this statement alone.
 --
@@ -163,6 +163,11 @@ BEGIN
         END LOOP;
     END IF;
     IF cardinality(p_party_of) > 0 THEN
+        FOR v_i IN 1 .. v_commands LOOP
+            IF v_outcomes[v_i] = 'appended' AND (p_as_of[v_i]::jsonb ->> 'epoch')::integer <> v_head.epoch THEN
+                v_outcomes[v_i] := 'fenced';
+            END IF;
+        END LOOP;
         FOR v_found IN
             SELECT p.of, d.source, d.position
               FROM unnest(p_party_of, p_party_kinds, p_party_ids) p(of, kind, id)
@@ -301,10 +306,10 @@ BEGIN
                             recorded_at = v_now, server_started_at = v_started;
         -- A hint, which anybody could send: a listener that knows all denials up to there need not look for more.
         PERFORM pg_notify('stagedoor', v_head.epoch || ' ' || v_head.denial_number + v_denials);
-    ELSIF 'repeated' = ANY (v_outcomes) THEN
+    ELSIF 'repeated' = ANY (v_outcomes) OR v_head.server_started_at IS DISTINCT FROM v_started THEN
         -- The answer is an acknowledgement: a commit that writes waits for the disk, and for a synchronous standby,
-        -- behind what was appended before.
-        UPDATE log.head SET position = position;
+        -- behind what was appended before. And whoever decided in another epoch has to hear of this one.
+        UPDATE log.head SET epoch = v_head.epoch, server_started_at = v_started;
     END IF;
 END $$;
 REVOKE ALL ON FUNCTION log.append FROM PUBLIC;

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from shared.errors import Kind, Refusal
 from shared.ids import random_bytes
-from shared.log.append import Append, Appended
+from shared.log.append import Append, Appended, AsOf
 from shared.projector import PlannedChange, batches
 
 MOST_EVENT_BYTES: Final = 262_144
@@ -120,7 +120,7 @@ class _Columns(Struct):
         self.actors.append(context.actor)
         self.correlations.append(context.correlation_id)
         self.causations.append(context.causation_id)
-        self.as_of.append(None if append.fence is None else msgspec.json.encode(append.fence.as_of).decode())
+        self.as_of.append(None if append.fence is None else _as_of(append.fence.as_of))
         for event, text, salt in zip(append.events, encoded.texts, encoded.salts, strict=True):
             self.event_of.append(number)
             self.types.append(event.stored_as)
@@ -145,6 +145,11 @@ class _Columns(Struct):
                 self.party_of.append(number)
                 self.party_kinds.append(kind)
                 self.party_ids.append(party)
+
+
+def _as_of(known: AsOf) -> str:
+    """As one JSON object: no source is named `epoch`."""
+    return msgspec.json.encode({**known.positions, "epoch": known.epoch}).decode()
 
 
 def _bytea(raw: bytes) -> str:

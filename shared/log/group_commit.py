@@ -16,7 +16,7 @@ import asyncpg
 
 from shared.errors import Refusal
 from shared.log import measures
-from shared.log.append import AlreadyUsed, Appended, Fenced, LogUnavailable, NameTaken, VersionConflict
+from shared.log.append import AlreadyUsed, Appended, EpochOver, Fenced, LogUnavailable, NameTaken, VersionConflict
 from shared.log.group import MOST_BYTES, MOST_EVENTS, STATEMENT, Encoded, Pending, arguments
 
 PATIENCE_SECONDS = 5.0
@@ -329,6 +329,8 @@ def _refusal(outcome: str, pending: Pending, source: str | None, position: int |
             return AlreadyUsed()
         case "fenced" if source is not None and position is not None:
             return Fenced(source, position)
+        case "fenced" if source is None:
+            return EpochOver()
         case _:
             return AppendFailed(ValueError(outcome))
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from shared.denials import DenialKind, DenialRule
-from shared.log.append import Append, Fence, Name, OnceKey
+from shared.log.append import Append, AsOf, Fence, Name, OnceKey
 from shared.log.event import Event
 from tests.support.hashes import is_intact
 from tests.support.postgres import Database, Databases
@@ -192,7 +192,7 @@ def _append(example: str, command: Command, stream: str, version: int | None, po
     fence = None
     if command.parties is not None:
         as_of = {"office": max(0, position - command.as_of_behind)}
-        fence = Fence(as_of, tuple((DenialKind.CLIENT, example + party) for party in sorted(command.parties)))
+        fence = Fence(AsOf(1, as_of), tuple((DenialKind.CLIENT, example + party) for party in sorted(command.parties)))
     return Append(
         stream,
         version,

@@ -22,7 +22,7 @@ from services.token_issuer.views import Application, Known
 from shared import telemetry
 from shared.evidence import tiles
 from shared.evidence.tiles import Tiles
-from shared.log.append import Append, LogUnavailable
+from shared.log.append import Append, AsOf, LogUnavailable
 from stagedoor import denials, token
 from stagedoor.denials import Denial, DenialKind, DenialRule, DenialView, Snapshot
 
@@ -54,13 +54,13 @@ def test_answers_about_applications(monkeypatch: pytest.MonkeyPatch) -> None:
     questions = Questions(cast("Any", None))
     settings = ApplicationSettings(display_name="A", type=ApplicationType.NATIVE, auth_method=AuthMethod.NONE)
     application = Application("app", settings, enabled=True, secrets=())
-    known = Known(1, 1, {}, application, ())
+    known = Known(1, AsOf(1, {}), application, ())
     for number in range(3 * MOST):
         questions._remember(Asked(f"app{number}", None, None, None, "[]"), known, "{}", 0.0)
         assert len(questions._remembered) == min(number + 1, MOST)
     assert Asked(f"app{3 * MOST - 1}", None, None, None, "[]") in questions._remembered
     questions._remembered.clear()
-    questions._remember(Asked("nobody", None, None, None, "[]"), Known(1, 1, {}, None, ()), "{}", 0.0)
+    questions._remember(Asked("nobody", None, None, None, "[]"), Known(1, AsOf(1, {}), None, ()), "{}", 0.0)
     questions._remember(Asked("app", "a-grant", None, None, "[]"), known, "{}", 0.0)
     assert not questions._remembered
 

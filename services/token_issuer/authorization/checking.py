@@ -19,5 +19,5 @@ def surroundings(issuer: Issuer, known: Known) -> Surroundings:
         places=issuer.policy.places,
         read_hint=Hints(issuer.keys, issuer.policy.issuer).read,
         now=issuer.clock(),
-        position=known.as_of.get("registry", 0),
+        position=known.as_of.positions.get("registry", 0),
     )

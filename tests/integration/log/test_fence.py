@@ -6,18 +6,23 @@ from msgspec.structs import replace
 
 from shared.denials import DenialKind, DenialRule
 from shared.ids import new_id
-from shared.log.append import Append, Fence, Fenced
+from shared.log.append import Append, AsOf, EpochOver, Fence, Fenced
 from shared.log.group_commit import AppendFailed
 from shared.log.log import Log
 from tests.support.postgres import Database
 from tests.support.theatre import Barred, Locked, Opened, bar, context, positions, sale, send, won
 
 GUEST = (DenialKind.CLIENT, "guest")
+ANOTHER_SYSTEM = """UPDATE log.epochs SET system_identifier = system_identifier + 1;
+    UPDATE log.head SET server_started_at = null"""
+"""As if the log had been restored elsewhere."""
 
 
-def let_in(as_of: Mapping[str, int], *parties: tuple[DenialKind, str]) -> Append:
+def let_in(as_of: Mapping[str, int], *parties: tuple[DenialKind, str], epoch: int = 1) -> Append:
     """The door opens for guests, as far as it has heard."""
-    append = Append("visit-1", None, (Opened(who="guest"),), context(), fence=Fence(as_of, parties or (GUEST,)))
+    append = Append(
+        "visit-1", None, (Opened(who="guest"),), context(), fence=Fence(AsOf(epoch, as_of), parties or (GUEST,))
+    )
     return replace(append, stream=f"visit-{append.context.command_id}")
 
 
@@ -77,6 +82,38 @@ async def test_a_denial_in_the_same_group_fences_what_comes_after_it(theatre: Da
         unknown = let_in({"door": 2}, (DenialKind.CLIENT, "nobody"))
         assert won(await send(connection, losing, unknown)) == ["conflict", "appended"]
     assert await positions(theatre) == [1, 2, 3, 4]
+
+
+async def test_what_was_decided_in_another_epoch_is_decided_again(office: Log, door: Log, theatre: Database) -> None:
+    """Positions of a lost branch say nothing of the one that took its place, where other denials stand at them."""
+    await office.append(sale())
+    before = let_in({"office": 9})
+    assert (await door.append(before)).epoch == 1
+    async with theatre.connection() as connection:
+        await connection.execute(ANOTHER_SYSTEM)
+    with pytest.raises(EpochOver):
+        await door.append(let_in({"office": 9}))
+    epoch = (await door.head()).epoch
+    assert epoch > 1, "whoever decides again hears of it, also where nothing was appended yet"
+    async with theatre.connection("door") as connection:
+        outcomes = await send(connection, let_in({"office": 9}), let_in({"office": 9}, epoch=epoch))
+        assert won(outcomes) == ["fenced", "appended"]
+        assert (outcomes[0].source, outcomes[0].position) == (None, None)
+    await office.append(bar("guest"))
+    with pytest.raises(EpochOver):
+        await door.append(let_in({"office": 9}))
+    with pytest.raises(Fenced):
+        await door.append(let_in({"office": 3}, epoch=epoch))
+    assert await positions(theatre) == [1, 2, 3, 4]
+
+
+async def test_what_was_appended_before_the_epoch_began_is_still_acknowledged(door: Log, theatre: Database) -> None:
+    append = replace(let_in({}), stream="visit-1", expected_version=0)
+    await door.append(append)
+    async with theatre.connection() as connection:
+        await connection.execute(ANOTHER_SYSTEM)
+    again = await door.append(append)
+    assert (again.epoch, again.position) == (1, 1)
 
 
 async def test_denials_have_dense_numbers_and_the_position_of_their_event(office: Log, watch: Log) -> None:

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from shared.denials import LONGEST_ACCESS_TOKEN, DenialKind, DenialRule
-from shared.log.append import Append, Fence, Fenced
+from shared.log.append import Append, AsOf, Fence, Fenced
 from shared.log.log import Log
 from tests.support.postgres import Database
 from tests.support.theatre import Barred, Opened, bar, context, send, won
@@ -49,7 +49,11 @@ async def left(superuser: asyncpg.Connection) -> list[int]:
 def entering(who: str, as_of: int, kind: DenialKind = SESSION) -> Append:
     """The door lets somebody in, on what it knows of the office's facts."""
     return Append(
-        f"visit-{who}-{as_of}", None, (Opened(who=who),), context(), fence=Fence({"office": as_of}, ((kind, who),))
+        f"visit-{who}-{as_of}",
+        None,
+        (Opened(who=who),),
+        context(),
+        fence=Fence(AsOf(1, {"office": as_of}), ((kind, who),)),
     )
 
 
@@ -224,7 +228,7 @@ async def test_its_owner_is_not_held_up(
     await office.append(bar("a", kind=SESSION, until=moment(hours=1)))
     await age(superuser, hours=25)
     assert await prune(watching) == 1
-    own = Append("bar-x", None, (Barred(who="b"),), context(), fence=Fence({"office": 0}, ((SESSION, "a"),)))
+    own = Append("bar-x", None, (Barred(who="b"),), context(), fence=Fence(AsOf(1, {"office": 0}), ((SESSION, "a"),)))
     await office.append(own)
 
 
