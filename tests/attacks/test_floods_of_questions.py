@@ -16,9 +16,7 @@ from shared.log.log import DenialSnapshot, Log
 from shared.messaging.access import SNAPSHOT
 from shared.wake import Wake
 from stagedoor.validation.v1 import validation_pb2 as pb
-from tests.integration.validation.conftest import facts as facts  # noqa: PLC0414  (a fixture, as the next one)
-from tests.integration.validation.conftest import validation as validation  # noqa: PLC0414
-from tests.integration.validation.conftest import work as work  # noqa: PLC0414
+from tests.integration.validation.conftest import validation as validation  # noqa: PLC0414  (a fixture)
 from tests.integration.validation.serving import Serving
 from tests.support.facts import Facts
 from tests.support.nats import NatsServer
@@ -41,7 +39,7 @@ class Readings:
 
     async def _counted(self) -> DenialSnapshot:
         self.number += 1
-        await asyncio.sleep(0.1)  # as if there were many
+        await asyncio.sleep(0.5)  # as if there were many
         return await self._read()
 
 
@@ -61,7 +59,7 @@ async def test_many_questions_are_few_readings(
     await thief.flush()
     # What was denied after the flood, and before the question, is in the answer to it.
     denied = await facts.write("application-a", ApplicationUninstalled(client_id="a"))
-    answer = await guard.request(SNAPSHOT, FIRST, timeout=10)
+    answer = await guard.request(SNAPSHOT, FIRST, timeout=20)
     assert msgspec.json.decode(answer.data, type=Page).position >= denied.position
     async with asyncio.timeout(20):
         for _ in range(QUESTIONS):

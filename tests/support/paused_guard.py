@@ -59,7 +59,7 @@ async def guard_process(key: SigningKey, feed: Mapping[str, Any]) -> AsyncIterat
 
 async def disable_while_it_stands_still(facts: Facts, guard: GuardProcess, client_id: str, token: str) -> None:
     """What is revoked meanwhile is never accepted past the bound, whatever lies in its buffers."""
-    assert await guard.ask(token) == "allowed"
+    await asyncio.wait_for(_until(guard, token, "allowed"), 15)
     guard.signal(signal.SIGSTOP)
     await facts.write("application-b", registry.ApplicationDisabled(client_id=client_id, reason="it misbehaves"))
     await guard.say(token)

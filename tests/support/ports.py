@@ -5,7 +5,6 @@ holds a lock on it, and keeps away from it for a good while afterwards: connecti
 closing, and a test that wants a port for itself would find it in use.
 """
 
-import contextlib
 import fcntl
 import os
 import random
@@ -23,16 +22,24 @@ _SINGLE = range(30_000, 32_768)
 _MOST_HELD = 24
 """Few enough that three processes at once leave bases free."""
 
+_MOST_HELD_ALONE = 100
+
+_held_alone: deque[int] = deque()
+"""The descriptors that hold the locks of single ports, oldest first."""
 _held: deque[tuple[int, int]] = deque()
 """Bases that this process has taken, oldest first, with the descriptors that hold their locks."""
 
 
 def free_port() -> int:
-    """One port that nobody listens on, above those of whole systems."""
+    """One port that nobody listens on, above those of whole systems, and that no other test takes meanwhile."""
+    while len(_held_alone) >= _MOST_HELD_ALONE:
+        os.close(_held_alone.popleft())
     for _ in range(200):
         port = random.choice(_SINGLE)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((LOOPBACK, port))
+        if (lock := _lock(port)) is None:
+            continue
+        _held_alone.append(lock)
+        if _quiet(port):
             return port
     raise RuntimeError("no free port was found")
 

@@ -65,8 +65,10 @@ async def test_a_change_is_traced_from_the_call_to_the_read_models_of_others(
     )
 
     def whole() -> bool:
-        found = collector.of(trace)
-        return {span.service for span in found} >= {"registry", "ledger", "identity", "token_issuer"}
+        found = {(span.service, span.name.split(" ")[0]) for span in collector.of(trace)}
+        call = ("registry", "/stagedoor.registry.v1.Registry/DisableApplication")
+        follow = {("identity", "project"), ("token_issuer", "project")}
+        return found >= {call, ("registry", "append"), ("ledger", "relay"), *follow}
 
     await eventually(whole, _PATIENCE)
     spans = collector.of(trace)

@@ -20,7 +20,7 @@ Named = Callable[..., None]
 
 @pytest.fixture
 async def outgoing() -> AsyncIterator[Outgoing]:
-    made = Outgoing(Reach(loopback=True), seconds=1.0)
+    made = Outgoing(Reach(loopback=True), seconds=10.0)
     yield made
     await made.close()
 
@@ -77,12 +77,14 @@ async def test_no_proxy_of_the_environment_is_asked(receiver: Receiver, monkeypa
     await outgoing.close()
 
 
-async def test_who_never_answers_is_left(outgoing: Outgoing, receiver: Receiver) -> None:
+async def test_who_never_answers_is_left(receiver: Receiver) -> None:
+    outgoing = Outgoing(Reach(loopback=True), seconds=1.0)
     receiver.answer = None
     begun = time.monotonic()
     assert await refusal(outgoing, receiver.uri) == "timeout"
     assert time.monotonic() - begun < 10
     await eventually(lambda: not receiver.under_way)  # it hears that nobody waits
+    await outgoing.close()
 
 
 async def test_a_body_without_end_is_not_read(outgoing: Outgoing, receiver: Receiver) -> None:
@@ -100,8 +102,13 @@ async def test_what_is_no_answer(outgoing: Outgoing, receiver: Receiver, answer:
     assert await refusal(outgoing, receiver.uri) == "no_answer"
 
 
-async def test_where_nobody_listens(outgoing: Outgoing) -> None:
+async def test_where_nobody_listens(outgoing: Outgoing, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await refusal(outgoing, f"http://127.0.0.1:{free_port()}/") == "unreachable"
+
+    def unknown(*_: Any, **__: Any) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("shared.http.outgoing.socket.getaddrinfo", unknown)
     assert await refusal(outgoing, "http://nowhere.invalid/") == "unreachable"
     for uri in ("ftp://localhost/", "http://localhost:99999/", "http://bücher.example/", "http://[::1/", "", "x"):
         assert await refusal(outgoing, uri) == "unreachable", uri

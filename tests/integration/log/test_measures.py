@@ -7,9 +7,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from infra.local.postgres import SUPERUSER
+from infra.local.process import until
 from shared.log.append import VersionConflict
 from shared.log.connections import Connections
 from shared.log.log import Log
+from tests.integration.log.test_unknown_outcome import at_the_gate
 from tests.support.postgres import Database
 from tests.support.theatre import sale
 
@@ -25,6 +27,7 @@ async def test_an_append_says_how_long_it_stood_at_the_gate(office: Log, theatre
     async with theatre.connection() as keeper:
         await keeper.execute("BEGIN; LOCK TABLE log.gate IN EXCLUSIVE MODE")
         waiting = [asyncio.create_task(office.append(sale())) for _ in range(3)]
+        assert await until(at_the_gate(keeper), 20)
         await asyncio.sleep(0.3)
         assert _measured("append_waiting") == 3
         await keeper.execute("COMMIT")

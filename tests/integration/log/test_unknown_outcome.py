@@ -108,7 +108,8 @@ async def test_a_server_process_that_is_ended_in_the_middle(office: Log, theatre
         waiting = [asyncio.create_task(office.append(sale(version=v))) for v in (0, None)]
         assert await until(at_the_gate(holder), 10)
         ended = await holder.fetchval(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'office appends'"
+            """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE application_name = 'office appends' AND datname = current_database()"""
         )
         assert ended == 1
     done = await asyncio.gather(*waiting)
@@ -169,11 +170,16 @@ async def test_a_stopped_client_holds_up_nobody(theatre: Database, office: Log) 
             return str(psutil.Process(client.pid).status()) == psutil.STATUS_STOPPED
 
         assert await until(stopped, 30)
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(20):
             for _ in range(10):
                 await office.append(sale())
+
+        async def written() -> bool:
+            """By the server, whose client does not read the answer."""
+            return (await office.load("ticket-stopped")).version == 1
+
+        assert await until(written, 20)
         stream = await office.load("ticket-stopped")
-        assert stream.version == 1
         client.send_signal(signal.SIGCONT)
         output, _ = await client.communicate()
         assert int(output) == stream.events[0].position

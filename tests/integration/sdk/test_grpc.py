@@ -181,7 +181,7 @@ class TestOnline:
             await GrpcOnline(channel).validate("t", audience="a", scopes=(), min_position=0)
 
     async def test_many_callers_are_answered_each_with_its_own(self, issuer: Issuer, channel: aio.Channel) -> None:
-        online = GrpcOnline(channel)
+        online = GrpcOnline(channel, timeout=30)
 
         async def ask(number: int) -> None:
             answer = await online.validate(str(number), audience="a", scopes=(), min_position=0)
@@ -243,7 +243,8 @@ class TestOnline:
             await online.validate("1", audience="a", scopes=(), min_position=0)
         assert since_boot() - begun < 2
         issuer.going_on.set()
-        assert (await online.validate("2", audience="a", scopes=(), min_position=0)).position == 2
+        patient = GrpcOnline(channel, timeout=30)
+        assert (await patient.validate("2", audience="a", scopes=(), min_position=0)).position == 2
 
     async def test_too_many_questions_are_refused_at_once(
         self, issuer: Issuer, channel: aio.Channel, monkeypatch: pytest.MonkeyPatch

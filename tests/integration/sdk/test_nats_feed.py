@@ -108,7 +108,7 @@ def feed_of(server: NatsServer, user: str = "resource", **options: Any) -> NatsF
         access.url,
         user=access.user,
         inbox_prefix=access.inbox_prefix,
-        **{"password": access.password, "heartbeat_seconds": 0.05, "answer_seconds": 0.3, **options},
+        **{"password": access.password, "heartbeat_seconds": 0.05, "answer_seconds": 5.0, **options},
     )
 
 

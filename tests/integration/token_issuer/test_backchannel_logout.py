@@ -157,8 +157,9 @@ async def test_what_ends_no_session(backchannel: Backchannel, receiver: Receiver
 
 
 async def test_it_is_tried_again_with_another_token(
-    backchannel: Backchannel, receiver: Receiver, log_lines: LogLines
+    backchannel: Backchannel, receiver: Receiver, log_lines: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(deliveries, "WAITS", (timedelta(hours=1),))
     receiver.answer = status(500)
     freddie = await backchannel.signed_in(await backchannel.hub(receiver.uri))
     backchannel.deliver()
@@ -295,10 +296,11 @@ async def test_what_a_killed_replica_had_taken_is_due_again(backchannel: Backcha
     freddie = await backchannel.signed_in(await backchannel.hub(receiver.uri))
     position = await backchannel.sign_out(freddie)
     await backchannel.questions.plan(position, 10)
-    lease = timedelta(seconds=0.3)
+    lease = timedelta(seconds=60)
     (taken,) = await backchannel.questions.take({}, limit=10, each=4, lease=lease)
     assert await backchannel.questions.take({}, limit=10, each=4, lease=lease) == []
     assert (taken.sid, taken.uri) == (freddie.sid, receiver.uri)
+    await at_once(backchannel.stage)
     backchannel.deliver()
     await eventually(backchannel.settled)
     assert told(receiver, backchannel) == [(freddie.sub, freddie.sid)]

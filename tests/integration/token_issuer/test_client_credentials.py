@@ -112,13 +112,14 @@ async def test_who_may_have_been_registered_is_not_refused_while_that_cannot_be_
     stage: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log is read, but the view cannot be written: a standby is gone, say, that every commit waits for."""
-    monkeypatch.setattr("shared.messaging.follower.WAIT_SECONDS", 0.3)
     hub = await stage.register(SERVICE, resources=True)
     async with database.connection() as connection, connection.transaction():
         await connection.execute("LOCK TABLE token_issuer.checkpoints IN EXCLUSIVE MODE")
+        monkeypatch.setattr("shared.messaging.follower.WAIT_SECONDS", 0.3)
         answer = await stage.token(hub, grant_type="client_credentials")
         assert (answer.status_code, error(answer)) == (503, "temporarily_unavailable")
         assert int(answer.headers["retry-after"]) >= 1
+        monkeypatch.undo()
     assert (await ask(stage, hub))["scope"] == "read update"
 
 

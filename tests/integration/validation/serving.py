@@ -86,7 +86,7 @@ async def serving(facts: Facts, work: Work, parties: Parties) -> AsyncIterator[S
     await Follower(log, PROJECTION, ("registry", "identity"), project, None).reach(2)
     key = SigningKey()
     feed = LogFeed(log, wake)
-    guard = Guard(issuer=ISSUER, audience=AUDIENCE, feed=feed, keys=StaticKeys([key.public]))
+    guard = Guard(issuer=ISSUER, audience=AUDIENCE, feed=feed, keys=StaticKeys([key.public]), wait=2.0)
     questions = ReferenceQuestions(log.pool)
     references = ReferenceChecks(questions, guard, feed, Uses(log, questions, system_clock), system_clock)
     address = f"127.0.0.1:{free_port()}"
