@@ -56,6 +56,13 @@ RequirePar = Annotated[
         help="It begins a sign-in in no other way (RFC 9126).",
     ),
 ]
+RequireSigned = Annotated[
+    bool | None,
+    typer.Option(
+        "--require-signed-request-object/--no-require-signed-request-object",
+        help="It signs its authorization requests (RFC 9101); for private_key_jwt.",
+    ),
+]
 ReferenceTokens = Annotated[str | None, typer.Option(help="none, authenticated_users or administrators_only.")]
 AccessSeconds = Annotated[int | None, typer.Option("--access-token-seconds", help="0: the issuer's default.")]
 RefreshSeconds = Annotated[int | None, typer.Option("--refresh-token-seconds", help="0: the issuer's default.")]
@@ -89,6 +96,7 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
     jwks_uri: JwksUri = None,
     require_pkce: RequirePkce = None,
     require_pushed_authorization_requests: RequirePar = None,
+    require_signed_request_object: RequireSigned = None,
     reference_tokens: ReferenceTokens = None,
     access_token_seconds: AccessSeconds = None,
     refresh_token_seconds: RefreshSeconds = None,
@@ -116,6 +124,7 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
         jwks_uri=jwks_uri,
         require_pkce=require_pkce,
         require_pushed_authorization_requests=require_pushed_authorization_requests,
+        require_signed_request_object=require_signed_request_object,
         reference_tokens=reference_tokens,
         access_token_seconds=access_token_seconds,
         refresh_token_seconds=refresh_token_seconds,
@@ -194,6 +203,7 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
     jwks_uri: JwksUri = None,
     require_pkce: RequirePkce = None,
     require_pushed_authorization_requests: RequirePar = None,
+    require_signed_request_object: RequireSigned = None,
     reference_tokens: ReferenceTokens = None,
     access_token_seconds: AccessSeconds = None,
     refresh_token_seconds: RefreshSeconds = None,
@@ -223,6 +233,7 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
         jwks_uri=jwks_uri,
         require_pkce=require_pkce,
         require_pushed_authorization_requests=require_pushed_authorization_requests,
+        require_signed_request_object=require_signed_request_object,
         reference_tokens=reference_tokens,
         access_token_seconds=access_token_seconds,
         refresh_token_seconds=refresh_token_seconds,

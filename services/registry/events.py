@@ -100,6 +100,8 @@ class ApplicationSettings(BaseModel):
     require_pkce: bool = True
     require_pushed_authorization_requests: bool = False
     """It begins a sign-in in no other way (RFC 9126 section 6)."""
+    require_signed_request_object: bool = False
+    """Its requests are signed with a key of its own (RFC 9101 section 10.5)."""
     reference_tokens: ReferenceTokens = ReferenceTokens.NONE
     access_token_seconds: int | None = None
     """None: the issuer's default."""

@@ -106,8 +106,8 @@ async def authenticate_by_assertion(
     candidates: Sequence[VerificationKey] = ()
     if application is not None and application.enabled and assertion.timely(audiences, now):
         signs = application.settings.auth_method is AuthMethod.PRIVATE_KEY_JWT and application.confidential
-        candidates = await keys.of(application.settings, assertion) if signs else ()
-    if not verified(assertion, candidates) or application is None:
+        candidates = await keys.of(application.settings, assertion.jws) if signs else ()
+    if not verified(assertion.jws, candidates) or application is None:
         raise invalid_client()
     assertion.proved = True
     return application

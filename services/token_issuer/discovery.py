@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from services.registry.events import AuthMethod, GrantType, ResponseAlgorithm
 from services.token_issuer.acr import ACR_VALUES
-from services.token_issuer.assertions.assertion import ALGORITHMS as ALGORITHMS_OF_ASSERTIONS
+from services.token_issuer.assertions.jws import ALGORITHMS as ALGORITHMS_OF_APPLICATIONS
 from services.token_issuer.authorization.answers import ResponseMode
 from services.token_issuer.authorization.rules import PROMPTS
 from services.token_issuer.claims import CLAIMS
@@ -29,7 +29,7 @@ def document(issuer: str) -> dict[str, Any]:
     """The metadata; the same document serves both."""
     connect = f"{issuer}/connect"
     methods = [method.value for method in AuthMethod]
-    algorithms = list(ALGORITHMS_OF_ASSERTIONS)
+    algorithms = list(ALGORITHMS_OF_APPLICATIONS)
     signed = [algorithm.value for algorithm in ResponseAlgorithm]
     return {
         "issuer": issuer,
@@ -65,7 +65,9 @@ def document(issuer: str) -> dict[str, Any]:
         "claim_types_supported": ["normal"],
         "claims_supported": [*_ID_TOKEN_CLAIMS, *CLAIMS],
         "claims_parameter_supported": True,
-        "request_parameter_supported": False,
+        "request_parameter_supported": True,
+        "request_object_signing_alg_values_supported": algorithms,
+        "require_signed_request_object": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": True,
     }

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, Final
-from urllib.parse import parse_qs, quote_plus, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote_plus, urlsplit
 
 import grpc
 import httpx
@@ -82,6 +82,16 @@ class Using:
             if " is one of: " not in (refused.details() or ""):
                 raise
             return None
+
+    async def begun_signed(self, algorithm: str) -> bool:
+        """Whether a sign-in begins with a request that is signed like this (RFC 9101)."""
+        key = ClientKey(algorithm if algorithm in SIGNED[:4] else "RS256")
+        made = await self.make("private_key_jwt", jwks=json.dumps({"keys": [key.jwk]}))
+        parameters = dict(parse_qsl(urlsplit(self.flow(made, "openid").address).query))
+        request = request_object(self.document["issuer"], made, parameters, algorithm)
+        asked = {"client_id": made.client_id, "request": request}
+        answer = await self.http.get(self.document["authorization_endpoint"], params=asked)
+        return answer.status_code == 303
 
     async def hub(self) -> Made:
         """One for all that needs nothing special."""
@@ -163,6 +173,17 @@ def assertion(issuer: str, made: Made, algorithm: str) -> str:
     """One that is right but perhaps for what it is signed with."""
     now = int(time.time())
     said = {"iss": made.client_id, "sub": made.client_id, "aud": issuer, "iat": now, "exp": now + 60, "jti": new_id()}
+    return signed(said, algorithm)
+
+
+def request_object(issuer: str, made: Made, parameters: Mapping[str, str], algorithm: str) -> str:
+    """The same of an authorization request."""
+    now = int(time.time())
+    return signed({"iss": made.client_id, "aud": issuer, "iat": now, "exp": now + 60, **parameters}, algorithm)
+
+
+def signed(said: dict[str, Any], algorithm: str) -> str:
+    """Signed with the application's key, or with what is none."""
     if algorithm in SIGNED[:4]:
         return ClientKey(algorithm).sign(said)
     keys = {"ES384": ec.generate_private_key(ec.SECP384R1()), "RS512": ClientKey("RS256").private, "HS256": "k" * 64}
@@ -313,13 +334,25 @@ async def _claims(using: Using, _: Any) -> None:
     assert said.keys() == {"sub", "given_name"}
 
 
-@entry("request_parameter_supported", "request_uri_parameter_supported")
-async def _request_objects(using: Using, _: Any) -> None:
-    for name, value in (("request", "e30.e30."), ("request_uri", "https://rp.example/request")):
-        assert using.document[f"{name}_parameter_supported"] is False
-        flow = using.flow(await using.hub(), "openid", **{name: value})
-        answer = await using.http.get(flow.address)
-        assert parse_qs(urlsplit(answer.headers["location"]).query)["error"] == [f"{name}_not_supported"]
+@entry("request_uri_parameter_supported")
+async def _request_by_reference(using: Using, supported: bool) -> None:
+    assert supported is False
+    flow = using.flow(await using.hub(), "openid", request_uri="https://rp.example/request")
+    answer = await using.http.get(flow.address)
+    assert parse_qs(urlsplit(answer.headers["location"]).query)["error"] == ["request_uri_not_supported"]
+
+
+@entry("request_parameter_supported", "require_signed_request_object")
+async def _signed_requests(using: Using, _: Any) -> None:
+    assert await using.begun_signed("ES256")
+    assert using.document["request_parameter_supported"] is True
+    assert await using.tokens(), "was not signed"
+    assert using.document["require_signed_request_object"] is False
+
+
+@entry("request_object_signing_alg_values_supported")
+async def _algorithms_of_signed_requests(using: Using, listed: list[str]) -> None:
+    assert listed == [one for one in SIGNED if await using.begun_signed(one)]
 
 
 @entry("display_values_supported", "ui_locales_supported")

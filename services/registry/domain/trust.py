@@ -128,6 +128,8 @@ def _check_keys(settings: ApplicationSettings, *, demo: bool) -> None:
     if settings.auth_method is not AuthMethod.PRIVATE_KEY_JWT:
         if given:
             raise invalid("keys are for applications whose authentication method is private_key_jwt")
+        if settings.require_signed_request_object:
+            raise invalid("only an application that has keys, by private_key_jwt, can sign its requests")
         return
     if given != 1:
         raise invalid("private_key_jwt needs keys: either a JWKS or a JWKS URI")

@@ -1,4 +1,4 @@
-"""The keys that applications sign their assertions with: registered ones, and those at an address of theirs."""
+"""The keys that applications sign with: registered ones, and those at an address of theirs."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
 from services.registry.events import ApplicationSettings, PublicJwk
-from services.token_issuer.assertions.assertion import Assertion
+from services.token_issuer.assertions.jws import Jws
 from shared.http.outgoing import NotSent, Outgoing
 from shared.telemetry import logger
 
@@ -55,23 +55,22 @@ class VerificationKey:
     algorithms: frozenset[str]
     key: Any
 
-    def fits(self, assertion: Assertion) -> bool:
-        """Whether the assertion could be signed with it; where it names a key, with that one only."""
-        named = assertion.kid is None or assertion.kid == self.kid
-        return named and assertion.algorithm in self.algorithms
+    def fits(self, jws: Jws) -> bool:
+        """Whether that could be signed with it; where it names a key, with that one only."""
+        return (jws.kid is None or jws.kid == self.kid) and jws.algorithm in self.algorithms
 
-    def verifies(self, assertion: Assertion) -> bool:
+    def verifies(self, jws: Jws) -> bool:
         """Whether the signature is this key's."""
-        return bool(_ALGORITHMS[assertion.algorithm].verify(assertion.signed, self.key, assertion.signature))
+        return bool(_ALGORITHMS[jws.algorithm].verify(jws.signed, self.key, jws.signature))
 
 
-def verified(assertion: Assertion, keys: Sequence[VerificationKey]) -> bool:
+def verified(jws: Jws, keys: Sequence[VerificationKey]) -> bool:
     """Whether one of the keys signed it. With none to try a key of nobody is tried, so that the time tells little."""
-    fitting = [key for key in keys if key.fits(assertion)]
+    fitting = [key for key in keys if key.fits(jws)]
     if not fitting:
-        _nobodys(assertion.algorithm).verifies(assertion)
+        _nobodys(jws.algorithm).verifies(jws)
         return False
-    return any(key.verifies(assertion) for key in fitting)
+    return any(key.verifies(jws) for key in fitting)
 
 
 def usable(jwk: Mapping[str, Any]) -> VerificationKey | None:
@@ -154,24 +153,24 @@ class ClientKeys:
         self._clock = clock
         self._sets: OrderedDict[str, _Fetched] = OrderedDict()
 
-    async def of(self, settings: ApplicationSettings, assertion: Assertion) -> tuple[VerificationKey, ...]:
-        """The keys that an application has, looked for in view of this assertion; raises nothing."""
+    async def of(self, settings: ApplicationSettings, jws: Jws) -> tuple[VerificationKey, ...]:
+        """The keys that an application has, looked for in view of what was signed; raises nothing."""
         if settings.jwks_uri is None:
             return _registered(settings.jwks)
         if self._outgoing is None or not settings.jwks_uri.startswith(self._schemes):
             return ()
-        return await self._at(settings.jwks_uri, assertion, self._outgoing)
+        return await self._at(settings.jwks_uri, jws, self._outgoing)
 
-    async def _at(self, uri: str, assertion: Assertion, outgoing: Outgoing) -> tuple[VerificationKey, ...]:
+    async def _at(self, uri: str, jws: Jws, outgoing: Outgoing) -> tuple[VerificationKey, ...]:
         known = self._of(uri)
-        if self._serves(known, assertion, KEPT):
+        if self._serves(known, jws, KEPT):
             return known.keys
-        if known.lock.locked() and (self._serves(known, assertion, LONGEST_KEPT) or known.waiting >= _MOST_WAITING):
+        if known.lock.locked() and (self._serves(known, jws, LONGEST_KEPT) or known.waiting >= _MOST_WAITING):
             return self._believed(known)
         known.waiting += 1
         try:
             async with known.lock:
-                if not self._serves(known, assertion, KEPT):
+                if not self._serves(known, jws, KEPT):
                     await self._fetch(uri, known, outgoing)
         finally:
             known.waiting -= 1
@@ -202,9 +201,9 @@ class ClientKeys:
             self._sets.move_to_end(uri)
         return known
 
-    def _serves(self, known: _Fetched, assertion: Assertion, seconds: float) -> bool:
+    def _serves(self, known: _Fetched, jws: Jws, seconds: float) -> bool:
         young = self._clock() - known.fetched_at < seconds
-        return young and any(key.fits(assertion) for key in known.keys)
+        return young and any(key.fits(jws) for key in known.keys)
 
     def _believed(self, known: _Fetched) -> tuple[VerificationKey, ...]:
         return known.keys if self._clock() - known.fetched_at < LONGEST_KEPT else ()

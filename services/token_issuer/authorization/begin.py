@@ -9,6 +9,7 @@ from services.token_issuer.authorization.parameters import Parameters
 from services.token_issuer.authorization.pushed import PushedRequest
 from services.token_issuer.authorization.pushing import URN, pulled
 from services.token_issuer.authorization.redirects import origin
+from services.token_issuer.authorization.request_object import effective, request_object, require_signed
 from services.token_issuer.authorization.rules import (
     Destination,
     check,
@@ -77,18 +78,23 @@ async def begin(issuer: Issuer, pairs: Sequence[tuple[str, str]]) -> Outcome:
 
 async def _begin(issuer: Issuer, client_id: str, parameters: Parameters, pushed: PushedRequest | None) -> Outcome:
     there: Destination | None = None
+    signed = request_object(parameters)
+    asked = parameters if signed is None or signed.parameters is None else signed.parameters
 
     async def attempt() -> Proceed:
-        nonlocal there
+        nonlocal there, asked
         there = None
-        known = await issuer.questions.known(client_id, identifiers=targets(parameters))
-        there = destination(known.application, parameters)
-        if pushed is None and there.application.settings.require_pushed_authorization_requests:
-            raise invalid_request("this application has to push its requests beforehand")
-        request = replace(check(there, parameters, surroundings(issuer, known)), head=known.head)
+        known = await issuer.questions.known(client_id, identifiers=targets(asked))
+        asked = await effective(issuer, known.application, parameters, signed)
+        there = destination(known.application, asked)
+        if pushed is None:
+            if there.application.settings.require_pushed_authorization_requests:
+                raise invalid_request("this application has to push its requests beforehand")
+            require_signed(there.application, signed)
+        request = replace(check(there, asked, surroundings(issuer, known)), head=known.head)
         if pushed is not None:
             request = replace(request, pushed=pushed.digest, pushed_until=pushed.expires_at)
-        return _proceed(issuer, there.application, request, known, parameters)
+        return _proceed(issuer, there.application, request, known, asked)
 
     try:
         return await issuer.patiently(attempt)
@@ -97,8 +103,8 @@ async def _begin(issuer: Issuer, client_id: str, parameters: Parameters, pushed:
     except Refusal as refusal:
         if there is None:
             return Refused(refusal.code, refusal.message)
-        mode = mode_to_answer_in(there, parameters)
-        return error(issuer, there.redirect_uri, mode, state_to_return(parameters), refusal)
+        mode = mode_to_answer_in(there, asked)
+        return error(issuer, there.redirect_uri, mode, state_to_return(asked), refusal)
 
 
 def error(issuer: Issuer, redirect_uri: str, mode: ResponseMode, state: str | None, refusal: Refusal) -> Redirect:

@@ -39,6 +39,11 @@ class Parameters:
         oversized = len(given) > MOST_PARAMETERS or sum(len(n) + len(v) for n, v in given) > LONGEST_IN_ALL
         return cls(values, frozenset(repeated), oversized)
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every name with each of its values."""
+        return [(name, value) for name, values in self.values.items() for value in values]
+
     def get(self, name: str) -> str | None:
         """The first value."""
         values = self.values.get(name)

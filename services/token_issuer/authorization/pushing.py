@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from services.token_issuer.authorization.checking import surroundings, targets
 from services.token_issuer.authorization.parameters import Parameters
 from services.token_issuer.authorization.pushed import PUSHED, PushedRequest, find
+from services.token_issuer.authorization.request_object import effective, request_object, require_signed
 from services.token_issuer.authorization.rules import check, destination, invalid_request
 from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.pushed_request import Push, decider
@@ -45,13 +46,17 @@ async def push(issuer: Issuer, who: Presented, form: Params) -> Pushed:
     parameters = Parameters.of(pairs)
     if parameters.oversized:
         raise invalid_request("the request is too large")
+    signed = request_object(parameters)
+    looked_up = targets(parameters if signed is None or signed.parameters is None else signed.parameters)
     reference = new_secret()
     stream, context = decider.stream(new_ordered_id()), on_behalf_of(who.client_id)
 
     async def decide() -> tuple[None, Append]:
-        known = await issuer.questions.known(who.client_id, identifiers=targets(parameters))
+        known = await issuer.questions.known(who.client_id, identifiers=looked_up)
         application = await issuer.authenticate(known.application, who)
-        check(destination(application, parameters), parameters, surroundings(issuer, known))
+        require_signed(application, signed)
+        asked = await effective(issuer, application, parameters, signed)
+        check(destination(application, asked), asked, surroundings(issuer, known))
         expires_at = issuer.clock() + issuer.policy.pushed_request
         command = Push(application.client_id, digest(reference), expires_at)
         fence = Fence(known.as_of, ((DenialKind.CLIENT, application.client_id), *proof(who)))
@@ -59,7 +64,7 @@ async def push(issuer: Issuer, who: Presented, form: Params) -> Pushed:
         row: dict[str, RowValue] = {
             "digest": command.request_digest,
             "client_id": command.client_id,
-            "sealed": issuer.sealing.seal_pairs(pairs),
+            "sealed": issuer.sealing.seal_pairs(pairs if asked is parameters else asked.pairs),
             "expires_at": expires_at,
         }
         return None, replace(append, rows=(*append.rows, Put(PUSHED, row)))

@@ -128,6 +128,7 @@ def test_whoever_signs_has_keys_in_one_place() -> None:
         {**SIGNING, "jwks": (PublicJwk(**{**EC, "crv": "P-384"}),)},
         {"jwks": SIGNING["jwks"]},
         {"jwks_uri": "https://hub.example/keys"},
+        {"require_signed_request_object": True},
     ):
         given(decider).when(register(confidential(**changes))).refused(METADATA, "key")
     given(decider).when(register(public(**SIGNING))).refused(METADATA)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.registry.events import AuthMethod
-from services.token_issuer.assertions.assertion import MOST_AHEAD, SKEW, TYPE, Assertion, read
+from services.token_issuer.assertions.assertion import TYPE, Assertion, read
+from services.token_issuer.assertions.jws import MOST_AHEAD, SKEW
 from services.token_issuer.assertions.keys import keys_of, usable
 from services.token_issuer.clients import presented
 from shared.http.forms import single
@@ -43,7 +44,12 @@ def good(**claims: Any) -> Assertion:
 
 def test_what_an_assertion_says() -> None:
     found = good(nbf=int(NOW.timestamp()) + 5)
-    assert (found.client_id, found.algorithm, found.kid, found.audiences) == (HUB, "ES256", "one", (ISSUER,))
+    assert (found.client_id, found.jws.algorithm, found.jws.kid, found.jws.audiences) == (
+        HUB,
+        "ES256",
+        "one",
+        (ISSUER,),
+    )
     assert (found.not_before, found.expires_at) == (NOW + timedelta(seconds=5), NOW + timedelta(seconds=60))
     assert not found.proved
     assert not found.spent
