@@ -16,12 +16,12 @@ export async function discover(clientId, metadata, authentication) {
   return config
 }
 
-/** Freddie signs in; `push`: the request is pushed first (RFC 9126). */
-export async function signIn(config, redirectUri, scope, { push = false, ...more } = {}) {
+/** Freddie signs in; `push`: the request is pushed first (RFC 9126); `sign`: signed with this key (RFC 9101). */
+export async function signIn(config, redirectUri, scope, { push = false, sign = null, ...more } = {}) {
   const pkceCodeVerifier = oidc.randomPKCECodeVerifier()
   const expectedState = oidc.randomState()
   const expectedNonce = oidc.randomNonce()
-  const parameters = {
+  let parameters = {
     redirect_uri: redirectUri,
     scope,
     state: expectedState,
@@ -29,6 +29,10 @@ export async function signIn(config, redirectUri, scope, { push = false, ...more
     code_challenge: await oidc.calculatePKCECodeChallenge(pkceCodeVerifier),
     code_challenge_method: 'S256',
     ...more,
+  }
+  if (sign) {
+    const { searchParams } = await oidc.buildAuthorizationUrlWithJAR(config, parameters, sign)
+    parameters = { client_id: searchParams.get('client_id'), request: searchParams.get('request') }
   }
   const address = push
     ? await oidc.buildAuthorizationUrlWithPAR(config, parameters)

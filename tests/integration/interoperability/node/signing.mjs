@@ -15,6 +15,8 @@ const config = await discover(clientId, metadata, authentication)
 
 // It has to push.
 await assert.rejects(signIn(config, redirectUris[0], 'openid'), { error: 'invalid_request' })
+const signed = await signIn(config, redirectUris[0], 'openid', { push: true, sign: { key: pair.privateKey, kid: 'one' } })
+assert.equal(signed.claims().aud, clientId)
 const tokens = await signIn(config, redirectUris[0], 'openid profile offline_access read', { push: true })
 const said = tokens.claims()
 const idToken = await verify(config, tokens.id_token, { audience: clientId, typ: 'JWT' })
