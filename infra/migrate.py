@@ -46,7 +46,7 @@ EVENTS: Mapping[str, ModuleType] = {
 """The facts of each service; those of the ledger are what was asked of the log, and what was archived of it."""
 
 CATEGORIES: Mapping[str, tuple[str, ...]] = {
-    "registry": ("application", "resource"),
+    "registry": ("application", "resource", "initial_access"),
     "identity": ("user", "session", "consent", "failures"),
     "token_issuer": ("grant", "token", "revocation", "reference", "keys", "assertion", "pushed", "use"),
     "resource": ("tour", "merchandise", "access"),

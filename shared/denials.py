@@ -69,6 +69,14 @@ def secrets_id(client_id: str) -> str:
     return f"{client_id} secrets"
 
 
+def initial_access_id(token_id: str) -> str:
+    """The id of a `CLIENT` denial that concerns only what is about to be registered on the word of one token.
+
+    As with `secrets_id`, it is for the fence alone.
+    """
+    return f"{token_id} initial-access-token"
+
+
 def subject_client_id(sub: str, client_id: str) -> str:
     """The id of a `SUBJECT_CLIENT` denial. Neither part can contain a space."""
     return f"{sub} {client_id}"

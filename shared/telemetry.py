@@ -55,6 +55,7 @@ _SECRET_TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     # RFC 7515 section 7.1, RFC 7516 section 7.1: compact forms; the header of each begins with {" in base64url.
     (re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){2,4}"), REDACTED),
     (re.compile(r"\bsd[a-z]_[A-Za-z0-9_.-]{16,}"), REDACTED),
+    (re.compile(r"stagedoor_[a-z]{3}_[0-9A-Za-z]{40,}"), REDACTED),
     (re.compile(r"\b(bearer|basic|dpop)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1 {REDACTED}"),
     (
         re.compile(r"\b([a-z_]*(?:password|secret|token|code|assertion|verifier))=[^\s&\"']+", re.IGNORECASE),
@@ -63,7 +64,7 @@ _SECRET_TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(://[^\s:/@]*):[^\s@/]+@"), rf"\1:{REDACTED}@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), REDACTED),
 )
-_SUSPICIOUS = re.compile(r"eyJ|sd[a-z]_|=|://|-----|bearer|basic|dpop", re.IGNORECASE)
+_SUSPICIOUS = re.compile(r"eyJ|sd[a-z]_|stagedoor_|=|://|-----|bearer|basic|dpop", re.IGNORECASE)
 """Every pattern above needs one of these; most texts have none, and looking for all patterns takes time."""
 _DEEPEST = 6
 _MOST_PATHS = 1024

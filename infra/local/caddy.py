@@ -29,7 +29,7 @@ def process(home: Home, ports: Ports) -> Process:
         "STAGEDOOR_READINESS": f"{LOOPBACK}:{ports.readiness}",
         **{
             f"STAGEDOOR_{service.upper()}": f"{LOOPBACK}:{ports.http(service)}"
-            for service in ("identity", "token_issuer", "resource")
+            for service in ("registry", "identity", "token_issuer", "resource")
         },
     }
     if ports.tls:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from services.identity.events import UserKind
-from shared.denials import Denial, DenialKind, DenialRule, secrets_id
+from shared.denials import Denial, DenialKind, DenialRule, initial_access_id, secrets_id
 from shared.log.event import Event
 
 
@@ -241,6 +241,63 @@ class SecretReportedCompromised(Event, stored_as="registry.SecretReportedComprom
     def denies(self) -> tuple[Denial, ...]:
         """A cut-off for the client, its grants included."""
         return (Denial(DenialKind.CLIENT, self.client_id, DenialRule.CUT_OFF),)
+
+
+class InitialAccessTokenIssued(Event, stored_as="registry.InitialAccessTokenIssued"):
+    """Whoever shows this token may register applications (RFC 7591 section 3); it was shown once and is not kept."""
+
+    token_id: str
+    token_digest: str
+    """SHA-256 of the token (256 random bits), hexadecimal."""
+    purpose: str
+    """What it is for, in the administrator's words."""
+    expires_at: datetime
+    uses: int | None
+    """How many applications it registers. None: any number."""
+    client_id_prefix: str
+    """What the names of those applications begin with."""
+    scopes: tuple[str, ...] = ()
+    """The API scopes that they may have."""
+    grants: tuple[GrantType, ...] = ()
+    """The grants that they may have."""
+
+
+class InitialAccessTokenRevoked(Event, stored_as="registry.InitialAccessTokenRevoked"):
+    """It registers nothing any more; what it registered stays."""
+
+    denial_kinds = frozenset({DenialKind.CLIENT})
+
+    token_id: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """No token of an application; the registrations that were about to be written on its word."""
+        return (Denial(DenialKind.CLIENT, initial_access_id(self.token_id), DenialRule.CUT_OFF),)
+
+
+class ApplicationDynamicallyRegistered(Event, stored_as="registry.ApplicationDynamicallyRegistered"):
+    """The application was registered by a program, not by an administrator; stands beside its registration."""
+
+    client_id: str
+    initial_access_token: str
+    """Id of the initial access token that was shown."""
+    scopes: tuple[str, ...]
+    """The API scopes that it may give itself."""
+    grants: tuple[GrantType, ...]
+    """The grants that it may give itself."""
+
+
+class RegistrationAccessTokenIssued(Event, stored_as="registry.RegistrationAccessTokenIssued"):
+    """Whoever shows this token may read, change and uninstall the one application (RFC 7592 section 2)."""
+
+    client_id: str
+    token_digest: str
+    """SHA-256 of the token (256 random bits), hexadecimal."""
+
+
+class RegistrationAccessTokenRevoked(Event, stored_as="registry.RegistrationAccessTokenRevoked"):
+    """The application is managed by administrators alone from here on."""
+
+    client_id: str
 
 
 class ResourceRegistered(Event, stored_as="registry.ResourceRegistered"):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from services.registry.domain import application, resource
+from services.registry.domain import application, initial_access, resource
 from shared.denials import DenialKind
 from shared.history import History, State, Thing
 
@@ -20,7 +20,27 @@ def _application(client_id: str, state: application.State, at: datetime) -> Stat
         "enabled": state.enabled,
         **state.settings.model_dump(mode="json"),
         "secrets": [_secret(secret_id, secret, at) for secret_id, secret in state.secrets.items()],
+        **_registration(state),
     }
+
+
+def _registration(state: application.Trusted) -> Mapping[str, object]:
+    """Of an application that a program registered: with which initial access token, and whether it manages itself."""
+    if state.registration is None:
+        return {}
+    return {
+        "initial_access_token": state.registration.registered.initial_access_token,
+        "manages_itself": state.enabled and state.registration.token_digest is not None,
+    }
+
+
+def _initial_access(_: str, state: initial_access.State, at: datetime) -> State | None:
+    if isinstance(state, initial_access.Unknown):
+        return None
+    issued = state.as_issued
+    said = issued.model_dump(mode="json", exclude={"token_digest"})
+    revoked = isinstance(state, initial_access.Revoked)
+    return {**said, "expires_at": issued.expires_at, "revoked": revoked, "expired": issued.expires_at <= at}
 
 
 def _secret(secret_id: str, secret: application.Secret, at: datetime) -> Mapping[str, object]:
@@ -42,6 +62,7 @@ HISTORY = History(
     source="registry",
     things=(
         Thing("application", application.decider, _application),
+        Thing("initial_access_token", initial_access.decider, _initial_access),
         # All resources are one aggregate.
         Thing("resource", resource.decider, _resource, aggregate=lambda _: resource.CATALOGUE),
     ),

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
-from starlette.applications import Starlette
-
 from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import add_ReadModelsServicer_to_server
+from protos.stagedoor.registry.v1.registration_pb2_grpc import add_RegistrationServicer_to_server
 from protos.stagedoor.registry.v1.registry_pb2_grpc import add_RegistryServicer_to_server
-from services.registry import events
+from services.registry import events, registration_rpc
+from services.registry.http import application
 from services.registry.projections import PROJECTIONS
+from services.registry.registering import Registering
 from services.registry.rpc import RULES, SERVICE, RegistryService
 from services.registry.system import SystemRegistrations
 from shared.clock import system_clock
 from shared.errors import Refusal
+from shared.http.attempts import Attempts, AttemptSettings
+from shared.http.client_address import ClientAddresses
 from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
@@ -22,14 +25,14 @@ from shared.messaging.access import NatsAccess
 from shared.rebuild import rpc as rebuilding
 from shared.rpc.server import RpcServer
 from shared.rpc.tls import Tls
-from shared.settings import ServiceSettings, load, read_secret
+from shared.settings import load, read_secret
 from shared.telemetry import configure_logging
 from shared.tracing import spans
 
 
 async def main() -> None:
     """Serve until told to stop."""
-    settings = load(ServiceSettings)
+    settings = load(AttemptSettings)
     configure_logging("registry", settings.log_level)
     spans.begin("registry", settings.trace_ratio)
     master = MasterKey.read(settings.master_key_file)
@@ -41,12 +44,21 @@ async def main() -> None:
     try:
         schema = await Schema.of(log, "registry", Path(__file__).with_name("migrations"))
         system = SystemRegistrations(log, master, settings.origin)
-        rpc = RpcServer(settings.grpc_bind, tls, {**RULES, **rebuilding.RULES}, management.authenticate)
+        rules = {**RULES, **registration_rpc.RULES, **rebuilding.RULES}
+        rpc = RpcServer(settings.grpc_bind, tls, rules, management.authenticate)
         rpc.add(
             add_RegistryServicer_to_server,
             RegistryService(log, master, settings.issuer, system_clock, demo=settings.demo),
             SERVICE,
         )
+        rpc.add(
+            add_RegistrationServicer_to_server,
+            registration_rpc.RegistrationService(log, master, system_clock),
+            registration_rpc.SERVICE,
+        )
+        registering = Registering(log, master, settings.issuer, system_clock, demo=settings.demo)
+        attempts = Attempts(ClientAddresses(settings.proxies), settings.attempts)
+        app = application(registering, attempts, settings.issuer)
         read_models = rebuilding.ReadModelsService(log, PROJECTIONS)
         rpc.add(add_ReadModelsServicer_to_server, read_models, rebuilding.SERVICE)
 
@@ -60,7 +72,7 @@ async def main() -> None:
                 }
             )
 
-        await serve(settings, Starlette(), rpc, ready, [schema.run(), system.run(), management.run()])
+        await serve(settings, app, rpc, ready, [schema.run(), system.run(), management.run()])
     finally:
         await log.close()
 

@@ -40,7 +40,8 @@ def _word(words: type[E], text: str, what: str) -> E:
         raise invalid(f"{what} is one of: {', '.join(words)}") from None
 
 
-def _words(words: type[E], texts: Iterable[str], what: str) -> tuple[E, ...]:
+def words_of(words: type[E], texts: Iterable[str], what: str) -> tuple[E, ...]:
+    """The words that texts stand for; raises `Refusal` for any other."""
     return tuple(_word(words, text, what) for text in texts)
 
 
@@ -53,10 +54,10 @@ _APPLICATION: Mapping[str, Callable[[pb.ApplicationSettings], Any]] = {
     "post_logout_redirect_uris": lambda asked: tuple(asked.post_logout_redirect_uris),
     "backchannel_logout_uri": lambda asked: asked.backchannel_logout_uri or None,
     "backchannel_logout_session_required": lambda asked: asked.backchannel_logout_session_required,
-    "user_kinds": lambda asked: _words(UserKind, asked.user_kinds, "a user kind") or (UserKind.INTERNAL,),
+    "user_kinds": lambda asked: words_of(UserKind, asked.user_kinds, "a user kind") or (UserKind.INTERNAL,),
     "service_account": lambda asked: asked.service_account or None,
     "scopes": lambda asked: tuple(asked.scopes),
-    "grants": lambda asked: _words(GrantType, asked.grants, "a grant"),
+    "grants": lambda asked: words_of(GrantType, asked.grants, "a grant"),
     "auth_method": lambda asked: _word(AuthMethod, asked.auth_method, "auth_method") if asked.auth_method else None,
     "jwks": lambda asked: public_keys(asked.jwks) if asked.jwks else (),
     "jwks_uri": lambda asked: asked.jwks_uri or None,

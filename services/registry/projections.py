@@ -3,4 +3,5 @@
 from services.registry.read_model import project
 from shared.rebuild.projection import Projection
 
-PROJECTIONS = (Projection("own", ("registry",), project, ("applications", "secrets", "resources")),)
+TABLES = ("applications", "secrets", "resources", "initial_access_tokens", "registrations")
+PROJECTIONS = (Projection("own", ("registry",), project, TABLES),)

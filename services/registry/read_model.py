@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from services.registry import registration_rows
 from services.registry.events import (
     ApplicationChanged,
     ApplicationDisabled,
@@ -17,6 +18,8 @@ from services.registry.events import (
     ApplicationRegistered,
     ApplicationSettings,
     ApplicationUninstalled,
+    RegistrationAccessTokenIssued,
+    RegistrationAccessTokenRevoked,
     ResourceChanged,
     ResourceRegistered,
     ResourceRemoved,
@@ -44,8 +47,10 @@ def project(recorded: Recorded) -> Iterable[RowChange]:
             return _resource(event, recorded)
         case SecretAdded() | SecretRevoked() | SecretReportedCompromised() as event:
             return _secret(event, recorded)
+        case RegistrationAccessTokenIssued(client_id=client_id) | RegistrationAccessTokenRevoked(client_id=client_id):
+            return (_changed(client_id, recorded),)
         case _:
-            return _application(recorded)
+            return (*_application(recorded), *registration_rows.project(recorded))
 
 
 def _application(recorded: Recorded) -> Iterable[RowChange]:

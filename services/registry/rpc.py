@@ -2,7 +2,7 @@
 # ruff: noqa: N802, ARG002  (gRPC names its methods so, and gives each a context)
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
@@ -10,10 +10,10 @@ from protos.stagedoor.registry.v1 import registry_pb2 as pb
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryServicer
 from services.identity.events import Role
 from services.registry import messages, read_model
+from services.registry.answering import answering, reached
 from services.registry.carry_out import of_application, of_resources
 from services.registry.client_secrets import ClientSecret, ClientSecrets, shown_again
 from services.registry.domain import application, resource
-from services.registry.domain.refusals import invalid
 from services.registry.domain.trust import check_client_id
 from services.registry.domain.uris import identifier_fault
 from services.registry.events import (
@@ -33,7 +33,6 @@ from services.registry.events import (
 )
 from services.registry.read_model import ApplicationRow, ResourceRow
 from shared.clock import Clock
-from shared.errors import Unavailable
 from shared.handle import Handled
 from shared.keys import MasterKey
 from shared.log.append import Context
@@ -52,7 +51,6 @@ RULES: Mapping[str, Rule] = {
 
 _Call = grpc.aio.ServicerContext[Any, Any]
 _Is = Callable[[Event], bool]
-S = TypeVar("S")
 
 
 class RegistryService(RegistryServicer):
@@ -94,7 +92,7 @@ class RegistryService(RegistryServicer):
     async def GetApplication(self, request: pb.GetApplicationRequest, context: _Call) -> pb.GetApplicationResponse:
         """One application."""
         check_client_id(request.client_id)
-        await self._reached(request.minimum_position)
+        await reached(self._log, request.minimum_position)
         row = await self._application_row(request.client_id)
         return pb.GetApplicationResponse(application=messages.application_message(row))
 
@@ -103,7 +101,7 @@ class RegistryService(RegistryServicer):
     ) -> pb.ListApplicationsResponse:
         """A page of applications, by name."""
         size, after = messages.page_size(request.page_size), messages.page_start(request.page_token)
-        await self._reached(request.minimum_position)
+        await reached(self._log, request.minimum_position)
         rows = await read_model.applications(self._log.pool, after, size + 1)
         page = rows[:size]
         return pb.ListApplicationsResponse(
@@ -220,13 +218,13 @@ class RegistryService(RegistryServicer):
 
     async def GetResource(self, request: pb.GetResourceRequest, context: _Call) -> pb.GetResourceResponse:
         """One resource."""
-        await self._reached(request.minimum_position)
+        await reached(self._log, request.minimum_position)
         row = await self._resource_row(request.identifier)
         return pb.GetResourceResponse(resource=messages.resource_message(row))
 
     async def ListResources(self, request: pb.ListResourcesRequest, context: _Call) -> pb.ListResourcesResponse:
         """All resources."""
-        await self._reached(request.minimum_position)
+        await reached(self._log, request.minimum_position)
         rows = await read_model.resources(self._log.pool)
         return pb.ListResourcesResponse(resources=[messages.resource_message(row) for row in rows])
 
@@ -262,10 +260,10 @@ class RegistryService(RegistryServicer):
         origin: Context | None = None,
     ) -> Handled[application.State]:
         handled = await of_application(self._log, self._names, client_id, command, origin or caller.context())
-        return _answering(handled, is_it)
+        return answering(handled, is_it)
 
     async def _resource(self, command: resource.Command, is_it: _Is) -> Handled[resource.Catalogue]:
-        return _answering(await of_resources(self._log, command, caller.context()), is_it)
+        return answering(await of_resources(self._log, command, caller.context()), is_it)
 
     async def _known_scopes(self) -> frozenset[str]:
         return await read_model.known_scopes(self._log.pool)
@@ -282,15 +280,6 @@ class RegistryService(RegistryServicer):
             raise resource.not_found()
         return row
 
-    async def _reached(self, minimum_position: int) -> None:
-        """Refuse to answer from before a position.
-
-        The tables are written with the events, so they are complete up to the head, and there is nothing to wait
-        for: a position past the head was never handed out by this log.
-        """
-        if minimum_position > 0 and minimum_position > (await self._log.head()).position:
-            raise Unavailable("position_not_reached", "the log has not come to that position")
-
     def _shown(self, secret: ClientSecret, row: ApplicationRow, handled: Handled[application.State]) -> str:
         """The secret, if it was just added, or so lately that its answer may have been lost on its way."""
         for added in row.secrets:
@@ -306,11 +295,3 @@ def _has(settings: ApplicationSettings | ResourceSettings, changes: Mapping[str,
     return all(
         getattr(settings, name) == value for name, value in changes.items() if (name, value) != ("auth_method", None)
     )
-
-
-def _answering(handled: Handled[S], is_it: _Is) -> Handled[S]:
-    """Refuse a repeated idempotency key that stood for something else: that request would be answered, and not done."""
-    repeated = handled.appended is None and handled.events
-    if repeated and not is_it(handled.events[0]):
-        raise invalid("the idempotency key was used for another request", "idempotency_key_reused")
-    return handled

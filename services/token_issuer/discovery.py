@@ -39,6 +39,7 @@ def document(issuer: str) -> dict[str, Any]:
         "jwks_uri": f"{connect}/jwks",
         "introspection_endpoint": f"{connect}/introspect",
         "revocation_endpoint": f"{connect}/revocation",
+        "registration_endpoint": f"{connect}/register",
         "pushed_authorization_request_endpoint": f"{connect}/par",
         "require_pushed_authorization_requests": False,
         "end_session_endpoint": f"{connect}/endsession",

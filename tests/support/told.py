@@ -7,10 +7,11 @@ import pytest
 from services.identity.settings import IdentitySettings
 from services.ledger.settings import LedgerSettings
 from services.token_issuer.settings import TokenIssuerSettings
+from shared.http.attempts import AttemptSettings
 from shared.settings import ServiceSettings, load
 
 CLASSES: Mapping[str, type[ServiceSettings]] = {
-    "registry": ServiceSettings,
+    "registry": AttemptSettings,
     "identity": IdentitySettings,
     "token_issuer": TokenIssuerSettings,
     "resource": ServiceSettings,

@@ -10,6 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, assert_never
 
+from services.registry.domain.dynamic import (
+    DynamicRegistration,
+    Registrant,
+    check_allowed,
+    check_dynamic,
+    evolve_registration,
+    not_accepted,
+)
 from services.registry.domain.refusals import invalid
 from services.registry.domain.text import check_text
 from services.registry.domain.trust import (
@@ -30,12 +38,14 @@ from services.registry.events import (
     ApplicationSettings,
     ApplicationType,
     ApplicationUninstalled,
+    RegistrationAccessTokenRevoked,
     SecretAdded,
     SecretReportedCompromised,
     SecretRevoked,
 )
 from shared.decider import Decider
 from shared.errors import Kind, Refusal
+from shared.ids import same
 from shared.log.event import Event
 
 MOST_SECRETS = 5
@@ -70,6 +80,8 @@ class Register:
     by_system: bool = False
     demo: bool = False
     """The instance is in demo mode, which allows an application more."""
+    registrant: Registrant | None = None
+    """The program that registers it (RFC 7591). None: an administrator does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,39 @@ class ReportSecretCompromised:
     secret_id: str
 
 
-Command = Register | Change | Disable | Enable | Uninstall | AddSecret | RevokeSecret | ReportSecretCompromised
+@dataclass(frozen=True, slots=True)
+class ByRegistrant:
+    """What its registration access token asks for (RFC 7592 sections 2.2, 2.3), if it is still accepted."""
+
+    client_id: str
+    token_digest: str
+    command: Change | Uninstall
+    secret: NewSecret
+    """For an application that has none and needs one from now on."""
+    now: datetime
+    shown_secret_digest: str | None = None
+    """Of the `client_secret` that came with a change: it has to be one of the application's (section 2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeRegistrationAccessToken:
+    """Have the application managed by administrators alone."""
+
+    client_id: str
+
+
+Command = (
+    Register
+    | Change
+    | Disable
+    | Enable
+    | Uninstall
+    | AddSecret
+    | RevokeSecret
+    | ReportSecretCompromised
+    | ByRegistrant
+    | RevokeRegistrationAccessToken
+)
 
 
 # States
@@ -149,6 +193,7 @@ class Secret:
     expires_at: datetime | None
     revoked: bool = False
     compromised: bool = False
+    digest: str = ""
 
     def valid(self, now: datetime) -> bool:
         """Whether the application can still authenticate with it."""
@@ -163,6 +208,12 @@ class Trusted:
     settings: ApplicationSettings
     enabled: bool = True
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    registration: DynamicRegistration | None = None
+    """None: an administrator registered it."""
+
+    def managed_by(self, token_digest: str) -> bool:
+        """Whether this is its registration access token, and it is accepted now."""
+        return self.registration is not None and self.registration.accepts(token_digest) and self.enabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +227,7 @@ State = Unknown | Trusted | Gone
 # Rules
 
 
-def decide(command: Command, state: State) -> Sequence[Event]:  # noqa: PLR0911  (one answer for each command)
+def decide(command: Command, state: State) -> Sequence[Event]:  # noqa: C901, PLR0911  (one answer for each command)
     """What happens when `command` meets `state`, or the refusal."""
     match command:
         case Register():
@@ -195,6 +246,12 @@ def decide(command: Command, state: State) -> Sequence[Event]:  # noqa: PLR0911 
             return _revoke_secret(command, _trusted(state))
         case ReportSecretCompromised():
             return _report_compromised(command, _trusted(state))
+        case ByRegistrant():
+            return _by_registrant(command, state)
+        case RevokeRegistrationAccessToken():
+            registration = _trusted(state).registration
+            had = registration is not None and registration.token_digest is not None
+            return (RegistrationAccessTokenRevoked(client_id=command.client_id),) if had else ()
         case _:
             assert_never(command)
 
@@ -207,10 +264,13 @@ def _register(command: Register, state: State) -> Sequence[Event]:
         raise invalid(f"the names below {SYSTEM} are the system's own")
     check_settings(command.settings, demo=command.demo)
     check_known(command.settings.scopes, command.known_scopes)
-    registered = ApplicationRegistered(client_id=command.client_id, settings=command.settings)
-    if not has_secrets(command.settings):
-        return (registered,)
-    return registered, _added(command.client_id, command.secret)
+    events: list[Event] = [ApplicationRegistered(client_id=command.client_id, settings=command.settings)]
+    if has_secrets(command.settings):
+        events.append(_added(command.client_id, command.secret))
+    if (registrant := command.registrant) is not None:
+        registrant.check(command.client_id, command.settings)
+        events += registrant.events(command.client_id)
+    return events
 
 
 def _change(command: Change, state: Trusted) -> Sequence[Event]:
@@ -225,6 +285,8 @@ def _change(command: Change, state: Trusted) -> Sequence[Event]:
     if settings == state.settings:
         return ()
     check_settings(settings, demo=command.demo)
+    if state.registration is not None:
+        check_dynamic(settings)
     check_known(set(settings.scopes) - set(state.settings.scopes), command.known_scopes)
     return (
         ApplicationChanged(
@@ -235,6 +297,24 @@ def _change(command: Change, state: Trusted) -> Sequence[Event]:
             proof_changed=proof_changed(state.settings, settings),
         ),
     )
+
+
+def _by_registrant(command: ByRegistrant, state: State) -> Sequence[Event]:
+    if not isinstance(state, Trusted) or not state.managed_by(command.token_digest):
+        raise not_accepted()
+    if isinstance(command.command, Uninstall):
+        return _uninstall(command.command, state)
+    valid = [secret for secret in state.secrets.values() if secret.valid(command.now)]
+    shown = command.shown_secret_digest
+    if shown is not None and not any(same(secret.digest, shown) for secret in valid):
+        raise invalid("the client_secret is none of the application's; nobody chooses one")
+    events = _change(command.command, state)
+    after = next((event.settings for event in events if isinstance(event, ApplicationChanged)), state.settings)
+    if state.registration is not None:
+        check_allowed(after, state.registration.registered, before=state.settings)
+    if has_secrets(after) and not valid:
+        return *events, _added(command.client_id, command.secret)
+    return events
 
 
 def _disable(command: Disable, state: Trusted) -> Sequence[Event]:
@@ -325,14 +405,14 @@ def _evolve_trusted(state: Trusted, event: Event) -> Trusted:
         case ApplicationDisabled() | ApplicationEnabled():
             return replace(state, enabled=isinstance(event, ApplicationEnabled))
         case SecretAdded():
-            return _with_secret(state, event.secret_id, Secret(event.expires_at))
+            return _with_secret(state, event.secret_id, Secret(event.expires_at, digest=event.secret_digest))
         case SecretRevoked():
             return _with_secret(state, event.secret_id, replace(state.secrets[event.secret_id], revoked=True))
         case SecretReportedCompromised():
             ended = replace(state.secrets[event.secret_id], revoked=True, compromised=True)
             return _with_secret(state, event.secret_id, ended)
         case _:
-            return state
+            return replace(state, registration=evolve_registration(state.registration, event))
 
 
 def _with_secret(state: Trusted, secret_id: str, secret: Secret) -> Trusted:
