@@ -10,10 +10,12 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from infra.local import demo_data, services
 from infra.local.certificates import Authority
@@ -24,14 +26,17 @@ from infra.local.nats import password_file
 from infra.local.ports import LOOPBACK, SERVICES, Ports
 from infra.local.sign_in import Visitor
 from protos.stagedoor.identity.v1 import identity_pb2, identity_pb2_grpc
-from protos.stagedoor.registry.v1 import registry_pb2, registry_pb2_grpc
+from protos.stagedoor.registry.v1 import registration_pb2, registration_pb2_grpc, registry_pb2, registry_pb2_grpc
 from services.cli import oauth, profile
 from services.cli.profile import Profile
+from services.registry.events import GrantType
 from shared.errors import Kind, Refusal
 from shared.rpc.client import channel, translate
 
 VALIDATION_CLIENT = "stagehands"
 """An outside resource server that may have tokens for the API validated."""
+PURPOSE = "The demo"
+"""Of the demo's initial access token."""
 REFRESH_GRACE_SECONDS = 10
 _PATIENCE_SECONDS = 45.0
 _AGAIN_SECONDS = 0.5
@@ -77,14 +82,15 @@ async def _register(home: Home, ports: Ports) -> None:
     profile.write(home.path / "profile.toml", brian)
 
     metadata = (("authorization", f"Bearer {brian.access_token}"),)
-    async with _registry(brian) as registry, _identity(brian) as identity:
-        operator = _Operator(registry, identity, metadata)
+    async with _registry(brian) as registry, _identity(brian) as identity, _registration(brian) as registration:
+        operator = _Operator(registry, identity, registration, metadata)
         users = await asyncio.gather(*(operator.user(user) for user in (ADMINISTRATOR, *demo_data.USERS)))
         await operator.resource(f"{ports.origin}/api")
         found = await asyncio.gather(*(operator.application(one) for one in demo_data.applications(ports)))
+        token = await operator.initial_access_token()
     hub = next(one for one in found if one["client_id"] == demo_data.BACKSTAGEHUB)
     home.write_private(backstagehub_secret(home), f"{hub['client_secret']}\n")
-    home.write_private(home.demo, json.dumps(_document(home, ports, users, found), indent=2) + "\n")
+    home.write_private(home.demo, json.dumps(_document(home, ports, users, found, token), indent=2) + "\n")
 
 
 def _nobody(home: Home, ports: Ports) -> Profile:
@@ -151,6 +157,7 @@ class _Operator:
 
     registry: Any
     identity: Any
+    registration: Any
     metadata: tuple[tuple[str, str], ...]
 
     async def user(self, user: DemoUser) -> dict[str, object]:
@@ -216,6 +223,26 @@ class _Operator:
             "post_logout_redirect_uris": list(wanted.post_logout_redirect_uris),
         }
 
+    async def initial_access_token(self) -> str:
+        """One for whoever wants to register an application by program, in the place of those that nobody can read."""
+        asked = registration_pb2.ListInitialAccessTokensRequest(page_size=1000)
+        there = await self.registration.ListInitialAccessTokens(asked, metadata=self.metadata)
+        for token in there.tokens:
+            if token.purpose == PURPOSE:
+                request = registration_pb2.RevokeInitialAccessTokenRequest(token_id=token.token_id)
+                await self.registration.RevokeInitialAccessToken(request, metadata=self.metadata)
+        ends = Timestamp()
+        ends.FromDatetime(datetime.now(UTC) + timedelta(days=365))
+        wanted = registration_pb2.IssueInitialAccessTokenRequest(
+            purpose=PURPOSE,
+            expires_at=ends,
+            unlimited=True,
+            scopes=[name for name, _ in SCOPES],
+            grants=[grant.value for grant in GrantType],
+        )
+        issued = await self.registration.IssueInitialAccessToken(wanted, metadata=self.metadata)
+        return str(issued.initial_access_token)
+
     async def _another_secret(self, wanted: DemoApplication) -> str:
         """A new secret in the place of those that nobody can read any more."""
         if not wanted.confidential:
@@ -237,7 +264,9 @@ def _profile(user: DemoUser) -> identity_pb2.Profile:
     return identity_pb2.Profile(given_name=user.given_name, display_name=user.given_name)
 
 
-def _document(home: Home, ports: Ports, users: list[Any], applications: list[Any]) -> dict[str, object]:
+def _document(
+    home: Home, ports: Ports, users: list[Any], applications: list[Any], initial_access_token: str
+) -> dict[str, object]:
     """What stands in `demo.json`."""
     authority = Authority(home.certificates)
     client = authority.resource(VALIDATION_CLIENT)
@@ -249,6 +278,7 @@ def _document(home: Home, ports: Ports, users: list[Any], applications: list[Any
         "nats": f"nats://resource_server:{nats}@{LOOPBACK}:{ports.nats}",
         "grpc": {service: ports.grpc_address(service) for service in SERVICES},
         "validation_client": {"certificate": str(client.certificate), "key": str(client.key)},
+        "initial_access_token": initial_access_token,
         "refresh_grace_seconds": REFRESH_GRACE_SECONDS,
         "resources": [{"identifier": f"{ports.origin}/api", "scopes": [name for name, _ in SCOPES]}],
         "applications": applications,
@@ -260,6 +290,12 @@ def _document(home: Home, ports: Ports, users: list[Any], applications: list[Any
 async def _registry(whose: Profile) -> AsyncIterator[registry_pb2_grpc.RegistryStub]:
     async with channel(whose.grpc["registry"], whose.tls(), "registry") as open_channel:
         yield registry_pb2_grpc.RegistryStub(open_channel)
+
+
+@asynccontextmanager
+async def _registration(whose: Profile) -> AsyncIterator[registration_pb2_grpc.RegistrationStub]:
+    async with channel(whose.grpc["registry"], whose.tls(), "registry") as open_channel:
+        yield registration_pb2_grpc.RegistrationStub(open_channel)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from protos.stagedoor.registry.v1 import registration_pb2
 from protos.stagedoor.registry.v1 import registry_pb2 as pb
 from services.cli import output
 from services.cli.connection import Connection
@@ -347,6 +348,22 @@ def revoke_secret(
     else:
         request = pb.RevokeSecretRequest(client_id=client_id, secret_id=secret_id)
         _write("RevokeSecret", request, f"{secret_id} is revoked", as_json=as_json)
+
+
+@app.command("revoke-registration-token")
+def revoke_registration_token(client_id: ClientId, *, as_json: Json = False) -> None:
+    """Let an application that a program registered not manage itself any more (RFC 7592)."""
+    request = registration_pb2.RevokeRegistrationAccessTokenRequest(client_id=client_id)
+
+    async def work() -> None:
+        async with Connection(default_path()) as services:
+            answer = await services.ask(services.registration.RevokeRegistrationAccessToken, request)
+        if as_json:
+            output.document({"client_id": client_id, "position": answer.position})
+        else:
+            print(f"{client_id} is managed by administrators alone (position {answer.position})")
+
+    output.run(work())
 
 
 def _write(method: str, request: Any, done: str, *, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from services.cli import (
     apps,
     audit,
     evidence,
+    initial_access,
     keys,
     logouts,
     looking_back,
@@ -43,6 +44,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(apps.app, name="apps")
+app.add_typer(initial_access.app, name="initial-access")
 app.add_typer(resources.app, name="resources")
 app.add_typer(users.app, name="users")
 app.add_typer(tokens.app, name="tokens")

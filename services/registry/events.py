@@ -284,18 +284,13 @@ class ApplicationDynamicallyRegistered(Event, stored_as="registry.ApplicationDyn
     """The API scopes that it may give itself."""
     grants: tuple[GrantType, ...]
     """The grants that it may give itself."""
-
-
-class RegistrationAccessTokenIssued(Event, stored_as="registry.RegistrationAccessTokenIssued"):
-    """Whoever shows this token may read, change and uninstall the one application (RFC 7592 section 2)."""
-
-    client_id: str
-    token_digest: str
-    """SHA-256 of the token (256 random bits), hexadecimal."""
+    registration_token_digest: str
+    """Whoever shows the token with this digest (SHA-256 of 256 random bits, hexadecimal) may read, change and uninstall
+    the application (RFC 7592 section 2)."""
 
 
 class RegistrationAccessTokenRevoked(Event, stored_as="registry.RegistrationAccessTokenRevoked"):
-    """The application is managed by administrators alone from here on."""
+    """The application does not manage itself any more; administrators do."""
 
     client_id: str
 

@@ -30,7 +30,7 @@ def _registration(state: application.Trusted) -> Mapping[str, object]:
         return {}
     return {
         "initial_access_token": state.registration.registered.initial_access_token,
-        "manages_itself": state.enabled and state.registration.token_digest is not None,
+        "manages_itself": state.enabled and not state.registration.revoked,
     }
 
 

@@ -18,7 +18,6 @@ from services.registry.events import (
     ApplicationRegistered,
     ApplicationSettings,
     ApplicationUninstalled,
-    RegistrationAccessTokenIssued,
     RegistrationAccessTokenRevoked,
     ResourceChanged,
     ResourceRegistered,
@@ -47,7 +46,7 @@ def project(recorded: Recorded) -> Iterable[RowChange]:
             return _resource(event, recorded)
         case SecretAdded() | SecretRevoked() | SecretReportedCompromised() as event:
             return _secret(event, recorded)
-        case RegistrationAccessTokenIssued(client_id=client_id) | RegistrationAccessTokenRevoked(client_id=client_id):
+        case RegistrationAccessTokenRevoked(client_id=client_id):
             return (_changed(client_id, recorded),)
         case _:
             return (*_application(recorded), *registration_rows.project(recorded))

@@ -8,7 +8,7 @@ from infra.event_docs import CATALOGUE
 from services.identity import events as identity
 from services.registry import events as registry
 from services.token_issuer import events as tokens
-from shared.denials import Denial, DenialKind, DenialRule, secrets_id, subject_client_id
+from shared.denials import Denial, DenialKind, DenialRule, initial_access_id, secrets_id, subject_client_id
 from shared.log.event import Event
 
 _MOMENT = datetime(1985, 7, 13, tzinfo=UTC)
@@ -66,6 +66,10 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
     (
         registry.SecretReportedCompromised(client_id=_CLIENT, secret_id="1"),
         (Denial(DenialKind.CLIENT, _CLIENT, CUT_OFF),),
+    ),
+    (
+        registry.InitialAccessTokenRevoked(token_id="t"),
+        (Denial(DenialKind.CLIENT, initial_access_id("t"), CUT_OFF),),
     ),
     (
         registry.ApplicationChanged(client_id=_CLIENT, settings=_SETTINGS, narrowed=False, references_narrowed=True),

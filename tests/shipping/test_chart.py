@@ -202,10 +202,11 @@ def test_the_ingress_has_the_routes_of_the_door(chart: dict[str, Any]) -> None:
     for path in rule["http"]["paths"]:
         part = path["backend"]["service"]["name"].removeprefix("stagedoor-")
         found.setdefault(part, set()).add(path["path"])
-    for part, matcher in (("identity", "identity"), ("token-issuer", "issuer"), ("resource", "resource")):
+    for part in ("registry", "identity", "token-issuer", "resource"):
+        matcher = part.removeprefix("token-")
         (line,) = re.findall(rf"^\s*@{matcher} path (.*)$", door, re.MULTILINE)
         assert found[part] == {re.sub(r"/?\*$", "", path) for path in line.split()}, part
-    assert set(found) == {"identity", "token-issuer", "resource"}
+    assert set(found) == {"registry", "identity", "token-issuer", "resource"}
 
 
 def test_validation_apart_is_the_token_issuers_without_its_secrets(

@@ -9,8 +9,9 @@ from uuid import UUID
 import grpc
 import pytest
 
+from protos.stagedoor.registry.v1.registration_pb2_grpc import RegistrationStub, add_RegistrationServicer_to_server
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub, add_RegistryServicer_to_server
-from services.registry import events
+from services.registry import events, registration_rpc
 from services.registry.rpc import RULES, SERVICE, RegistryService
 from services.registry.system import SystemRegistrations
 from shared.clock import system_clock
@@ -53,12 +54,14 @@ class Running:
     log: Log
     server: RpcServer
     stub: RegistryStub
+    registration: RegistrationStub
 
     async def __call__(
         self, request: Any, *, key: UUID | None = None, role: str | None = "administrator", stub: Any = None
     ) -> Any:
         """Call the method that takes this request; raises what it refuses as `Refusal`."""
-        method = getattr(stub or self.stub, type(request).__name__.removesuffix("Request"))
+        name = type(request).__name__.removesuffix("Request")
+        method = getattr(stub or (self.stub if hasattr(self.stub, name) else self.registration), name)
         metadata = [("authorization", f"Bearer {role}")] if role else []
         if key is not None:
             metadata.append(("idempotency-key", str(key)))
@@ -86,11 +89,13 @@ def clock() -> Clock:
 @pytest.fixture
 async def registry(log: Log, parties: Parties, clock: Clock) -> AsyncIterator[Running]:
     await SystemRegistrations(log, MASTER, ORIGIN).run()
-    server = RpcServer("127.0.0.1:0", parties.service("registry"), RULES, authenticate)
+    server = RpcServer("127.0.0.1:0", parties.service("registry"), {**RULES, **registration_rpc.RULES}, authenticate)
     server.add(add_RegistryServicer_to_server, RegistryService(log, MASTER, ISSUER, clock), SERVICE)
+    by_program = registration_rpc.RegistrationService(log, MASTER, clock)
+    server.add(add_RegistrationServicer_to_server, by_program, registration_rpc.SERVICE)
     await server.start()
     try:
         async with channel(f"127.0.0.1:{server.port}", parties.operator(), "registry") as opened:
-            yield Running(log, server, RegistryStub(opened))
+            yield Running(log, server, RegistryStub(opened), RegistrationStub(opened))
     finally:
         await server.stop(None)

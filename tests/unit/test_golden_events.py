@@ -17,7 +17,7 @@ from services.identity.domain.consent import CONSENT
 from services.identity.domain.session import SESSION
 from services.identity.domain.user import USER
 from services.registry import read_model as registry
-from services.registry.domain import application, resource
+from services.registry.domain import application, initial_access, resource
 from services.resource import read_model as tours
 from services.resource.domain import merchandise, tour
 from services.token_issuer import read_model as issuer
@@ -45,7 +45,7 @@ PROJECTIONS: Mapping[str, tuple[Callable[[Recorded], Iterable[RowChange]], ...]]
     "ledger": (),
 }
 DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
-    "registry": (application.decider, resource.decider),
+    "registry": (application.decider, initial_access.decider, resource.decider),
     "identity": (USER, SESSION, CONSENT),
     "token_issuer": (
         grant.decider,

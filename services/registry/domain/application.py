@@ -250,7 +250,7 @@ def decide(command: Command, state: State) -> Sequence[Event]:  # noqa: C901, PL
             return _by_registrant(command, state)
         case RevokeRegistrationAccessToken():
             registration = _trusted(state).registration
-            had = registration is not None and registration.token_digest is not None
+            had = registration is not None and not registration.revoked
             return (RegistrationAccessTokenRevoked(client_id=command.client_id),) if had else ()
         case _:
             assert_never(command)
@@ -269,7 +269,7 @@ def _register(command: Register, state: State) -> Sequence[Event]:
         events.append(_added(command.client_id, command.secret))
     if (registrant := command.registrant) is not None:
         registrant.check(command.client_id, command.settings)
-        events += registrant.events(command.client_id)
+        events.append(registrant.event(command.client_id))
     return events
 
 

@@ -4,7 +4,6 @@ Whoever has its registration access token changes where it sends people, and who
 given to it that rests on who it is, by an administrator neither: he registers it himself then, under another name.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.registry.domain.refusals import invalid
@@ -14,7 +13,6 @@ from services.registry.events import (
     ApplicationSettings,
     GrantType,
     ReferenceTokens,
-    RegistrationAccessTokenIssued,
     RegistrationAccessTokenRevoked,
 )
 from shared.errors import Kind, Refusal
@@ -39,21 +37,16 @@ class Registrant:
         if not client_id.startswith(self.client_id_prefix):
             raise invalid("the initial access token does not allow this name")
         check_dynamic(settings)
-        check_allowed(settings, self._registered(client_id))
+        check_allowed(settings, self.event(client_id))
 
-    def events(self, client_id: str) -> Sequence[Event]:
+    def event(self, client_id: str) -> ApplicationDynamicallyRegistered:
         """What stands in the log beside the registration."""
-        return (
-            self._registered(client_id),
-            RegistrationAccessTokenIssued(client_id=client_id, token_digest=self.registration_digest),
-        )
-
-    def _registered(self, client_id: str) -> ApplicationDynamicallyRegistered:
         return ApplicationDynamicallyRegistered(
             client_id=client_id,
             initial_access_token=self.initial_access_token,
             scopes=self.scopes,
             grants=self.grants,
+            registration_token_digest=self.registration_digest,
         )
 
 
@@ -62,12 +55,12 @@ class DynamicRegistration:
     """What an application has of having been registered by a program."""
 
     registered: ApplicationDynamicallyRegistered
-    token_digest: str | None = None
-    """Of its registration access token; None: it has none any more."""
+    revoked: bool = False
+    """Its registration access token was."""
 
     def accepts(self, token_digest: str) -> bool:
-        """Whether this is its registration access token."""
-        return self.token_digest is not None and same(self.token_digest, token_digest)
+        """Whether this is its registration access token, and not revoked."""
+        return same(self.registered.registration_token_digest, token_digest) and not self.revoked
 
 
 def evolve_registration(state: DynamicRegistration | None, event: Event) -> DynamicRegistration | None:
@@ -75,10 +68,8 @@ def evolve_registration(state: DynamicRegistration | None, event: Event) -> Dyna
     match event:
         case ApplicationDynamicallyRegistered():
             return DynamicRegistration(event)
-        case RegistrationAccessTokenIssued() if state is not None:
-            return replace(state, token_digest=event.token_digest)
         case RegistrationAccessTokenRevoked() if state is not None:
-            return replace(state, token_digest=None)
+            return replace(state, revoked=True)
     return state
 
 
