@@ -22,7 +22,7 @@ from shared.errors import Kind, Refusal
 from shared.handle import Guards, Handled
 from shared.ids import digest, keyed_digest, new_command_id
 from shared.keys import MasterKey
-from shared.log.append import Context, Fence, Name, NameTaken
+from shared.log.append import AsOf, Context, Fence, Name, NameTaken
 from shared.log.event import Stamp
 from shared.log.log import Log, Stream
 from shared.telemetry import correlation, new_correlation
@@ -43,9 +43,10 @@ class Registering:
         self._clock = clock
         self._demo = demo
 
-    async def head(self) -> int:
-        """How far the log has come."""
-        return (await self._log.head()).position
+    async def now(self) -> AsOf:
+        """How far the log has come: whatever is read after this is not from before it."""
+        head = await self._log.head()
+        return AsOf(head.epoch, {"registry": head.position})
 
     async def allow(self, token: str) -> InitialAccessRow:
         """What an initial access token allows; raises `Refusal` (unauthenticated) if it is not accepted now."""
@@ -181,7 +182,7 @@ class _Claims:
         self._token = token
         self._names_key = names_key
         self._row: InitialAccessRow | None = None
-        self._as_of = 0
+        self._as_of = AsOf(0, {})
         self._use = 0
         """Which one is tried, from 1."""
         self._lost = 0
@@ -189,7 +190,7 @@ class _Claims:
 
     async def next(self) -> InitialAccessRow:
         """What the token allows now; raises `Refusal` if it is not accepted, or has no use left."""
-        self._as_of = await self._registering.head()
+        self._as_of = await self._registering.now()
         row = self._row = await self._registering.allow(self._token)
         if row.uses is not None:
             self._use = max(self._lost, row.used) + 1
@@ -207,7 +208,7 @@ class _Claims:
         if self._row is None:
             raise TypeError("a use is claimed for a command that was built")
         token_id = self._row.token_id
-        fence = Fence({"registry": self._as_of}, ((DenialKind.CLIENT, initial_access_id(token_id)),))
+        fence = Fence(self._as_of, ((DenialKind.CLIENT, initial_access_id(token_id)),))
         if self._row.uses is None:
             return Guards(fence=fence)
         used = keyed_digest(self._names_key, "initial_access_token_use", f"{token_id} {self._use}")
