@@ -267,6 +267,19 @@ async def _push(using: Using, _: Any) -> None:
     assert using.document["require_pushed_authorization_requests"] is False
 
 
+@entry("registration_endpoint")
+async def _register(using: Using, address: str) -> None:
+    """RFC 7591, and RFC 7592 with what comes of it."""
+    allowed = {"Authorization": f"Bearer {using.outside.system.demo['initial_access_token']}"}
+    metadata = {"redirect_uris": [CALLBACK], "scope": "read"}
+    assert (await using.http.post(address, json=metadata)).status_code == 401
+    said = (await using.http.post(address, json=metadata, headers=allowed)).json()
+    tokens = await using.sign_in(Made(said["client_id"], said["client_secret"]), "openid read")
+    assert read(tokens["access_token"])["client_id"] == said["client_id"]
+    managed = {"Authorization": f"Bearer {said['registration_access_token']}"}
+    assert (await using.http.delete(said["registration_client_uri"], headers=managed)).status_code == 204
+
+
 @entry("end_session_endpoint", "backchannel_logout_supported", "backchannel_logout_session_supported")
 async def _sign_out(using: Using, _: Any) -> None:
     async def sign_out() -> bool:

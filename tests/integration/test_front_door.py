@@ -15,7 +15,7 @@ from infra.local.ports import LOOPBACK, Ports
 from infra.local.process import until
 from tests.support.ports import free_ports
 
-UPSTREAM = ("identity", "token_issuer", "resource")
+UPSTREAM = ("registry", "identity", "token_issuer", "resource")
 
 
 async def _echo(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -103,6 +103,9 @@ async def door(ports: Ports) -> AsyncIterator[httpx.AsyncClient]:
         ("/id/account", "identity"),
         ("/id/account/sessions", "identity"),
         ("/id/static/style.css", "identity"),
+        ("/id/connect/register", "registry"),
+        ("/id/connect/register/com.example/app", "registry"),
+        ("/id/connect/registered", "token_issuer"),
         ("/id/connect/token", "token_issuer"),
         ("/id/connect/introspect", "token_issuer"),
         ("/id/connect/revocation", "token_issuer"),

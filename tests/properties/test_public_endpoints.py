@@ -53,6 +53,12 @@ REDIRECTED_ERRORS: Final = {
 }
 """RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6 and its unmet_authentication_requirements, RFC 8707
 section 2."""
+REGISTRATION_ERRORS: Final = {
+    *("invalid_client_metadata", "invalid_redirect_uri", "invalid_software_statement", "unapproved_software_statement"),
+    *("invalid_request", "invalid_token", "unauthorized", "unsupported_media_type"),
+    *("method_not_allowed", "request_too_large"),
+}
+"""RFC 7591 section 3.2.2, RFC 6750 section 3.1, and what HTTP itself has to say."""
 METADATA_ERRORS: Final = {"invalid_request", "method_not_allowed", "request_too_large"}
 BEARER_ERRORS: Final = {"invalid_request", "invalid_token", "insufficient_scope", "unauthorized"}
 """RFC 6750 section 3.1; nothing is said to who shows no token."""
@@ -73,6 +79,11 @@ AUTHORIZE: Final = (
     *("response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge"),
     *("code_challenge_method", "prompt", "max_age", "login_hint", "id_token_hint", "ui_locales", "response_mode"),
     *("display", "acr_values", "claims", "request", "request_uri", "resource"),
+)
+REGISTRATION: Final = (
+    *("redirect_uris", "token_endpoint_auth_method", "grant_types", "response_types", "client_name", "logo_uri"),
+    *("scope", "contacts", "jwks", "jwks_uri", "software_statement", "application_type", "client_id", "client_secret"),
+    *("backchannel_logout_uri", "id_token_signed_response_alg", "userinfo_signed_response_alg"),
 )
 CLIENT: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 PAGE: Final = ("request", "form", "then", "user_name", "password", "decision", "action", "id", "scope")
@@ -96,6 +107,13 @@ KINDS: Final = (
         (*AUTHORIZE, *CLIENT),
         frozenset(TOKEN_ERRORS | REDIRECTED_ERRORS | {"invalid_redirect_uri"}),
         ("POST", "POST", "GET", "OPTIONS"),
+    ),
+    Kind("/id/connect/register", REGISTRATION, frozenset(REGISTRATION_ERRORS), ("POST", "POST", "POST", "GET")),
+    Kind(
+        "/id/connect/register/{text}",
+        REGISTRATION,
+        frozenset(REGISTRATION_ERRORS),
+        ("GET", "PUT", "PUT", "DELETE", "POST"),
     ),
     Kind("/id/connect/userinfo", ("access_token",), frozenset(BEARER_ERRORS), ("GET", "POST", "HEAD", "OPTIONS")),
     Kind("/id/connect/endsession", ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "logout_hint")),
@@ -146,6 +164,8 @@ class Outside:
     truths: tuple[str, ...]
     bearer: str
     basic: str
+    initial: str
+    """The demo's initial access token."""
     cookies: dict[str, str]
     landing: tuple[str, ...]
     """Where a redirect may lead."""
@@ -203,7 +223,8 @@ async def outside(running: System) -> AsyncIterator[Outside]:
     with httpx.Client(base_url=ports.origin, trust_env=False, timeout=30) as http:
         basic = b64encode(f"{quote_plus(HUB)}:{hub['client_secret']}".encode()).decode()
         landing = (f"{ports.issuer}/", *landing)
-        yield Outside(running, http, truths, str(tokens["access_token"]), basic, cookies, landing)
+        bearer, initial = str(tokens["access_token"]), demo["initial_access_token"]
+        yield Outside(running, http, truths, bearer, basic, initial, cookies, landing)
 
 
 HOSTILE: Final = (
@@ -293,6 +314,7 @@ def _headers(there: Outside, values: st.SearchStrategy[str]) -> st.SearchStrateg
     credential = st.one_of(
         st.just(f"Bearer {there.bearer}"),
         st.just(f"Basic {there.basic}"),
+        st.just(f"Bearer {there.initial}"),
         plain.map(lambda text: f"Bearer {text}".strip()),
         plain.map(lambda text: f"Basic {text}".strip()),
         plain,
@@ -366,7 +388,7 @@ def test_nothing_that_is_named_to_applications_is_left_out(outside: Outside) -> 
     origin, asked = outside.system.ports.origin, {kind.path for kind in KINDS}
     metadata = outside.http.get("/id/.well-known/openid-configuration").json()
     named = {value.removeprefix(origin) for name, value in metadata.items() if name.endswith(("_endpoint", "_uri"))}
-    assert len(named) == 8
+    assert len(named) == 9
     assert named <= asked
 
 

@@ -102,7 +102,12 @@ async def run(name: str, told: Mapping[str, Any], answers: Answers, ca: str = ""
 def told(system: System) -> dict[str, Any]:
     """What their developers know."""
     applications = {one["client_id"]: one for one in system.demo["applications"]}
-    return {"issuer": system.ports.issuer, "api": f"{system.ports.origin}/api", "applications": applications}
+    return {
+        "issuer": system.ports.issuer,
+        "api": f"{system.ports.origin}/api",
+        "applications": applications,
+        "initialAccessToken": system.demo["initial_access_token"],
+    }
 
 
 class Person:

@@ -32,6 +32,8 @@ def service_of(path: str) -> str:
     """Which service answers at this path of the origin."""
     if path.startswith(_IDENTITY):
         return "identity"
+    if path.startswith("/id/connect/register"):
+        return "registry"
     return "token_issuer" if path.startswith("/id/") else "resource"
 
 

@@ -121,6 +121,40 @@ async def test_secrets_rotate_without_a_gap(stagedoor: Command) -> None:
     assert (await stagedoor("apps", "show", HUB, "--json")).json["secrets"] == []
 
 
+async def test_programs_are_let_register(stagedoor: Command) -> None:
+    await stagedoor(*REGISTER_API)
+    limits = (
+        "--days",
+        "30",
+        "--uses",
+        "5",
+        "--prefix",
+        "com.tour/",
+        "--scope",
+        "read update",
+        "--grant",
+        "client_credentials",
+    )
+    issued = (await stagedoor("initial-access", "issue", "--purpose", "Build server", *limits, *grant, "--json")).json
+    assert issued["initial_access_token"].startswith("stagedoor_iat_")
+    assert (issued["uses"], issued["used"], issued["client_id_prefix"]) == (5, 0, "com.tour/")
+    assert (issued["scopes"], issued["grants"]) == (["read", "update"], ["client_credentials"])
+    usual = await stagedoor("initial-access", "issue", "--purpose", "Once")
+    assert "stagedoor_iat_" in usual.out
+    assert "shown this once" in usual.err
+    listed = await stagedoor("initial-access", "list")
+    assert "0 of 5" in listed.out
+    assert "0 of 1" in listed.out
+    assert "stagedoor_iat_" not in listed.out
+    revoked = (await stagedoor("initial-access", "revoke", issued["token_id"], "--json")).json
+    assert revoked["position"] > issued["position"]
+    (left,) = (await stagedoor("initial-access", "list", "--json")).json
+    assert (left["purpose"], left["uses"]) == ("Once", 1)
+    refused = await stagedoor("initial-access", "issue", "--purpose", "Too much", "--scope", "sec")
+    assert (refused.status, refused.out) == (1, "")
+    assert (await stagedoor("apps", "revoke-registration-token", "com.tour/bus")).status == 1
+
+
 async def test_people_read_calm_tables(stagedoor: Command) -> None:
     await stagedoor(*REGISTER_API)
     registered = await stagedoor(*REGISTER_HUB)

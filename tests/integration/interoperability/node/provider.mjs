@@ -5,11 +5,12 @@ import * as oidc from 'openid-client'
 import * as jose from 'jose'
 import { ask, told } from './asking.mjs'
 
-const insecure = told.issuer.startsWith('http:')
+/** What makes the library talk with an issuer that is reached by http. */
+export const insecurely = told.issuer.startsWith('http:') ? [oidc.allowInsecureRequests] : []
 
 /** An application that knows the issuer, and how it authenticates itself. */
 export async function discover(clientId, metadata, authentication) {
-  const execute = insecure ? [oidc.allowInsecureRequests] : []
+  const execute = insecurely
   const config = await oidc.discovery(new URL(told.issuer), clientId, metadata, authentication, { execute })
   // Else the library takes the connection's word for ID tokens and userinfo.
   oidc.enableNonRepudiationChecks(config)
