@@ -112,7 +112,7 @@ KINDS: Final = (
     Kind(
         "/id/connect/register/{text}",
         REGISTRATION,
-        frozenset(REGISTRATION_ERRORS),
+        frozenset(REGISTRATION_ERRORS | {"not_found"}),
         ("GET", "PUT", "PUT", "DELETE", "POST"),
     ),
     Kind("/id/connect/userinfo", ("access_token",), frozenset(BEARER_ERRORS), ("GET", "POST", "HEAD", "OPTIONS")),

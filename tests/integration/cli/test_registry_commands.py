@@ -123,18 +123,8 @@ async def test_secrets_rotate_without_a_gap(stagedoor: Command) -> None:
 
 async def test_programs_are_let_register(stagedoor: Command) -> None:
     await stagedoor(*REGISTER_API)
-    limits = (
-        "--days",
-        "30",
-        "--uses",
-        "5",
-        "--prefix",
-        "com.tour/",
-        "--scope",
-        "read update",
-        "--grant",
-        "client_credentials",
-    )
+    limits = ("--days", "30", "--uses", "5", "--prefix", "com.tour/", "--scope", "read update")
+    grant = ("--grant", "client_credentials")
     issued = (await stagedoor("initial-access", "issue", "--purpose", "Build server", *limits, *grant, "--json")).json
     assert issued["initial_access_token"].startswith("stagedoor_iat_")
     assert (issued["uses"], issued["used"], issued["client_id_prefix"]) == (5, 0, "com.tour/")
