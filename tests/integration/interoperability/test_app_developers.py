@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+import shlex
 
 import httpx
 import pytest
 
 from infra.local.sign_in import Visitor
 from infra.local.system import System
+from tests.support.command import stagedoor
 from tests.support.documented import PAGE, block, blocks, register, run
 
 FREDDIE = ("freddie", "a-kind-of-magic-1986")
@@ -54,6 +56,20 @@ async def test_a_program_on_somebodys_own_machine(system: System, monkeypatch: p
     await asyncio.gather(*visits)
 
 
+async def test_an_application_that_registers_itself(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, *issue = shlex.split(block("sh", "initial-access"))
+    (issued,) = await stagedoor(system, *issue)
+    monkeypatch.setenv("INITIAL_ACCESS_TOKEN", issued["initial_access_token"])
+    example = run(block("python", "registration_endpoint"))
+    application = await asyncio.to_thread(example["registered"])
+    assert application["client_id"].startswith("com.example/")
+    (shown,) = await stagedoor(system, "apps", "show", application["client_id"])
+    assert (shown["display_name"], shown["scopes"]) == ("Preview 7", ["read"])
+    await asyncio.to_thread(example["uninstall"], application)
+    with pytest.raises(httpx.HTTPStatusError):
+        await asyncio.to_thread(example["uninstall"], application)
+
+
 async def test_a_background_service(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIENT_SECRET", await register(system, "com.example/service"))
     example = run(block("python", "com.example/service"))
@@ -69,9 +85,9 @@ async def test_a_background_service(system: System, monkeypatch: pytest.MonkeyPa
 
 
 def test_every_example_is_run() -> None:
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     assert len(blocks("html")) == 1
-    assert len(blocks("sh")) == 4
+    assert len(blocks("sh")) == 5
     assert PAGE.read_text().count("```") == 2 * 8
 
 
