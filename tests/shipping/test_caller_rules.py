@@ -5,6 +5,7 @@ from typing import Any
 
 import services.identity.rpc
 import services.ledger.rpc
+import services.registry.registration_rpc
 import services.registry.rpc
 import services.token_issuer.backchannel.rpc
 import services.token_issuer.envoy
@@ -16,7 +17,7 @@ from shared.rebuild import rpc as rebuilding
 from shared.rpc.caller import Caller, Rule
 
 RULES: Mapping[str, tuple[Mapping[str, Rule], ...]] = {
-    "registry": (services.registry.rpc.RULES, rebuilding.RULES),
+    "registry": (services.registry.rpc.RULES, services.registry.registration_rpc.RULES, rebuilding.RULES),
     "identity": (services.identity.rpc.RULES, rebuilding.RULES),
     "token_issuer": (
         services.token_issuer.rpc.RULES,
@@ -98,7 +99,7 @@ def test_http_is_for_the_ingress_and_for_monitoring(chart: dict[str, Any]) -> No
     for number, service in enumerate(SERVICES):
         peers = _grpc(policies[service], 8401 + number, "ingress")
         names = {peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in peers}
-        public = service in {"identity", "token_issuer", "resource"}
+        public = service in {"registry", "identity", "token_issuer", "resource"}
         assert names == ({"ingress-nginx", "monitoring"} if public else {"monitoring"}), service
 
 

@@ -1,7 +1,7 @@
 """What an application may be that a program registered, and no administrator looked at (RFC 7591).
 
-Whoever has its registration access token changes its keys, where it sends people, and who it says it is. So nothing is ever
-given to it that rests on who it is, by an administrator neither: he registers it himself then, under another name.
+Whoever has its registration access token changes its keys, where it sends people, and who it says it is. So nothing is
+ever given to it that rests on who it is, by an administrator neither: he registers it himself then, under another name.
 """
 
 from dataclasses import dataclass, replace

@@ -88,7 +88,7 @@ def test_every_example_is_run() -> None:
     assert len(blocks("python")) == 4
     assert len(blocks("html")) == 1
     assert len(blocks("sh")) == 5
-    assert PAGE.read_text().count("```") == 2 * 8
+    assert PAGE.read_text().count("```") == 2 * 10
 
 
 def test_nothing_that_is_named_is_missing() -> None:
