@@ -200,6 +200,7 @@ def application_message(row: ApplicationRow) -> pb.Application:
         ],
         position=row.position,
         registered_at=timestamp(row.registered_at),
+        initial_access_token=row.initial_access_token or "",
     )
 
 

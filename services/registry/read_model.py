@@ -124,6 +124,8 @@ class ApplicationRow:
     position: int
     secrets: tuple[SecretRow, ...]
     """In the order in which they were added."""
+    initial_access_token: str | None = None
+    """Id of the one that a program registered it with; None: an administrator registered it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ class ResourceRow:
 _SELECT_APPLICATIONS = """
     SELECT a.client_id, a.settings::text AS settings, a.enabled, a.registered_at, a.position,
            ARRAY(SELECT (s.secret_id, s.added_at, s.expires_at) FROM registry.secrets s
-                 WHERE s.client_id = a.client_id ORDER BY s.added_at, s.secret_id) AS secrets
+                 WHERE s.client_id = a.client_id ORDER BY s.added_at, s.secret_id) AS secrets,
+           (SELECT r.token_id FROM registry.registrations r WHERE r.client_id = a.client_id) AS initial_access_token
     FROM registry.applications a
 """
 _SELECT_RESOURCES = "SELECT r.identifier, r.settings::text AS settings, r.position FROM registry.resources r"
@@ -183,6 +186,7 @@ def _application_row(row: asyncpg.Record) -> ApplicationRow:
         registered_at=row["registered_at"],
         position=row["position"],
         secrets=tuple(SecretRow(*secret) for secret in row["secrets"]),
+        initial_access_token=row["initial_access_token"],
     )
 
 

@@ -55,6 +55,13 @@ async def test_what_a_program_registers_is_answered_and_trusted(programs: Progra
     assert (found.settings.type, list(found.settings.scopes)) == ("confidential", ["read"])
     assert found.settings.require_pkce
     assert not found.settings.first_party
+    assert found.initial_access_token == programs.tokens[token]
+    (listed,) = [
+        one.client_id
+        for one in (await programs.registry(registry_pb2.ListApplicationsRequest())).applications
+        if one.initial_access_token
+    ]
+    assert listed == said["client_id"]
 
 
 async def test_the_log_says_by_which_token_and_nothing_secret(programs: Programs) -> None:
