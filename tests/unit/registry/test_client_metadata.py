@@ -86,6 +86,7 @@ def test_scopes_of_the_protocol_are_nobodys_to_register() -> None:
             backchannel_logout_uri="https://tour.example/logout",
             backchannel_logout_session_required=True,
             require_pushed_authorization_requests=True,
+            require_signed_request_object=True,
             userinfo_signed_response_alg=ResponseAlgorithm.ES256,
             id_token_signed_response_alg=ResponseAlgorithm.ES256,
             auth_method=AuthMethod.PRIVATE_KEY_JWT,
@@ -153,7 +154,7 @@ METADATA, REDIRECT = "invalid_client_metadata", "invalid_redirect_uri"
         ({"subject_type": "pairwise"}, METADATA),
         ({"dpop_bound_access_tokens": True}, METADATA),
         ({"tls_client_certificate_bound_access_tokens": True}, METADATA),
-        ({"require_signed_request_object": True}, METADATA),
+        ({"require_signed_request_object": "yes"}, METADATA),
         ({"default_max_age": 60}, METADATA),
         ({"software_statement": "a.b.c"}, "unapproved_software_statement"),
         ({"software_statement": "abc"}, "invalid_software_statement"),
@@ -171,3 +172,12 @@ def test_what_is_known_and_wrong_is_refused(metadata: dict[str, Any], code: str)
 )
 def test_what_holds_anyway_may_be_said(metadata: dict[str, Any]) -> None:
     assert settings_of(redirect_uris=[URI], **metadata) == settings_of(redirect_uris=[URI])
+
+
+def test_each_setting_is_an_applications_own_or_an_administrators() -> None:
+    """A new one is a decision: `changes_of` and `metadata_of` know it, or a program has no say in it."""
+    administrators = {"user_kinds", "service_account", "require_pkce", "reference_tokens", "first_party"}
+    lifetimes = {"access_token_seconds", "refresh_token_seconds"}
+    own = changes_of({"redirect_uris": [URI]}, NAME).keys()
+    assert ApplicationSettings.model_fields.keys() == own | administrators | lifetimes
+    assert not own & (administrators | lifetimes)
