@@ -23,6 +23,7 @@ class Kind(StrEnum):
     """What is asked about."""
 
     APPLICATION = "application"
+    INITIAL_ACCESS_TOKEN = "initial_access_token"
     RESOURCE = "resource"
     USER = "user"
     CONSENT = "consent"
@@ -35,7 +36,11 @@ def as_of(  # noqa: PLR0913  (the moment, and what helps to find a token)
     kind: Annotated[Kind, typer.Argument(help="What it is.", show_default=False)],
     its_id: Annotated[
         str,
-        typer.Argument(metavar="ID", help="client_id, identifier, sub, SUB.CLIENT_ID, gid or jti.", show_default=False),
+        typer.Argument(
+            metavar="ID",
+            help="client_id, the token's id, identifier, sub, SUB.CLIENT_ID, gid or jti.",
+            show_default=False,
+        ),
     ],
     *,
     position: Position = None,

@@ -80,11 +80,13 @@ class _Edge:
         if request.scope["query_string"]:
             raise invalid_request("nothing belongs into the address")
         given = request.headers.getlist("authorization")
-        if not given:
-            raise Refusal(Kind.UNAUTHENTICATED, "unauthorized", "an access token is needed, in the header")
-        found = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
+        if len(given) > 1:
+            raise invalid_request("there is one header Authorization")
+        found = _BEARER.fullmatch(given[0]) if given else None
         if found is None:
-            raise invalid_request("the header Authorization is Bearer, a space and one token")
+            raise Refusal(
+                Kind.UNAUTHENTICATED, "unauthorized", "a token is needed: Authorization: Bearer, and the token"
+            )
         return found[1]
 
     def _refused(self, request: Request, refusal: Refusal, subject: tuple[str, str]) -> Response:

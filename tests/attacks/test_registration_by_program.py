@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.local.system import System
 from services.registry.access_tokens import new_registration_token
 from services.registry.domain.application import SYSTEM
 from shared.http.attempts import Budgets
 from shared.rate_limit import Budget
+from tests.support.doors import REFUSED, Doors
 from tests.support.parties import parties as parties  # noqa: PLC0414  (a fixture, as are the others)
 from tests.support.registering import CALLBACK, REGISTER, Programs, bearer, programs_of
 from tests.support.registry import ISSUER, Clock, Running
@@ -249,3 +251,20 @@ async def test_a_stranger_is_told_to_wait_and_keeps_nobody_else_out(registry: Ru
         headers = {**bearer(new_registration_token()), "X-Forwarded-For": "192.0.2.8"}
         assert [(await programs.http.get(address, headers=headers)).status_code for _ in range(6)][-2:] == [401, 429]
         assert (await one.read()).status_code == 200
+
+
+async def test_neither_token_opens_any_other_door(doors: Doors, system: System) -> None:
+    initial = system.demo["initial_access_token"]
+    register = f"{system.ports.issuer}/connect/register"
+    metadata = {"redirect_uris": [CALLBACK], "scope": "read"}
+    said = (await doors.http.post(register, json=metadata, headers=bearer(initial))).json()
+    for token in (initial, said["registration_access_token"]):
+        assert await doors.answers(token) == REFUSED
+    for token in (*doors.honest.access_tokens, doors.honest.id_token, doors.honest.refresh_token):
+        answer = await doors.http.post(register, json=metadata, headers=bearer(token))
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+        answer = await doors.http.get(said["registration_client_uri"], headers=bearer(token))
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+    logs = "".join(path.read_text(errors="replace") for path in system.home.logs.glob("*.log"))
+    for secret in (initial, said["registration_access_token"], said["client_secret"]):
+        assert secret not in logs
