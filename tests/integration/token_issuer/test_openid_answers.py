@@ -10,7 +10,9 @@ from services.token_issuer.authorization.answers import Redirect
 from services.token_issuer.authorization.begin import Proceed
 from services.token_issuer.authorization.issue import refuse
 from services.token_issuer.claims import CLAIMS
+from tests.support.assertions import signing_client
 from tests.support.issuing import CALLBACK, ISSUER, USERINFO, Stage, query
+from tests.support.request_objects import begin_signed, request_of
 
 NAME = json.dumps({"userinfo": {"name": {"essential": True}}, "id_token": {"email": None, "auth_time": None}})
 
@@ -97,8 +99,10 @@ async def test_discovery_says_what_works_and_nothing_else(stage: Stage) -> None:
     assert told["prompt_values_supported"] == [prompt for prompt in prompts if await accepted(prompt=prompt)]
     types = ("code", "token", "id_token", "code id_token", "none")
     assert told["response_types_supported"] == [one for one in types if await accepted(response_type=one)]
-    for name in ("request", "request_uri"):
-        assert told[f"{name}_parameter_supported"] is await accepted(**{name: "x"})
+    assert told["request_uri_parameter_supported"] is await accepted(request_uri="https://rp.example/request")
+    signer = await signing_client(stage, client_id="com.sign/app", resources=False)
+    outcome = await begin_signed(stage, signer, request_of(stage, signer))
+    assert told["request_parameter_supported"] is isinstance(outcome, Proceed)
     scopes = ("openid", "profile", "email", "address", "phone", "groups", "offline_access")
     assert told["scopes_supported"] == [scope for scope in scopes if await accepted(scope=f"openid {scope}")]
     for acr in ("phr", PASSWORD, "0"):
