@@ -56,6 +56,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     sid: str | None = None
     gid: str | None = None
     auth_time: Any = None
+    acr: Any = None
     amr: Any = None
     roles: tuple[str, ...] = ()
     act: dict[str, Any] | None = None

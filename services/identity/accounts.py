@@ -29,6 +29,7 @@ from services.identity.events import (
     UserKind,
     UserRegistered,
 )
+from services.identity.origin import Origin
 from services.identity.passwords import Passwords
 from services.identity.personal_keys import PersonalKeyRing
 from services.identity.read_model import (
@@ -43,7 +44,7 @@ from services.identity.read_model import (
     UserRow,
     project,
 )
-from services.identity.sessions import Origin, WrongCredentials
+from services.identity.sessions import WrongCredentials
 from services.identity.throttle import Throttle
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal

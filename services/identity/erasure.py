@@ -86,5 +86,5 @@ class Erasure:
         gone += [Delete(ACTIVITY, {"sid": sid}) for sid in await self._questions.sids_of(sub)]
         user = await self._questions.user(sub)
         if user is not None:
-            gone.append(self._throttle.forgetting(user.user_name))
+            gone += self._throttle.forgetting(user.user_name)
         return gone

@@ -146,6 +146,60 @@ class PasswordReset(_OfUser, stored_as="identity.PasswordReset"):
         return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.CUT_OFF),)
 
 
+class SecondFactorKind(StrEnum):
+    """What a user proves who they are with beside the password."""
+
+    TOTP = "totp"
+    """A code of an application on their telephone, which changes with the time (RFC 6238)."""
+
+
+class SecondFactorAdded(_OfUser, stored_as="identity.SecondFactorAdded"):
+    """The password alone is not enough any more to sign in as this user; what was begun with it alone ends.
+
+    The seed and the digests of the recovery codes that go with it are in the vault, never here.
+    """
+
+    denial_kinds = frozenset({DenialKind.SUBJECT_SESSIONS})
+
+    kind: SecondFactorKind
+    kept_session: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the user's sessions, but for the one that did it."""
+        return (Denial(DenialKind.SUBJECT_SESSIONS, self.sub, DenialRule.CUT_OFF, except_id=self.kept_session),)
+
+
+class SecondFactorRemoved(_OfUser, stored_as="identity.SecondFactorRemoved"):
+    """The user wants to sign in by password alone again; the recovery codes went with the factor."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT_SESSIONS})
+
+    kind: SecondFactorKind
+    with_recovery_code: bool
+    kept_session: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the user's sessions, but for the one that did it."""
+        return (Denial(DenialKind.SUBJECT_SESSIONS, self.sub, DenialRule.CUT_OFF, except_id=self.kept_session),)
+
+
+class SecondFactorReset(_OfUser, stored_as="identity.SecondFactorReset"):
+    """Somebody else took the second factor away: whatever the account gave before ends."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT})
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the subject: sessions, grants and personal access tokens."""
+        return (Denial(DenialKind.SUBJECT, self.sub, DenialRule.CUT_OFF),)
+
+
+class RecoveryCodesReplaced(_OfUser, stored_as="identity.RecoveryCodesReplaced"):
+    """The user has new recovery codes; those of before open nothing."""
+
+    with_recovery_code: bool
+    """One of those of before was used up for it."""
+
+
 class SignInsFailed(Event, stored_as="identity.SignInsFailed"):
     """Sign-ins that failed within a minute or so, counted: a fact for each would let strangers fill the log."""
 
@@ -157,6 +211,8 @@ class SignInsFailed(Event, stored_as="identity.SignInsFailed"):
     """The password was wrong, or the user may not sign in."""
     not_looked_at: int
     """There had been too many attempts."""
+    wrong_second_factor: int = 0
+    """The password was right, and what was to come after it was wrong: somebody else may know the password."""
     first_at: datetime
     last_at: datetime
 
@@ -174,6 +230,8 @@ class SessionStarted(_OfUser, stored_as="identity.SessionStarted"):
     """Absolute end; a session idles out before."""
     address: Personal[str] | None = None
     user_agent: Personal[str] | None = None
+    with_recovery_code: bool = False
+    """A recovery code stood in for the second factor, and is used up."""
 
 
 class SessionReauthenticated(_OfUser, stored_as="identity.SessionReauthenticated"):
@@ -183,6 +241,19 @@ class SessionReauthenticated(_OfUser, stored_as="identity.SessionReauthenticated
     secret_digest: str
     auth_time: datetime
     amr: tuple[str, ...]
+    with_recovery_code: bool = False
+
+
+class SessionSteppedUp(_OfUser, stored_as="identity.SessionSteppedUp"):
+    """The user proved the second factor too, within a session that was begun by the first; the cookie was replaced.
+
+    When they signed in stays what it was: the password was not asked for again.
+    """
+
+    sid: str
+    secret_digest: str
+    amr: tuple[str, ...]
+    with_recovery_code: bool = False
 
 
 class SessionEndReason(StrEnum):

@@ -28,6 +28,7 @@ class _Count:
     last_at: datetime
     wrong: int = 0
     not_looked_at: int = 0
+    wrong_second_factor: int = 0
 
 
 class FailedSignIns:
@@ -43,6 +44,10 @@ class FailedSignIns:
     def wrong(self, sub: str | None) -> None:
         """A password was wrong, or its user may not sign in. None: nobody has the name."""
         self._count(sub).wrong += 1
+
+    def wrong_second_factor(self, sub: str) -> None:
+        """The password was right, and the code was not."""
+        self._count(sub).wrong_second_factor += 1
 
     def not_looked_at(self) -> None:
         """An attempt was one too many."""
@@ -71,6 +76,7 @@ class FailedSignIns:
                 if later is not count:
                     later.wrong += count.wrong
                     later.not_looked_at += count.not_looked_at
+                    later.wrong_second_factor += count.wrong_second_factor
                     later.first_at = min(later.first_at, count.first_at)
                     later.last_at = max(later.last_at, count.last_at)
             elif isinstance(outcome, BaseException):
@@ -95,6 +101,7 @@ def _append(sub: str | None, count: _Count) -> Append:
         sub=sub,
         wrong=count.wrong,
         not_looked_at=count.not_looked_at,
+        wrong_second_factor=count.wrong_second_factor,
         first_at=count.first_at,
         last_at=count.last_at,
     )

@@ -19,7 +19,9 @@ from services.identity.pages.forms import ForeignForm
 from services.identity.pages.own_access import OwnAccessPage
 from services.identity.pages.own_tokens import OwnTokens
 from services.identity.pages.pending import PageExpired
+from services.identity.pages.second_factor import SecondFactorPage
 from services.identity.pages.signin import SignIn
+from services.identity.pages.signin_by_two import SignInByTwo, StepUp
 from services.identity.pages.signout import SignOut
 from services.identity.pages.site import Site, course
 from services.identity.userinfo import Userinfo, metadata, metadata_path
@@ -42,6 +44,9 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     account = Account(site)
     own_access = OwnAccessPage(site)
     own_tokens = OwnTokens(site)
+    by_two = SignInByTwo(site, authorize)
+    step_up = StepUp(site, authorize)
+    second_factor = SecondFactorPage(site)
     described = encode(metadata(issuer))
 
     async def static(request: Request) -> Response:
@@ -65,6 +70,8 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     pages: list[tuple[str, Endpoint | None, Endpoint | None]] = [
         ("/connect/authorize", authorize.authorize, authorize.authorize),
         ("/signin", sign_in.page, sign_in.submit),
+        ("/signin/second-factor", by_two.page, by_two.submit),
+        ("/signin/step-up", step_up.page, step_up.submit),
         ("/signin/choose", sign_in.choose_page, sign_in.choose),
         ("/consent", consent.page, consent.submit),
         ("/connect/endsession", sign_out.begin, sign_out.begin),
@@ -76,6 +83,11 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
         ("/account/tokens/new", own_tokens.page, own_tokens.make),
         ("/account/tokens/revoke", None, own_tokens.revoke),
         ("/account/password", account.password_page, account.change_password),
+        ("/account/second-factor", second_factor.page, None),
+        ("/account/second-factor/begin", None, second_factor.begin),
+        ("/account/second-factor/add", None, second_factor.add),
+        ("/account/second-factor/remove", None, second_factor.remove),
+        ("/account/second-factor/recovery-codes", None, second_factor.replace_recovery_codes),
         ("/static/{name}", static, None),
     ]
     routes = [_route(f"{base}{path}", get, post) for path, get, post in pages]

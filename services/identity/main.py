@@ -20,6 +20,7 @@ from services.identity.failed_sign_ins import FailedSignIns
 from services.identity.http import application
 from services.identity.issuer import Issuer
 from services.identity.own_access import OwnAccess
+from services.identity.own_second_factor import OwnSecondFactor
 from services.identity.pages.cookies import Cookies
 from services.identity.pages.forms import Forms
 from services.identity.pages.pending import Seals
@@ -29,11 +30,14 @@ from services.identity.passwords import Passwords
 from services.identity.personal_keys import PersonalKeyRing
 from services.identity.projections import PROJECTIONS
 from services.identity.read_model import DEMO, Questions
+from services.identity.recovery_codes import RecoveryCodes
 from services.identity.rpc import RULES, SERVICE, IdentityService
+from services.identity.second_factor import SecondFactor
 from services.identity.sessions import Lifetimes, Sessions
 from services.identity.settings import IdentitySettings
 from services.identity.subscriptions import PROJECTION, SOURCES, project_registry
 from services.identity.throttle import Throttle
+from services.identity.totp import Seeds
 from services.identity.userinfo import Userinfo, metadata_address
 from services.registry import events as registry_events
 from shared.clock import Clock, system_clock
@@ -74,6 +78,7 @@ class Parts:
     rpc: IdentityService
     questions: Questions
     accounts: Accounts
+    own_second_factor: OwnSecondFactor
     erasure: Erasure
     sessions: Sessions
     failures: FailedSignIns
@@ -102,12 +107,22 @@ def assemble(  # noqa: PLR0913  (what it is made of)
     passwords = Passwords(settings.argon2, workers=settings.password_workers, queue=settings.password_queue)
     throttle = Throttle(log.pool, master, settings.limits, clock)
     failures = FailedSignIns(log, clock)
+    seeds, recovery_codes = Seeds(master), RecoveryCodes(master)
+    second_factor = SecondFactor(
+        questions=questions,
+        seeds=seeds,
+        recovery_codes=recovery_codes,
+        throttle=throttle,
+        failures=failures,
+        clock=clock,
+    )
     sessions = Sessions(
         log,
         questions=questions,
         keys=keys,
         passwords=passwords,
         throttle=throttle,
+        second_factor=second_factor,
         failures=failures,
         clock=clock,
         lifetimes=lifetimes,
@@ -120,6 +135,15 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         throttle=throttle,
         master=master,
         demo=settings.demo,
+    )
+    own_second_factor = OwnSecondFactor(
+        log,
+        questions=questions,
+        passwords=passwords,
+        throttle=throttle,
+        second_factor=second_factor,
+        seeds=seeds,
+        recovery_codes=recovery_codes,
     )
     erasure = Erasure(log, questions, throttle)
     consents = Consents(log, questions)
@@ -137,6 +161,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         sessions=sessions,
         consents=consents,
         accounts=accounts,
+        own_second_factor=own_second_factor,
         issuer=Issuer(issuer),
         own_access=OwnAccess(issuer),
         head=head,
@@ -148,6 +173,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
     rpc = IdentityService(
         log,
         accounts=accounts,
+        own_second_factor=own_second_factor,
         erasure=erasure,
         sessions=sessions,
         consents=consents,
@@ -159,6 +185,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         rpc=rpc,
         questions=questions,
         accounts=accounts,
+        own_second_factor=own_second_factor,
         erasure=erasure,
         sessions=sessions,
         failures=failures,

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from protos.stagedoor.identity.v1 import identity_pb2 as pb
 from services.identity.domain.names import NAME_LIMIT
 from services.identity.domain.user import PERSONAL, VERIFIED
-from services.identity.events import Profile, Role, UserKind
+from services.identity.events import Profile, Role, SecondFactorKind, UserKind
 from services.identity.read_model import SessionRow, UserRow
 from shared.errors import Kind, Refusal
 from shared.log.event import Personal
@@ -136,6 +136,7 @@ def user_message(row: UserRow) -> pb.User:
         enabled=row.enabled,
         position=row.position,
         registered_at=timestamp(row.registered_at),
+        second_factors=[SecondFactorKind.TOTP.value] if row.totp_since is not None else [],
     )
 
 

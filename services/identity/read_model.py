@@ -19,10 +19,15 @@ from services.identity.events import (
     PasswordReset,
     PasswordSet,
     ProfileChanged,
+    RecoveryCodesReplaced,
     RolesChanged,
+    SecondFactorAdded,
+    SecondFactorRemoved,
+    SecondFactorReset,
     SessionEnded,
     SessionReauthenticated,
     SessionStarted,
+    SessionSteppedUp,
     UserDisabled,
     UserEnabled,
     UserErased,
@@ -45,6 +50,9 @@ SIGNED_USERINFO = "identity.signed_userinfo"
 INSTANCE = "identity.instance"
 
 PASSWORD = "password"
+TOTP = "totp"
+RECOVERY_CODES = tuple(f"recovery_code_{number}" for number in range(10))
+"""Kinds of rows in the vault."""
 BOOTSTRAPPED = "bootstrapped"
 DEMO = "demo"
 
@@ -68,6 +76,7 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: C901, PLR0912  
                     **attributes(event.profile),
                     "sessions_cut_off": 0,
                     "kept_session": None,
+                    "totp_since": None,
                     "registered_at": recorded.recorded_at,
                     "updated_at": recorded.recorded_at,
                     "position": recorded.position,
@@ -85,13 +94,20 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: C901, PLR0912  
             yield Put(ERASED, {"sub": event.sub, "position": recorded.position})
             for table in (USERS, SESSIONS, CONSENTS):
                 yield Delete(table, {"sub": event.sub})
-        case PasswordSet():
+        case PasswordSet() | RecoveryCodesReplaced():
             yield _user(recorded, event.sub)
         case PasswordReset():
-            yield _user(recorded, event.sub, sessions_cut_off=recorded.position, kept_session=None)
+            yield _user(recorded, event.sub, **_cut_off(recorded))
         case PasswordChanged():
-            yield _user(recorded, event.sub, sessions_cut_off=recorded.position, kept_session=event.kept_session)
-        case SessionStarted() | SessionReauthenticated() | SessionEnded():
+            yield _user(recorded, event.sub, **_cut_off(recorded, event.kept_session))
+        case SecondFactorAdded():
+            since = recorded.recorded_at
+            yield _user(recorded, event.sub, totp_since=since, **_cut_off(recorded, event.kept_session))
+        case SecondFactorRemoved():
+            yield _user(recorded, event.sub, totp_since=None, **_cut_off(recorded, event.kept_session))
+        case SecondFactorReset():
+            yield _user(recorded, event.sub, totp_since=None, **_cut_off(recorded))
+        case SessionStarted() | SessionReauthenticated() | SessionSteppedUp() | SessionEnded():
             yield _session(recorded, event)
         case ConsentGiven():
             for scope in event.scopes:
@@ -109,9 +125,18 @@ def _user(recorded: Recorded, sub: str, **values: RowValue) -> RowChange:
     return Patch(USERS, {"sub": sub}, {**values, "position": recorded.position})
 
 
-def _session(recorded: Recorded, event: SessionStarted | SessionReauthenticated | SessionEnded) -> RowChange:
+def _cut_off(recorded: Recorded, kept: str | None = None) -> dict[str, RowValue]:
+    """The user's sessions of before are over, but perhaps for one."""
+    return {"sessions_cut_off": recorded.position, "kept_session": kept}
+
+
+def _session(
+    recorded: Recorded, event: SessionStarted | SessionReauthenticated | SessionSteppedUp | SessionEnded
+) -> RowChange:
     if isinstance(event, SessionEnded):
         return Delete(SESSIONS, {"sid": event.sid})
+    if isinstance(event, SessionSteppedUp):
+        return Patch(SESSIONS, {"sid": event.sid}, {"secret_digest": event.secret_digest, "amr": list(event.amr)})
     proved: dict[str, RowValue] = {
         "secret_digest": event.secret_digest,
         "auth_time": event.auth_time,
@@ -161,6 +186,12 @@ class UserRow:
     position: int
     epoch: int
     """Of the log, when this was asked: what `position` is a position of."""
+    totp_since: datetime | None
+    """When a second factor was set up; None: there is none."""
+
+    def is_as_of(self, epoch: int, position: int) -> bool:
+        """Whether nothing about the user has changed since they were at this position of that epoch."""
+        return (self.epoch, self.position) == (epoch, position)
 
     @property
     def shown_name(self) -> str:
@@ -177,6 +208,8 @@ class Credentials:
     password_hash: str | None
     wrapped_key: bytes | None
     """The key of their personal data, wrapped."""
+    sealed_seed: bytes | None = None
+    """Of their second factor. None where there is one: the vault has lost it, so no code is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +236,7 @@ class SessionRow:
 
 _USER = """u.sub, u.user_name, u.kind, u.enabled, u.roles, u.given_name, u.family_name, u.display_name, u.email,
     u.email_verified, u.locale, u.zoneinfo, u.phone_number, u.phone_number_verified, u.street_address, u.locality,
-    u.region, u.postal_code, u.country, u.registered_at, u.updated_at, u.position,
+    u.region, u.postal_code, u.country, u.registered_at, u.updated_at, u.position, u.totp_since,
     (SELECT h.epoch FROM log.head h) AS epoch"""
 _HOLDS = """u.enabled AND u.kind <> 'service'
     AND (s.started_position > u.sessions_cut_off OR s.sid = u.kept_session)
@@ -345,6 +378,15 @@ class Questions:
             now - self._idle,
         )
 
+    async def recovery_codes(self, sub: str) -> dict[str, bytes]:
+        """The keyed digests of the recovery codes that a user has left, by kind of row."""
+        rows = await self._ask(
+            "SELECT kind, value FROM identity.vault WHERE sub = $1 AND kind = ANY($2::text[])",
+            sub,
+            list(RECOVERY_CODES),
+        )
+        return {row["kind"]: row["value"] for row in rows}
+
     async def replace_hash(self, sub: str, old: str, new: str) -> None:
         """Keep the same password under another hash, unless it was changed meanwhile."""
         await self._ask(
@@ -356,16 +398,19 @@ class Questions:
 
     async def _credentials(self, condition: str, value: str) -> Credentials | None:
         rows = await self._ask(
-            f"""SELECT {_USER}, p.value AS password_hash, k.wrapped AS wrapped_key FROM identity.users u
+            f"""SELECT {_USER}, p.value AS password_hash, t.value AS sealed_seed, k.wrapped AS wrapped_key
+                  FROM identity.users u
                   LEFT JOIN identity.vault p ON p.sub = u.sub AND p.kind = '{PASSWORD}'
+                  LEFT JOIN identity.vault t ON t.sub = u.sub AND t.kind = '{TOTP}' AND u.totp_since IS NOT NULL
                   LEFT JOIN identity.personal_keys k ON k.sub = u.sub
                  WHERE {condition}""",  # noqa: S608  (put together from constants)
             value,
         )
         if not rows:
             return None
-        stored = rows[0]["password_hash"]
-        return Credentials(_user_row(rows[0]), None if stored is None else stored.decode(), rows[0]["wrapped_key"])
+        row, stored = rows[0], rows[0]["password_hash"]
+        hashed = None if stored is None else stored.decode()
+        return Credentials(_user_row(row), hashed, row["wrapped_key"], row["sealed_seed"])
 
     async def _ask(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await ask(self._pool.fetch(statement, *arguments))
@@ -397,6 +442,7 @@ def _user_row(row: Any) -> UserRow:
         updated_at=row["updated_at"],
         position=row["position"],
         epoch=row["epoch"],
+        totp_since=row["totp_since"],
     )
 
 

@@ -15,6 +15,7 @@ from services.identity.domain.names import normalised
 from services.identity.domain.user import UserIsErased
 from services.identity.erasure import Erasure
 from services.identity.events import Role, SessionEndReason, UserKind
+from services.identity.own_second_factor import OwnSecondFactor
 from services.identity.read_model import Questions, UserRow
 from services.identity.sessions import Sessions
 from shared.errors import Kind, Refusal, Unavailable
@@ -55,6 +56,7 @@ class IdentityService(IdentityServicer):
         log: Log,
         *,
         accounts: Accounts,
+        own_second_factor: OwnSecondFactor,
         erasure: Erasure,
         sessions: Sessions,
         consents: Consents,
@@ -63,6 +65,7 @@ class IdentityService(IdentityServicer):
     ) -> None:
         self._log = log
         self._accounts = accounts
+        self._own_second_factor = own_second_factor
         self._erasure = erasure
         self._sessions = sessions
         self._consents = consents
@@ -154,6 +157,13 @@ class IdentityService(IdentityServicer):
         user = await self._find(request.user)
         position = await self._accounts.reset_password(user, request.password, caller.context())
         return pb.ResetPasswordResponse(position=position)
+
+    async def ResetSecondFactor(
+        self, request: pb.ResetSecondFactorRequest, context: _Call
+    ) -> pb.ResetSecondFactorResponse:
+        """Take it away for somebody; whatever their account gave before ends."""
+        user = await self._find(request.user)
+        return pb.ResetSecondFactorResponse(position=await self._own_second_factor.reset(user.sub, caller.context()))
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: _Call) -> pb.ListSessionsResponse:
         """A user's sessions that hold now."""

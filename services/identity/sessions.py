@@ -1,40 +1,45 @@
-"""Sessions: signing in, proving it again, finding the session of a cookie, ending it."""
+"""Sessions: signing in, by one factor or two, proving it again, finding the session of a cookie, ending it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from services.identity.domain.names import normalised
 from services.identity.domain.session import (
+    PASSWORD_METHODS,
     SESSION,
     EndSession,
     Reauthenticate,
     SessionOver,
     StartSession,
+    StepUp,
     may_sign_in,
 )
 from services.identity.events import SessionEndReason
 from services.identity.failed_sign_ins import FailedSignIns
+from services.identity.origin import Origin
 from services.identity.passwords import Passwords
 from services.identity.personal_keys import PersonalKeyRing
-from services.identity.read_model import ACTIVITY, Credentials, Questions, SessionRow, project
+from services.identity.read_model import ACTIVITY, Credentials, Questions, SessionRow, UserRow, project
+from services.identity.second_factor import SecondFactor, SecondProof
 from services.identity.throttle import Throttle, Throttled
 from shared.clock import Clock
 from shared.denials import LONGEST_ACCESS_TOKEN, DenialKind
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
 from shared.ids import digest, new_command_id, new_ordered_id, new_secret
-from shared.log.append import AsOf, Context, Fence
-from shared.log.event import Delete, Put
+from shared.log.append import AlreadyUsed, AsOf, Context, Fence, NameTaken
+from shared.log.event import Delete, Put, RowChange
 from shared.log.log import Log, Stream
 from shared.telemetry import logger
 
 _log = logger(__name__)
 
-PASSWORD_METHODS = ("pwd",)
-"""Authentication methods of a sign-in by password (RFC 8176)."""
+T = TypeVar("T")
+
 _SEEN_EVERY = timedelta(minutes=1)
 _SOURCE = "identity"
 
@@ -55,21 +60,19 @@ class AnotherAccount(Refusal):
         )
 
 
+class SignInOver(Refusal):
+    """Between the password and the second factor the account changed, or too much time went by."""
+
+    def __init__(self) -> None:
+        super().__init__(Kind.PRECONDITION, "sign_in_over", "Please sign in once more.")
+
+
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
     """How long things last."""
 
     idle: timedelta
     absolute: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a sign-in comes from."""
-
-    address: str
-    user_agent: str | None
-    device_cookie: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,16 @@ class Presented:
     """Of the session that their browser has."""
     expected_sub: str = ""
     """The user that the application asked for; empty: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordProved:
+    """The password was right, and this user has a second factor: nothing has been given yet."""
+
+    sub: str
+    epoch: int
+    position: int
+    """Of the user's last fact then; after another one, or in another epoch, the password has to be proved anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +118,7 @@ class Sessions:
         keys: PersonalKeyRing,
         passwords: Passwords,
         throttle: Throttle,
+        second_factor: SecondFactor,
         failures: FailedSignIns,
         clock: Clock,
         lifetimes: Lifetimes,
@@ -114,6 +128,7 @@ class Sessions:
         self._keys = keys
         self._passwords = passwords
         self._throttle = throttle
+        self._second_factor = second_factor
         self._failures = failures
         self._clock = clock
         self._lifetimes = lifetimes
@@ -128,9 +143,10 @@ class Sessions:
             await self._questions.seen(session.sid, now)
         return session
 
-    async def sign_in(self, presented: Presented, origin: Origin, correlation_id: str) -> Opened:
+    async def sign_in(self, presented: Presented, origin: Origin, correlation_id: str) -> Opened | PasswordProved:
         """Begin a session for whoever proves to be this user; or go on with the one there is, if it is the same user's.
 
+        Where the user has a second factor the password alone begins nothing, and changes nothing.
         The cookie's secret is new in either case, so that one which somebody else planted or copied is worth nothing.
         Raises `WrongCredentials`, `Throttled`, `AnotherAccount` or `Unavailable`.
         """
@@ -143,17 +159,67 @@ class Sessions:
             raise
         credentials = await self._proved(name, password)
         await self._throttle.succeeded(attempt)
+        if credentials.user.totp_since is not None:
+            return _password_proved(credentials.user)
         if presented.expected_sub not in ("", credentials.user.sub):
             raise AnotherAccount
-        context = Context(f"user:{credentials.user.sub}", correlation_id, new_command_id())
+
+        async def again() -> Credentials:
+            proved = await self._proved(name, password)
+            if proved.user.totp_since is not None:
+                raise SignInOver
+            return proved
+
+        try:
+            secret = await self._open(_Proof(credentials, again), presented.session_secret, origin, correlation_id)
+        except SignInOver:  # a second factor was set up since the password was looked at
+            proved = await self._proved(name, password)
+            return _password_proved(proved.user)
+        return Opened(credentials.user.sub, secret, self._throttle.remember(origin.device_cookie, attempt))
+
+    async def sign_in_by_two(  # noqa: PLR0913  (each is one independent part of what is presented)
+        self,
+        proved: PasswordProved,
+        code: str,
+        session_secret: str | None,
+        origin: Origin,
+        correlation_id: str,
+        *,
+        expected_sub: str = "",
+    ) -> Opened:
+        """Go on with a sign-in whose password was right.
+
+        Raises `SignInOver`, `WrongCode`, `Throttled`, `AnotherAccount` or `Unavailable`.
+        """
+        credentials = await self._still(proved)
+        second = await self._second_factor.prove(credentials, code, origin)
+        if expected_sub not in ("", proved.sub):
+            raise AnotherAccount
+        proof = _Proof(credentials, lambda: self._still(proved), second)
+        secret = await self._using_up(second, proved.sub, self._open(proof, session_secret, origin, correlation_id))
+        return Opened(proved.sub, secret, self._throttle.remember(origin.device_cookie, second.attempt))
+
+    async def step_up(self, session: SessionRow, code: str, origin: Origin, correlation_id: str) -> str:
+        """Let a session be worth two factors; answers the new secret of its cookie.
+
+        When its user signed in stays as it was. Raises `SessionOver`, `WrongCode`, `Throttled` or `Unavailable`.
+        """
+        sub = session.user.sub
+        credentials = await self._questions.credentials_of(sub)
+        if credentials is None or not credentials.user.is_as_of(session.user.epoch, session.user.position):
+            raise SessionOver
+        second = await self._second_factor.prove(credentials, code, origin)
         new = new_secret()
-        proof = _Proof(credentials, lambda: self._proved(name, password))
-        current = await self.current(presented.session_secret)
-        if current is None or current.user.sub != credentials.user.sub:
-            await self._start(new, proof, origin, context)
-        elif not await self._again(current.sid, new, proof, context):
-            await self._start(new, proof, origin, replace(context, command_id=new_command_id()))
-        return Opened(credentials.user.sub, new, self._throttle.remember(origin.device_cookie, attempt))
+        command = StepUp(sub, credentials.user.enabled, digest(new), second.methods, second.with_recovery_code)
+        context = Context(f"user:{sub}", correlation_id, new_command_id())
+        as_of = AsOf(session.user.epoch, {_SOURCE: session.position})
+
+        async def guarding(_: Stream) -> Guards:
+            return _using(second, Fence(as_of, _parties(sub, session.sid)))
+
+        writing = handle(self._log, SESSION, session.sid, command, context=context, project=project, guarding=guarding)
+        await self._using_up(second, sub, writing)
+        return new
 
     async def end(self, sid: str, reason: SessionEndReason, context: Context) -> int:
         """End a session and what it gave; answers the position."""
@@ -189,6 +255,37 @@ class Sessions:
         except Refusal as refusal:  # the next sign-in will do
             _log.warning("a password was not hashed anew", code=refusal.code)
 
+    async def _still(self, proved: PasswordProved) -> Credentials:
+        """The user whose password was right, if nothing about them has changed since. Raises `SignInOver`."""
+        credentials = await self._questions.credentials_of(proved.sub)
+        if credentials is None or not credentials.user.is_as_of(proved.epoch, proved.position):
+            raise SignInOver
+        user = credentials.user
+        if user.totp_since is None or not may_sign_in(user.kind, enabled=user.enabled):
+            raise SignInOver
+        return credentials
+
+    async def _using_up(self, second: SecondProof, sub: str, writing: Awaitable[T]) -> T:
+        """Write what a code is for; one that another request used in the same moment is a wrong one."""
+        try:
+            written = await writing
+        except (AlreadyUsed, NameTaken):
+            raise self._second_factor.wrong(sub) from None
+        await self._second_factor.accepted(second)
+        return written
+
+    async def _open(self, proof: "_Proof", session_secret: str | None, origin: Origin, correlation_id: str) -> str:
+        """Begin a session or go on with the one that the browser has; answers the secret of its cookie."""
+        sub = proof.credentials.user.sub
+        context = Context(f"user:{sub}", correlation_id, new_command_id())
+        new = new_secret()
+        current = await self.current(session_secret)
+        if current is None or current.user.sub != sub:
+            await self._start(new, proof, origin, context)
+        elif not await self._again(current.sid, new, proof, context):
+            await self._start(new, proof, origin, replace(context, command_id=new_command_id()))
+        return new
+
     async def _start(self, secret: str, proof: "_Proof", origin: Origin, context: Context) -> None:
         now = self._clock()
         sid = new_ordered_id()
@@ -202,10 +299,11 @@ class Sessions:
                 enabled=credentials.user.enabled,
                 secret_digest=digest(secret),
                 auth_time=now,
-                amr=PASSWORD_METHODS,
+                amr=proof.methods,
                 expires_at=now + self._lifetimes.absolute,
                 address=origin.address,
                 user_agent=origin.user_agent,
+                with_recovery_code=proof.with_recovery_code,
             )
 
         await self._append(sid, command, proof, context, now)
@@ -221,7 +319,8 @@ class Sessions:
                 enabled=credentials.user.enabled,
                 secret_digest=digest(secret),
                 auth_time=now,
-                amr=PASSWORD_METHODS,
+                amr=proof.methods,
+                with_recovery_code=proof.with_recovery_code,
             )
 
         try:
@@ -241,19 +340,10 @@ class Sessions:
         async def guarding(_: Stream) -> Guards:
             known = proof.credentials
             wrapped = known.wrapped_key
-            return Guards(
-                # A password changed or a user disabled since the password was looked at stops this.
-                fence=Fence(
-                    AsOf(known.user.epoch, {_SOURCE: known.user.position}),
-                    (
-                        (DenialKind.SUBJECT, known.user.sub),
-                        (DenialKind.SUBJECT_SESSIONS, known.user.sub),
-                        (DenialKind.SESSION, sid),
-                    ),
-                ),
-                personal_key=None if wrapped is None else self._keys.unwrap(known.user.sub, wrapped),
-                rows=(Put(ACTIVITY, {"sid": sid, "seen_at": now}),),
-            )
+            # A password changed or a user disabled since the password was looked at stops this.
+            fence = Fence(AsOf(known.user.epoch, {_SOURCE: known.user.position}), _parties(known.user.sub, sid))
+            key = None if wrapped is None else self._keys.unwrap(known.user.sub, wrapped)
+            return _using(proof.second, fence, key, Put(ACTIVITY, {"sid": sid, "seen_at": now}))
 
         await handle(self._log, SESSION, sid, command, context=context, project=project, guarding=guarding)
 
@@ -261,10 +351,26 @@ class Sessions:
 class _Proof:
     """Credentials that were proved; looked at anew if the append was refused because something changed."""
 
-    def __init__(self, credentials: Credentials, prove: Callable[[], Awaitable[Credentials]]) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        prove: Callable[[], Awaitable[Credentials]],
+        second: SecondProof | None = None,
+    ) -> None:
         self.credentials = credentials
+        self.second = second
         self._prove = prove
         self._used = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """How it was proved (RFC 8176)."""
+        return PASSWORD_METHODS if self.second is None else self.second.methods
+
+    @property
+    def with_recovery_code(self) -> bool:
+        """A recovery code stood in for the second factor."""
+        return self.second is not None and self.second.with_recovery_code
 
     async def fresh(self) -> Credentials:
         """The credentials to decide on in this attempt."""
@@ -272,3 +378,18 @@ class _Proof:
             self.credentials = await self._prove()
         self._used = True
         return self.credentials
+
+
+def _password_proved(user: UserRow) -> PasswordProved:
+    return PasswordProved(user.sub, user.epoch, user.position)
+
+
+def _parties(sub: str, sid: str) -> tuple[tuple[DenialKind, str], ...]:
+    return (DenialKind.SUBJECT, sub), (DenialKind.SUBJECT_SESSIONS, sub), (DenialKind.SESSION, sid)
+
+
+def _using(second: SecondProof | None, fence: Fence, key: bytes | None = None, *rows: RowChange) -> Guards:
+    """What has to hold for a sign-in, and what it uses up."""
+    if second is None:
+        return Guards(fence=fence, personal_key=key, rows=rows)
+    return Guards(fence=fence, personal_key=key, names=second.names, once=second.once, rows=(*rows, *second.rows))

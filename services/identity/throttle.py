@@ -17,8 +17,12 @@ are derived from no fact and are worth none after an hour, and an append for eac
 the log. Accounts and addresses stand there as keyed digests.
 
 What this does not do: a guesser with very many addresses gets a budget for each. The cost of one verification, the
-length that passwords must have and, later, second factors stand against that; a limit for the account alone would
-hand the same guesser the means to lock its owner out.
+length that passwords must have and second factors stand against that; a limit for the account alone would hand the same
+guesser the means to lock its owner out.
+
+Codes of a second factor have budgets of their own, of the same three kinds, and one more: the account, wherever the
+attempt comes from. A code has six digits, so who has the password and very many addresses would find one; and only who
+has the password gets that far, so this limit locks nobody out from outside. A known device is not charged to it either.
 """
 
 import math
@@ -38,7 +42,9 @@ from shared.log.connections import Connections
 from shared.log.event import Delete
 from shared.questions import ask
 
-_THROTTLED = Counter("stagedoor_identity_sign_in_throttled_total", "Sign-ins refused without looking at the password")
+_THROTTLED = Counter(
+    "stagedoor_identity_sign_in_throttled_total", "Sign-ins refused without looking at the password or the code"
+)
 
 FAILURES = "identity.sign_in_failures"
 
@@ -73,6 +79,8 @@ class Limits:
     device: Budget = Budget(10, timedelta(seconds=60))
     address: Budget = Budget(10, timedelta(seconds=60))
     address_any_account: Budget = Budget(100, timedelta(seconds=10))
+    second_factor: Budget = Budget(30, timedelta(seconds=300))
+    """Of one account, from all devices that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +120,28 @@ class Throttle:
                 _Counter("", "", place),
                 _Counter(account, "", place),
             )
-        if (wait := await self._charge(counters)) is not None:
-            _THROTTLED.inc()
-            raise Throttled(wait)
-        return Attempt(account, counters)
+        return await self._admitted(account, counters)
+
+    async def admit_second_factor(self, user_name: str, device_cookie: str | None, address: str) -> Attempt:
+        """Charge one attempt at the second factor of who has proved the first. Raises `Throttled`, as `admit`."""
+        account = self._digest("account", user_name)
+        second = self._digest("second-factor", user_name)
+        device = self._known_device(device_cookie, account)
+        if device is not None:
+            return await self._admitted(account, (_Counter(second, device, ""),))
+        place = self._digest("address", network(address))
+        counters = (_Counter("", "", place), _Counter(second, "", place), _Counter(second, "", ""))
+        return await self._admitted(account, counters)
 
     async def succeeded(self, attempt: Attempt) -> None:
         """The password was right: the attempt costs nothing."""
         await self._give_back(attempt.counters)
 
-    def forgetting(self, user_name: str) -> Delete:
-        """The row change that forgets what was counted for a (normalised) name, wherever it came from."""
-        return Delete(FAILURES, {"account": self._digest("account", user_name)})
+    def forgetting(self, user_name: str) -> tuple[Delete, ...]:
+        """The row changes that forget what was counted for a (normalised) name, wherever it came from."""
+        return tuple(
+            Delete(FAILURES, {"account": self._digest(what, user_name)}) for what in ("account", "second-factor")
+        )
 
     def remember(self, device_cookie: str | None, attempt: Attempt) -> str:
         """The cookie of a device that has just signed in to the account: what it was, and this account."""
@@ -132,6 +150,12 @@ class Throttle:
         device = device if kept else new_id()
         tag = self._tag(device, attempt.account)
         return ".".join([device, tag, *[other for other in kept if other != tag][: ACCOUNTS_OF_A_DEVICE - 1]])
+
+    async def _admitted(self, account: str, counters: tuple[_Counter, ...]) -> Attempt:
+        if (wait := await self._charge(counters)) is not None:
+            _THROTTLED.inc()
+            raise Throttled(wait)
+        return Attempt(account, counters)
 
     def _known_device(self, device_cookie: str | None, account: str) -> str | None:
         device, tags = _parse(device_cookie)
@@ -168,9 +192,10 @@ class Throttle:
         await ask(self._pool.execute(_GIVE_BACK, *_columns(counters), self._clock() - longest))
 
     @property
-    def _budgets(self) -> tuple[Budget, Budget, Budget]:
+    def _budgets(self) -> tuple[Budget, ...]:
         """In the order of `_KIND`."""
-        return self._limits.device, self._limits.address_any_account, self._limits.address
+        limits = self._limits
+        return limits.device, limits.address_any_account, limits.address, limits.second_factor
 
     @property
     def _fades(self) -> list[float]:
@@ -185,7 +210,7 @@ def _columns(counters: Sequence[_Counter]) -> tuple[list[str], list[str], list[s
     return [one.account for one in counters], [one.device for one in counters], [one.address for one in counters]
 
 
-_KIND = "CASE WHEN f.device <> '' THEN 1 WHEN f.account = '' THEN 2 ELSE 3 END"
+_KIND = "CASE WHEN f.device <> '' THEN 1 WHEN f.account = '' THEN 2 WHEN f.address <> '' THEN 3 ELSE 4 END"
 """SQL: which budget a counter has."""
 _FADE = f"($5::double precision[])[{_KIND}]"
 """SQL: the seconds in which one failure of it fades."""
@@ -194,13 +219,14 @@ _FADED = f"greatest(0, f.failures - greatest(0, extract(epoch FROM $4::timestamp
 _CHARGE = f"""
 INSERT INTO identity.sign_in_failures AS f (account, device, address, failures, counted_at)
 SELECT c.account, c.device, c.address, 1, $4
-  FROM unnest($1::text[], $2::text[], $3::text[]) c(account, device, address) ORDER BY c.account
+  FROM unnest($1::text[], $2::text[], $3::text[]) c(account, device, address)
+ ORDER BY c.account, c.device, c.address
     ON CONFLICT (account, device, address) DO UPDATE
    SET failures = {_FADED} + 1, counted_at = greatest(f.counted_at, $4)
  WHERE {_FADED} + 1 <= ($6::double precision[])[{_KIND}]
 RETURNING account, device, address
 """  # noqa: S608  (put together from constants)
-"""Answers which were charged. Rows are locked in the order of accounts, here and below: nobody waits in a ring."""
+"""Answers which were charged. Rows are locked in the order of their key, here and below: nobody waits in a ring."""
 _WAIT = f"""
 SELECT ({_FADED} + 1 - ($6::double precision[])[{_KIND}]) * {_FADE} AS seconds
   FROM identity.sign_in_failures f
@@ -210,7 +236,7 @@ _GIVE_BACK = """
 WITH mine AS (
     SELECT f.account, f.device, f.address FROM identity.sign_in_failures f
       JOIN unnest($1::text[], $2::text[], $3::text[]) c(account, device, address) USING (account, device, address)
-     ORDER BY f.account FOR UPDATE OF f
+     ORDER BY f.account, f.device, f.address FOR UPDATE OF f
 ), undone AS (
     UPDATE identity.sign_in_failures f SET failures = greatest(0, f.failures - 1) FROM mine m
      WHERE (f.account, f.device, f.address) = (m.account, m.device, m.address)

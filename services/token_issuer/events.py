@@ -93,6 +93,8 @@ class GrantOpened(Event, stored_as="token_issuer.GrantOpened"):
     code_expires_at: datetime
     refresh_expires_at: datetime | None
     """Absolute end of refreshing; None: no refresh token (`offline_access` was not granted)."""
+    acr: str | None = None
+    """What the application demanded the sign-in to be worth, and it was; None: it demanded nothing."""
 
 
 class CodeRedeemed(Event, stored_as="token_issuer.CodeRedeemed"):

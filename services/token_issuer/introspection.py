@@ -23,7 +23,7 @@ from stagedoor.token import AccessToken
 
 INACTIVE = {"active": False}
 
-_TOLD = ("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti", "auth_time", "amr", "roles")
+_TOLD = ("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti", "auth_time", "acr", "amr", "roles")
 
 
 async def introspect(

@@ -253,6 +253,8 @@ def _proceed(outcome: Proceed) -> pb.Proceed:
         max_age=request.max_age,
         login_hint=outcome.login_hint,
         skip_consent=outcome.skip_consent,
+        second_factor_wished=outcome.second_factor_wished,
+        second_factor_demanded=outcome.second_factor_demanded,
         expected_sub=request.expected_sub or "",
         ui_locales=outcome.ui_locales,
     )

@@ -112,9 +112,9 @@ def _of_identity(event: Event, position: int | Stamp) -> Iterator[RowChange]:
         case identity.UserErased():
             # Not their sessions: by these it is found out which applications have to be told that they are over.
             yield Delete(USERS, {"sub": event.sub})
-        case identity.PasswordReset():
+        case identity.PasswordReset() | identity.SecondFactorReset():
             yield _user(event.sub, position, sessions_cut_off=position, kept_session=None)
-        case identity.PasswordChanged():
+        case identity.PasswordChanged() | identity.SecondFactorAdded() | identity.SecondFactorRemoved():
             yield _user(event.sub, position, sessions_cut_off=position, kept_session=event.kept_session)
         case identity.SessionStarted():
             yield Put(SESSIONS, _session(event.sid, event.sub, event.expires_at, position))

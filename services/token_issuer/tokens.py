@@ -67,6 +67,8 @@ def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued)
         claims["gid"] = content.grant.gid
         claims["auth_time"] = int(content.grant.auth_time.timestamp())
         claims["amr"] = list(content.grant.amr)
+        if (acr := _acr(content.grant)) is not None:
+            claims["acr"] = acr
     if content.roles:
         claims["roles"] = list(content.roles)
     return key.sign(ACCESS_TOKEN, claims)
@@ -90,11 +92,16 @@ def id_token(  # noqa: PLR0913  (each is one independent part of the token)
         "sid": grant.sid,
         "at_hash": at_hash(beside),
     }
-    if (acr := acr_of(grant.amr)) is not None:
+    if (acr := _acr(grant)) is not None:
         claims["acr"] = acr
     if nonce is not None:
         claims["nonce"] = nonce
     return key.sign(ID_TOKEN, claims)
+
+
+def _acr(grant: Grant) -> str | None:
+    """What the sign-in counts as: what was demanded of it, else what it was worth."""
+    return grant.acr or acr_of(grant.amr)
 
 
 def at_hash(token: str) -> str:

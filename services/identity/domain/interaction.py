@@ -25,6 +25,10 @@ class Demands:
     skip_consent: bool
     chosen_session: str
     """`sid` of the session that the person chose for this request; empty: none yet."""
+    second_factor_wished: bool = False
+    """Whoever has a second factor proves it, too; others may go on without."""
+    second_factor_demanded: bool = False
+    """Nobody goes on without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,10 @@ class SignedIn:
     auth_position: int
     """Of the fact that the user signed in, or last proved it again."""
     consented: Collection[str]
+    has_second_factor: bool = False
+    """The user has set one up."""
+    proved_by_two: bool = False
+    """And has proved it in this session."""
 
 
 class Step(StrEnum):
@@ -44,11 +52,14 @@ class Step(StrEnum):
 
     SIGN_IN = "sign_in"
     CHOOSE_ACCOUNT = "choose_account"
+    SECOND_FACTOR = "second_factor"
     CONSENT = "consent"
     ISSUE = "issue"
     LOGIN_REQUIRED = "login_required"
     """Refuse with this error: a page would be needed, and `prompt=none` forbids it."""
     CONSENT_REQUIRED = "consent_required"
+    UNMET = "unmet_authentication_requirements"
+    """Refuse with this error: no sign-in of this person can be worth what is demanded."""
 
 
 def next_step(demands: Demands, signed_in: SignedIn | None, now: datetime) -> Step:
@@ -58,6 +69,10 @@ def next_step(demands: Demands, signed_in: SignedIn | None, now: datetime) -> St
         return Step.LOGIN_REQUIRED if silent else Step.SIGN_IN
     if must_choose(demands, signed_in):
         return Step.LOGIN_REQUIRED if silent else Step.CHOOSE_ACCOUNT
+    if must_step_up(demands, signed_in):
+        if not signed_in.has_second_factor:
+            return Step.UNMET
+        return Step.LOGIN_REQUIRED if silent else Step.SECOND_FACTOR
     if must_consent(demands, signed_in):
         return Step.CONSENT_REQUIRED if silent else Step.CONSENT
     return Step.ISSUE
@@ -84,6 +99,13 @@ def must_choose(demands: Demands, signed_in: SignedIn) -> bool:
         and signed_in.auth_position <= demands.position
         and demands.chosen_session != signed_in.sid
     )
+
+
+def must_step_up(demands: Demands, signed_in: SignedIn) -> bool:
+    """Whether this session is worth less than the request wants, and would have to be (RFC 9470 section 4)."""
+    if signed_in.proved_by_two:
+        return False
+    return demands.second_factor_demanded or (demands.second_factor_wished and signed_in.has_second_factor)
 
 
 def must_consent(demands: Demands, signed_in: SignedIn) -> bool:

@@ -1,10 +1,20 @@
-"""One session: begun by signing in, proved again, ended by hand. Running out of time is no fact of its own."""
+"""One session: begun by signing in, proved again or by more, ended by hand.
 
-from collections.abc import Sequence
+Running out of time is no fact of its own.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from services.identity.events import SessionEnded, SessionEndReason, SessionReauthenticated, SessionStarted, UserKind
+from services.identity.events import (
+    SessionEnded,
+    SessionEndReason,
+    SessionReauthenticated,
+    SessionStarted,
+    SessionSteppedUp,
+    UserKind,
+)
 from shared.decider import Decider
 from shared.errors import Kind, Refusal
 from shared.log.event import Event, Personal
@@ -13,6 +23,14 @@ FRESH = timedelta(minutes=10)
 """How long after a person has proved who they are the session may give what outlives it."""
 FILLING_IN = timedelta(minutes=5)
 """How much of that has to be left when a form is shown for it."""
+
+
+PASSWORD_METHODS = ("pwd",)
+"""Authentication methods of a sign-in by password (RFC 8176)."""
+TOTP_METHODS = ("pwd", "otp", "mfa")
+"""Of one by password and a code."""
+RECOVERY_METHODS = ("pwd", "mfa")
+"""Of one by password and a recovery code, for which RFC 8176 has no name of its own."""
 
 
 class SessionOver(Refusal):
@@ -46,6 +64,7 @@ class StartSession:
     expires_at: datetime
     address: str | None
     user_agent: str | None
+    with_recovery_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +76,18 @@ class Reauthenticate:
     secret_digest: str
     auth_time: datetime
     amr: tuple[str, ...]
+    with_recovery_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepUp:
+    """The user of the session proved the second factor; the first they had proved when they signed in."""
+
+    sub: str
+    enabled: bool
+    secret_digest: str
+    amr: tuple[str, ...]
+    with_recovery_code: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +98,17 @@ class EndSession:
     tokens_end_at: datetime
 
 
-Command = StartSession | Reauthenticate | EndSession
+Command = StartSession | Reauthenticate | StepUp | EndSession
 
 
 def may_sign_in(kind: UserKind, *, enabled: bool) -> bool:
     """Whether this user can have a session at all."""
     return enabled and kind is not UserKind.SERVICE
+
+
+def proved_by_two(amr: Collection[str]) -> bool:
+    """Whether more than one factor was proved (RFC 8176, `mfa`)."""
+    return "mfa" in amr
 
 
 def proved_recently(auth_time: datetime, now: datetime, left: timedelta = timedelta()) -> bool:
@@ -87,6 +123,8 @@ def decide(command: Command, state: Session) -> Sequence[Event]:
             return _start(command, state)
         case Reauthenticate():
             return _again(command, state)
+        case StepUp():
+            return _step_up(command, state)
         case EndSession(reason, tokens_end_at):
             if not state.sid:
                 raise Refusal(Kind.NOT_FOUND, "unknown_session", "there is no such session")
@@ -110,15 +148,20 @@ def _start(command: StartSession, state: Session) -> Sequence[Event]:
             expires_at=command.expires_at,
             address=None if command.address is None else Personal(command.address),
             user_agent=None if command.user_agent is None else Personal(command.user_agent),
+            with_recovery_code=command.with_recovery_code,
         ),
     )
 
 
-def _again(command: Reauthenticate, state: Session) -> Sequence[Event]:
+def _check_goes_on(command: Reauthenticate | StepUp, state: Session) -> None:
     if not state.sid or state.ended or state.sub != command.sub:
         raise SessionOver
     if not command.enabled:
         raise Refusal(Kind.UNAUTHENTICATED, "not_signed_in", "the user cannot sign in")
+
+
+def _again(command: Reauthenticate, state: Session) -> Sequence[Event]:
+    _check_goes_on(command, state)
     return (
         SessionReauthenticated(
             sub=state.sub,
@@ -126,6 +169,20 @@ def _again(command: Reauthenticate, state: Session) -> Sequence[Event]:
             secret_digest=command.secret_digest,
             auth_time=command.auth_time,
             amr=command.amr,
+            with_recovery_code=command.with_recovery_code,
+        ),
+    )
+
+
+def _step_up(command: StepUp, state: Session) -> Sequence[Event]:
+    _check_goes_on(command, state)
+    return (
+        SessionSteppedUp(
+            sub=state.sub,
+            sid=state.sid,
+            secret_digest=command.secret_digest,
+            amr=command.amr,
+            with_recovery_code=command.with_recovery_code,
         ),
     )
 

@@ -1,6 +1,6 @@
-"""One user: registered, changed, disabled and enabled, given another password, erased.
+"""One user: registered, changed, disabled and enabled, given another password or a second factor, erased.
 
-The password itself is in none of this: commands say that there is one, the vault holds its hash.
+Password, seed and codes are in none of this: commands say that there is one, the vault holds what it is checked with.
 """
 
 import re
@@ -14,8 +14,13 @@ from services.identity.events import (
     PasswordSet,
     Profile,
     ProfileChanged,
+    RecoveryCodesReplaced,
     Role,
     RolesChanged,
+    SecondFactorAdded,
+    SecondFactorKind,
+    SecondFactorRemoved,
+    SecondFactorReset,
     UserDisabled,
     UserEnabled,
     UserErased,
@@ -67,6 +72,7 @@ class User:
     enabled: bool = False
     has_password: bool = False
     erased: bool = False
+    second_factor: SecondFactorKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +129,41 @@ class ChangePassword:
     kept_session: str
 
 
-Command = RegisterUser | ChangeUser | DisableUser | EnableUser | EraseUser | ResetPassword | ChangePassword
+@dataclass(frozen=True, slots=True)
+class AddSecondFactor:
+    """The user has proved that they have it: from now on the password alone is not enough."""
+
+    kind: SecondFactorKind
+    kept_session: str
 
 
-def decide(command: Command, state: User) -> Sequence[Event]:
+@dataclass(frozen=True, slots=True)
+class RemoveSecondFactor:
+    """The user wants the password alone to be enough again; they have proved the factor once more."""
+
+    with_recovery_code: bool
+    kept_session: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSecondFactor:
+    """Somebody else takes it away: whatever the account gave before ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceRecoveryCodes:
+    """The user wants new ones; they have proved the factor once more."""
+
+    with_recovery_code: bool
+
+
+OfSecondFactor = AddSecondFactor | RemoveSecondFactor | ResetSecondFactor | ReplaceRecoveryCodes
+Command = (
+    RegisterUser | ChangeUser | DisableUser | EnableUser | EraseUser | ResetPassword | ChangePassword | OfSecondFactor
+)
+
+
+def decide(command: Command, state: User) -> Sequence[Event]:  # noqa: PLR0911  (one for each command)
     """The facts that follow; a `Refusal` where the command may not be carried out."""
     if isinstance(command, RegisterUser):
         return _register(command, state)
@@ -145,6 +182,8 @@ def decide(command: Command, state: User) -> Sequence[Event]:
             return () if state.enabled else (UserEnabled(sub=state.sub),)
         case ResetPassword() | ChangePassword():
             return _set_password(command, state)
+        case AddSecondFactor() | RemoveSecondFactor() | ResetSecondFactor() | ReplaceRecoveryCodes():
+            return _second_factor(command, state)
 
 
 def _register(command: RegisterUser, state: User) -> Sequence[Event]:
@@ -199,6 +238,33 @@ def _set_password(command: ResetPassword | ChangePassword, state: User) -> Seque
     if state.kind is UserKind.SERVICE:
         raise Refusal(Kind.PRECONDITION, "service_user", "a service user never signs in, so it has no password")
     return (PasswordReset(sub=state.sub),) if state.has_password else (PasswordSet(sub=state.sub),)
+
+
+def _second_factor(command: OfSecondFactor, state: User) -> Sequence[Event]:
+    if isinstance(command, AddSecondFactor):
+        if not state.enabled:
+            raise Refusal(Kind.PRECONDITION, "user_disabled", "the user is disabled")
+        if not state.has_password:
+            raise Refusal(Kind.PRECONDITION, "no_password", "there is no password that this could be second to")
+        if state.second_factor is not None:
+            raise Refusal(Kind.PRECONDITION, "second_factor_exists", "the user has a second factor already")
+        return (SecondFactorAdded(sub=state.sub, kind=command.kind, kept_session=command.kept_session),)
+    if state.second_factor is None:
+        raise Refusal(Kind.PRECONDITION, "no_second_factor", "the user has no second factor")
+    if isinstance(command, ResetSecondFactor):
+        return (SecondFactorReset(sub=state.sub),)
+    if not state.enabled:
+        raise Refusal(Kind.PRECONDITION, "user_disabled", "the user is disabled")
+    if isinstance(command, ReplaceRecoveryCodes):
+        return (RecoveryCodesReplaced(sub=state.sub, with_recovery_code=command.with_recovery_code),)
+    return (
+        SecondFactorRemoved(
+            sub=state.sub,
+            kind=state.second_factor,
+            with_recovery_code=command.with_recovery_code,
+            kept_session=command.kept_session,
+        ),
+    )
 
 
 def _erase(command: EraseUser, state: User) -> Sequence[Event]:
@@ -263,6 +329,10 @@ def evolve(state: User, event: Event) -> User:  # noqa: PLR0911  (one for each f
             return User(state.sub, state.kind, erased=True)
         case PasswordSet() | PasswordReset() | PasswordChanged():
             return replace(state, has_password=True)
+        case SecondFactorAdded():
+            return replace(state, second_factor=event.kind)
+        case SecondFactorRemoved() | SecondFactorReset():
+            return replace(state, second_factor=None)
         case _:
             return state
 

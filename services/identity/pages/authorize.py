@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from protos.stagedoor.tokens.v1.tokens_pb2 import Proceed
 from services.identity.domain.interaction import SignedIn, Step, next_step
+from services.identity.domain.session import proved_by_two
 from services.identity.issuer import Answer, NotTrusted, Redirect
 from services.identity.pages.pending import PendingAuthorization
 from services.identity.pages.rendering import origin_of, see_other
@@ -52,9 +53,13 @@ class Authorize:
         step = next_step(pending.demands, signed_in(session), site.clock())
         if step is Step.ISSUE and session is not None:
             return self.answer(await site.issuer.issue_code(pending.proceed, session, 0))
-        if step in (Step.LOGIN_REQUIRED, Step.CONSENT_REQUIRED):
+        if step in (Step.LOGIN_REQUIRED, Step.CONSENT_REQUIRED, Step.UNMET):
             return self.answer(await site.issuer.refuse(pending.proceed, step.value))
-        pages = {Step.CHOOSE_ACCOUNT: "/signin/choose", Step.CONSENT: "/consent"}
+        pages = {
+            Step.CHOOSE_ACCOUNT: "/signin/choose",
+            Step.SECOND_FACTOR: "/signin/step-up",
+            Step.CONSENT: "/consent",
+        }
         return site.pages.see(pages.get(step, "/signin"), request=site.seals.seal(pending))
 
     async def refuse(self, pending: PendingAuthorization) -> Response:
@@ -73,4 +78,12 @@ def signed_in(session: SessionRow | None) -> SignedIn | None:
     """What the rules need to know of a session."""
     if session is None:
         return None
-    return SignedIn(session.user.sub, session.sid, session.auth_time, session.auth_position, session.consented)
+    return SignedIn(
+        session.user.sub,
+        session.sid,
+        session.auth_time,
+        session.auth_position,
+        session.consented,
+        has_second_factor=session.user.totp_since is not None,
+        proved_by_two=proved_by_two(session.amr),
+    )

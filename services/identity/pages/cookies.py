@@ -23,6 +23,8 @@ class Cookie(StrEnum):
     """Secret of the session; gone when the browser is closed."""
     FORM = "stagedoor_form"
     """Before there is a session: what forms are bound to."""
+    PROVED = "stagedoor_proved"
+    """Between the two pages of a sign-in by two factors: that the password was right, sealed."""
     DEVICE = "stagedoor_device"
     """Accounts that have signed in from this browser before, sealed."""
 

@@ -21,6 +21,7 @@ REVOKE = "revoke-token"
 """What the forms are for, which their tokens are bound to."""
 
 _DONE = {
+    "second-factor-off": "The second factor is off. Wherever else you were signed in, you are not any more.",
     "password": "Your password is changed. Wherever else you were signed in, you are not any more.",
     "stopped": "The application is stopped. Nothing that it was given is accepted any more.",
     "ended": "That session is over, and so is the access that applications were given in it.",
@@ -60,6 +61,7 @@ class OwnAccessPage:
             "notice": _DONE.get(query(request, "done") or "", ""),
             "alert": alert,
             "zone": moments.name,
+            "second_factor": session.user.totp_since is not None,
             "applications": [self._application(request, one) for one in found.applications],
             "sessions": await self._sessions(request, session, moments),
             "tokens": [self._token(request, one, moments) for one in found.references],

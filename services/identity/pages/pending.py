@@ -16,12 +16,18 @@ from google.protobuf.message import DecodeError
 
 from protos.stagedoor.tokens.v1.tokens_pb2 import Logout, Proceed
 from services.identity.domain.interaction import Demands
+from services.identity.own_second_factor import SettingUp
+from services.identity.sessions import PasswordProved
+from services.identity.totp import Seed
 from shared.clock import Clock
 from shared.errors import Kind, Refusal
+from shared.ids import digest, same
 from shared.keys import MasterKey
 
 LIMIT = 24 * 1024
 """Characters of a sealed text."""
+BETWEEN_FACTORS = timedelta(minutes=10)
+"""How long a password that was right waits for what has to come after it."""
 
 
 class PageExpired(Refusal):
@@ -57,6 +63,8 @@ class PendingAuthorization:
             expected_sub=asked.expected_sub,
             skip_consent=asked.skip_consent,
             chosen_session=self.chosen_session,
+            second_factor_wished=asked.second_factor_wished,
+            second_factor_demanded=asked.second_factor_demanded,
         )
 
     def choosing(self, sid: str) -> "PendingAuthorization":
@@ -97,13 +105,38 @@ class Seals:
         except DecodeError:
             raise PageExpired from None
 
+    def seal_proved(self, proved: PasswordProved, browser: str) -> str:
+        """For the second page of a sign-in, in the browser whose secret this is."""
+        about: dict[str, str | int] = {"sub": proved.sub, "epoch": proved.epoch, "position": proved.position}
+        return self._seal("password-proved", {**about, "browser": digest(browser)}, b"")
+
+    def open_proved(self, text: str | None, browser: str) -> PasswordProved:
+        """That a password was right, in this browser, a moment ago. Raises `PageExpired`."""
+        about, _ = self._open("password-proved", text, BETWEEN_FACTORS)
+        if not browser or not same(str(about["browser"]), digest(browser)):
+            raise PageExpired
+        return PasswordProved(str(about["sub"]), int(about["epoch"]), int(about["position"]))
+
+    def seal_setting_up(self, begun: SettingUp) -> str:
+        """For the page that shows a seed, and asks for the first code of it."""
+        about: dict[str, str | int] = {"sub": begun.sub, "epoch": begun.epoch, "position": begun.position}
+        return self._seal("setting-up", {**about, "sid": begun.sid}, begun.seed.raw)
+
+    def open_setting_up(self, text: str | None) -> SettingUp:
+        """What the page before sealed. Raises `PageExpired`."""
+        about, seed = self._open("setting-up", text, BETWEEN_FACTORS)
+        known = int(about["epoch"]), int(about["position"])
+        return SettingUp(str(about["sub"]), str(about["sid"]), *known, Seed(seed))
+
     def _seal(self, kind: str, about: dict[str, str | int], message: bytes) -> str:
         head = json.dumps({**about, "at": int(self._clock().timestamp())}).encode()
         nonce = urandom(12)
         sealed = self._aead.encrypt(nonce, zlib.compress(head + b"\n" + message), kind.encode())
         return urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
-    def _open(self, kind: str, text: str | None) -> tuple[dict[str, str | int], bytes]:
+    def _open(
+        self, kind: str, text: str | None, lifetime: timedelta | None = None
+    ) -> tuple[dict[str, str | int], bytes]:
         if not text or len(text) > LIMIT or not text.isascii():
             raise PageExpired
         try:
@@ -112,7 +145,7 @@ class Seals:
             about: dict[str, str | int] = json.loads(head)
         except (InvalidTag, ValueError, zlib.error):
             raise PageExpired from None
-        if self._age(about) > self._lifetime:
+        if self._age(about) > (lifetime or self._lifetime):
             raise PageExpired
         return about, message
 

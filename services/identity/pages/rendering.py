@@ -29,6 +29,8 @@ class Pages:
 
     def __init__(self, issuer: str, *, demo: bool) -> None:
         self._issuer = issuer
+        self.host = urlsplit(issuer).netloc
+        """Where people see that they are."""
         parts = urlsplit(issuer)
         self._base = parts.path.rstrip("/")
         self._transport = {"Strict-Transport-Security": f"max-age={_YEAR}"} if _lasting(parts) else {}
@@ -37,7 +39,7 @@ class Pages:
         self._environment = Environment(
             loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self._environment.globals.update(path=self.path, static=self._static_path, host=parts.netloc)
+        self._environment.globals.update(path=self.path, static=self._static_path, host=self.host)
 
     def path(self, path: str, **query: str) -> str:
         """The path of a page as forms and links have it."""

@@ -9,7 +9,7 @@ from services.identity.pages.cookies import YEAR, Cookie
 from services.identity.pages.pending import PendingAuthorization
 from services.identity.pages.site import Site, course, query
 from services.identity.read_model import SessionRow
-from services.identity.sessions import AnotherAccount, Presented, WrongCredentials
+from services.identity.sessions import AnotherAccount, Opened, PasswordProved, Presented, WrongCredentials
 from services.identity.throttle import Throttled
 from shared.errors import Refusal, Unavailable
 from shared.http.forms import Params
@@ -19,6 +19,7 @@ PASSWORD = "password"
 TOKEN = "token"
 """`then`: on to the page where the password is changed, or where a personal access token is made."""
 _KEY_TO_THE_ACCOUNT = "A token works without your password. Please sign in once more to make one."
+_ONCE_MORE = "Please sign in once more to go on."
 _PLACES = {PASSWORD: "/account/password", TOKEN: "/account/tokens/new"}
 
 
@@ -33,8 +34,10 @@ class SignIn:
         """GET /signin."""
         sealed = query(request, "request")
         pending = self._site.seals.open(sealed) if sealed else None
-        then = _then(query(request, "then"))
+        then = place(query(request, "then"))
         name, notice = await self._about(request, pending, then)
+        if query(request, "again"):
+            notice = _ONCE_MORE
         return self._form(request, sealed or "", pending, then, user_name=name, notice=notice)
 
     async def _about(self, request: Request, pending: PendingAuthorization | None, then: str) -> tuple[str, str]:
@@ -49,7 +52,7 @@ class SignIn:
             return hint, ""
         expected = pending.proceed.expected_sub
         own = session.user.user_name if expected in ("", session.user.sub) else ""
-        return hint or own, "Please sign in once more to go on."
+        return hint or own, _ONCE_MORE
 
     async def submit(self, request: Request) -> Response:
         """POST /signin."""
@@ -57,7 +60,7 @@ class SignIn:
         form = await site.forms.read(request)
         sealed = form.get("request") or ""
         pending = site.seals.open(sealed) if sealed else None
-        then = _then(form.get("then"))
+        then = place(form.get("then"))
         # Who has signed in meanwhile, with another page of this browser, is led on from there.
         again = site.pages.path("/consent", request=sealed) if sealed else site.pages.path("/signin", then=then)
         site.forms.check(form.get("form"), "signin", site.cookies.read(request, Cookie.FORM), sealed, again=again)
@@ -111,15 +114,16 @@ class SignIn:
             site.cookies.read(request, Cookie.SESSION),
             "" if pending is None else pending.proceed.expected_sub,
         )
-        opened = await site.sessions.sign_in(presented, site.origin(request), course())
-        if pending is None:
-            response = site.pages.see(_PLACES.get(then, "/account"))
-        else:
-            # Not on to the application at once: should the issuer be away, the session is there all the same.
-            response = site.pages.see("/consent", request=sealed)
-        site.cookies.set(response, Cookie.SESSION, opened.secret)
-        site.cookies.set(response, Cookie.DEVICE, opened.device_cookie, YEAR)
-        site.cookies.clear(response, Cookie.FORM)
+        found = await site.sessions.sign_in(presented, site.origin(request), course())
+        if isinstance(found, Opened):
+            return let_in(site, found, sealed, then)
+        return self._to_the_second_factor(request, found, sealed, then)
+
+    def _to_the_second_factor(self, request: Request, proved: PasswordProved, sealed: str, then: str) -> Response:
+        site = self._site
+        response = site.pages.see("/signin/second-factor", request=sealed, then=then)
+        browser = site.cookies.read(request, Cookie.FORM) or ""
+        site.cookies.set(response, Cookie.PROVED, site.seals.seal_proved(proved, browser))
         return response
 
     def _again(  # noqa: PLR0913  (what the page before had)
@@ -184,6 +188,16 @@ class SignIn:
         return response
 
 
-def _then(asked: str | None) -> str:
+def let_in(site: Site, opened: Opened, sealed: str, then: str) -> Response:
+    """On to where the sign-in was for, with the cookie of the session."""
+    # Not on to the application at once: should the issuer be away, the session is there all the same.
+    response = site.pages.see("/consent" if sealed else _PLACES.get(then, "/account"), request=sealed)
+    site.cookies.set(response, Cookie.SESSION, opened.secret)
+    site.cookies.set(response, Cookie.DEVICE, opened.device_cookie, YEAR)
+    site.cookies.clear(response, Cookie.FORM)
+    return response
+
+
+def place(asked: str | None) -> str:
     """Where to go afterwards: one of our own pages, by its name, never by an address."""
     return asked if asked in _PLACES else ""

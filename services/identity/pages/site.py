@@ -8,13 +8,15 @@ from starlette.requests import Request
 from services.identity.accounts import Accounts
 from services.identity.consents import Consents
 from services.identity.issuer import Issuer
+from services.identity.origin import Origin
 from services.identity.own_access import OwnAccess
+from services.identity.own_second_factor import OwnSecondFactor
 from services.identity.pages.cookies import Cookie, Cookies
 from services.identity.pages.forms import Forms
 from services.identity.pages.pending import Seals
 from services.identity.pages.rendering import Pages
 from services.identity.read_model import SessionRow
-from services.identity.sessions import Origin, Sessions
+from services.identity.sessions import Sessions
 from shared.clock import Clock
 from shared.http.attempts import Attempts
 from shared.http.client_address import ClientAddresses, Sent
@@ -37,6 +39,7 @@ class Site:
     sessions: Sessions
     consents: Consents
     accounts: Accounts
+    own_second_factor: OwnSecondFactor
     issuer: Issuer
     own_access: OwnAccess
     head: Callable[[], Awaitable[int]]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from services.token_issuer import acr
 from services.token_issuer.authorization.answers import Redirect, ResponseMode, answer
 from services.token_issuer.authorization.checking import surroundings, targets
 from services.token_issuer.authorization.parameters import Parameters
@@ -48,6 +49,8 @@ class Proceed:
     login_hint: str
     ui_locales: tuple[str, ...]
     skip_consent: bool
+    second_factor_wished: bool
+    second_factor_demanded: bool
 
 
 Outcome = Proceed | Redirect | Refused
@@ -133,4 +136,6 @@ def _proceed(
         login_hint=login_hint(parameters),
         ui_locales=tuple(ui_locales(parameters)),
         skip_consent=application.settings.first_party and application.confidential,
+        second_factor_wished=acr.wished(parameters.get("acr_values")),
+        second_factor_demanded=acr.demanded(request.acr),
     )

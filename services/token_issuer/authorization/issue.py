@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.identity.events import UserKind
-from services.token_issuer.acr import acr_of
+from services.token_issuer.acr import met
 from services.token_issuer.authorization.answers import Redirect, ResponseMode, answer
 from services.token_issuer.authorization.begin import error
 from services.token_issuer.authorization.pushing import invalid_request_uri, used_up
@@ -30,8 +30,10 @@ REFUSALS = {
     "consent_required": "the person has to be asked",
     "interaction_required": "the person has to be asked something",
     "account_selection_required": "the person has to choose an account",
+    "unmet_authentication_requirements": "no sign-in of this person is worth what the application asks for",
 }
-"""OpenID Connect Core section 3.1.2.6, and RFC 6749 section 4.1.2.1."""
+"""OpenID Connect Core section 3.1.2.6, RFC 6749 section 4.1.2.1, and OpenID Connect Core Error Code
+unmet_authentication_requirements."""
 
 MOST_METHODS = 10
 
@@ -96,6 +98,7 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
             nonce=request.nonce,
             auth_time=person.auth_time,
             amr=person.amr,
+            acr=met(person.amr, request.acr),
             roles=roles(access.audiences, user, issuer.policy.places),
             now=now,
             code_lifetime=issuer.policy.code,
@@ -154,7 +157,7 @@ def _user(known: Known, request: AuthorizationRequest, person: SignedIn, now: da
         raise _login("the person had to sign in again, and did not")
     if request.max_age is not None and person.auth_time < since - timedelta(seconds=request.max_age):
         raise _login("the sign-in is too long ago")
-    if request.acr and acr_of(person.amr) not in request.acr:
+    if request.acr and met(person.amr, request.acr) is None:
         raise unmet()
     return user
 

@@ -60,6 +60,8 @@ class Open:
     code_lifetime: timedelta
     refresh_lifetime: timedelta | None
     """None: no refresh token."""
+    acr: str | None = None
+    """What the application demanded the sign-in to be worth; None: it demanded nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Grant:
     tokens_end_at: datetime
     """By then every access token so far has expired."""
     refresh_digest: str | None = None
+    acr: str | None = None
     """Of the current refresh token."""
     previous_digest: str | None = None
     """Of the one before it."""
@@ -212,6 +215,7 @@ def _opened(command: Open) -> GrantOpened:
         opened_at=command.now,
         code_expires_at=command.now + command.code_lifetime,
         refresh_expires_at=None if refresh is None else command.now + refresh,
+        acr=command.acr,
     )
 
 
@@ -376,6 +380,7 @@ def _grant(event: GrantOpened) -> Grant:
         code_expires_at=event.code_expires_at,
         refresh_expires_at=event.refresh_expires_at,
         tokens_end_at=event.code_expires_at,
+        acr=event.acr,
     )
 
 

@@ -22,8 +22,9 @@ from services.identity.accounts import NewUser
 from services.identity.events import Profile, Role, UserKind
 from services.identity.issuer import Issuer as IssuerOfIdentity
 from services.identity.main import Parts, assemble
+from services.identity.origin import Origin
 from services.identity.personal_keys import PersonalKeyRing
-from services.identity.sessions import Origin, Presented
+from services.identity.sessions import Opened, Presented
 from services.identity.settings import IdentitySettings
 from services.identity.subscriptions import PROJECTION as IDENTITY_PROJECTION
 from services.identity.subscriptions import SOURCES as IDENTITY_SOURCES
@@ -365,7 +366,10 @@ class World:
     async def sign_in(self, name: str, secret: str, session_secret: str | None = None) -> str:
         """Answers the session's cookie."""
         presented = Presented(name, secret, session_secret)
-        return (await self.identity.sessions.sign_in(presented, ORIGIN_OF_BROWSER, new_id())).secret
+        opened = await self.identity.sessions.sign_in(presented, ORIGIN_OF_BROWSER, new_id())
+        if not isinstance(opened, Opened):
+            raise TypeError("nobody in this world has a second factor")
+        return opened.secret
 
     # Issuer
 

@@ -79,6 +79,11 @@ class IdentityStub:
                 request_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordResponse.FromString,
                 _registered_method=True)
+        self.ResetSecondFactor = channel.unary_unary(
+                '/stagedoor.identity.v1.Identity/ResetSecondFactor',
+                request_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetSecondFactorRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetSecondFactorResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/stagedoor.identity.v1.Identity/ListSessions',
                 request_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ListSessionsRequest.SerializeToString,
@@ -158,6 +163,13 @@ class IdentityServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResetSecondFactor(self, request, context):
+        """For somebody who has lost it: ends all the user's sessions, grants and personal access tokens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -224,6 +236,11 @@ def add_IdentityServicer_to_server(servicer, server):
                     servicer.ResetPassword,
                     request_deserializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'ResetSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetSecondFactor,
+                    request_deserializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetSecondFactorRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetSecondFactorResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -484,6 +501,33 @@ class Identity:
             '/stagedoor.identity.v1.Identity/ResetPassword',
             protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordRequest.SerializeToString,
             protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.identity.v1.Identity/ResetSecondFactor',
+            protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetSecondFactorRequest.SerializeToString,
+            protos_dot_stagedoor_dot_identity_dot_v1_dot_identity__pb2.ResetSecondFactorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,8 @@ class IdentityStub:
     """
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ResetPasswordRequest, _identity_pb2.ResetPasswordResponse]
     """Set by somebody else: ends all the user's sessions, grants and personal access tokens."""
+    ResetSecondFactor: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ResetSecondFactorRequest, _identity_pb2.ResetSecondFactorResponse]
+    """For somebody who has lost it: ends all the user's sessions, grants and personal access tokens."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListSessionsRequest, _identity_pb2.ListSessionsResponse]
     EndSession: _grpc.UnaryUnaryMultiCallable[_identity_pb2.EndSessionRequest, _identity_pb2.EndSessionResponse]
     WithdrawConsent: _grpc.UnaryUnaryMultiCallable[_identity_pb2.WithdrawConsentRequest, _identity_pb2.WithdrawConsentResponse]
@@ -72,6 +74,8 @@ class IdentityAsyncStub(IdentityStub):
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_identity_pb2.ResetPasswordRequest, _identity_pb2.ResetPasswordResponse]  # type: ignore[assignment]
     """Set by somebody else: ends all the user's sessions, grants and personal access tokens."""
+    ResetSecondFactor: _aio.UnaryUnaryMultiCallable[_identity_pb2.ResetSecondFactorRequest, _identity_pb2.ResetSecondFactorResponse]  # type: ignore[assignment]
+    """For somebody who has lost it: ends all the user's sessions, grants and personal access tokens."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListSessionsRequest, _identity_pb2.ListSessionsResponse]  # type: ignore[assignment]
     EndSession: _aio.UnaryUnaryMultiCallable[_identity_pb2.EndSessionRequest, _identity_pb2.EndSessionResponse]  # type: ignore[assignment]
     WithdrawConsent: _aio.UnaryUnaryMultiCallable[_identity_pb2.WithdrawConsentRequest, _identity_pb2.WithdrawConsentResponse]  # type: ignore[assignment]
@@ -146,6 +150,14 @@ class IdentityServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ResetPasswordResponse, _abc.Awaitable[_identity_pb2.ResetPasswordResponse]]:
         """Set by somebody else: ends all the user's sessions, grants and personal access tokens."""
+
+    @_abc_1.abstractmethod
+    def ResetSecondFactor(
+        self,
+        request: _identity_pb2.ResetSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ResetSecondFactorResponse, _abc.Awaitable[_identity_pb2.ResetSecondFactorResponse]]:
+        """For somebody who has lost it: ends all the user's sessions, grants and personal access tokens."""
 
     @_abc_1.abstractmethod
     def ListSessions(

@@ -189,6 +189,8 @@ class Proceed(_message.Message):
     SKIP_CONSENT_FIELD_NUMBER: _builtins.int
     EXPECTED_SUB_FIELD_NUMBER: _builtins.int
     UI_LOCALES_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_WISHED_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_DEMANDED_FIELD_NUMBER: _builtins.int
     sealed_request: _builtins.str
     """Encrypted and authenticated by the issuer; goes through the browser, valid for a short time."""
     client_id: _builtins.str
@@ -204,6 +206,10 @@ class Proceed(_message.Message):
     """First-party confidential applications may go without consent."""
     expected_sub: _builtins.str
     """sub of a valid id_token_hint"""
+    second_factor_wished: _builtins.bool
+    """Whoever has a second factor is to prove it, too; others may go on without."""
+    second_factor_demanded: _builtins.bool
+    """Nobody goes on without."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestedScope]: ...
     @_builtins.property
@@ -228,10 +234,12 @@ class Proceed(_message.Message):
         skip_consent: _builtins.bool = ...,
         expected_sub: _builtins.str = ...,
         ui_locales: _abc.Iterable[_builtins.str] | None = ...,
+        second_factor_wished: _builtins.bool = ...,
+        second_factor_demanded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "max_age", b"max_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "client_id", b"client_id", "contact", b"contact", "display_name", b"display_name", "expected_sub", b"expected_sub", "login_hint", b"login_hint", "logo_uri", b"logo_uri", "max_age", b"max_age", "prompt", b"prompt", "redirect_origin", b"redirect_origin", "scopes", b"scopes", "sealed_request", b"sealed_request", "skip_consent", b"skip_consent", "ui_locales", b"ui_locales"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "client_id", b"client_id", "contact", b"contact", "display_name", b"display_name", "expected_sub", b"expected_sub", "login_hint", b"login_hint", "logo_uri", b"logo_uri", "max_age", b"max_age", "prompt", b"prompt", "redirect_origin", b"redirect_origin", "scopes", b"scopes", "sealed_request", b"sealed_request", "second_factor_demanded", b"second_factor_demanded", "second_factor_wished", b"second_factor_wished", "skip_consent", b"skip_consent", "ui_locales", b"ui_locales"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age: _TypeAlias = _typing.Literal["max_age"]  # noqa: Y015
     _WhichOneofArgType__max_age: _TypeAlias = _typing.Literal["_max_age", b"_max_age"]  # noqa: Y015
@@ -316,7 +324,9 @@ class RefuseAuthorizationRequest(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     sealed_request: _builtins.str
     error: _builtins.str
-    """access_denied | login_required | consent_required | interaction_required | account_selection_required"""
+    """access_denied | login_required | consent_required | interaction_required | account_selection_required |
+    unmet_authentication_requirements
+    """
     def __init__(
         self,
         *,
