@@ -79,7 +79,7 @@ class Limits:
     device: Budget = Budget(10, timedelta(seconds=60))
     address: Budget = Budget(10, timedelta(seconds=60))
     address_any_account: Budget = Budget(100, timedelta(seconds=10))
-    second_factor: Budget = Budget(30, timedelta(seconds=300))
+    second_factor: Budget = Budget(10, timedelta(seconds=300))
     """Of one account, from all devices that it does not know."""
 
 

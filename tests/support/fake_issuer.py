@@ -119,6 +119,8 @@ class FakeIssuer(AuthorizationServicer):
             login_hint=given.get("login_hint", ""),
             skip_consent=known.first_party,
             expected_sub=given.get("id_token_hint", ""),
+            second_factor_wished="acr:mfa" in given.get("acr_values", ""),
+            second_factor_demanded="acr:mfa" in given.get("claims", ""),
         )
         if "max_age" in given:
             proceed.max_age = int(given["max_age"])
