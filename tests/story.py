@@ -41,7 +41,7 @@ BRIAN = ("brian", "red-special-1963")
 FAN = ("fan", "radio-ga-ga-1984")
 ACCESS_TOKEN_CLAIMS = {
     *("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti"),
-    *("sid", "gid", "auth_time", "amr", "pos", "epoch"),
+    *("sid", "gid", "auth_time", "acr", "amr", "pos", "epoch"),
 }
 ID_TOKEN_CLAIMS = {"iss", "sub", "aud", "iat", "exp", "auth_time", "acr", "amr", "sid", "at_hash"}
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404

@@ -250,6 +250,13 @@ def set_password(
     _write("ResetPassword", request, user, "has another password", as_json=as_json)
 
 
+@app.command("reset-second-factor")
+def reset_second_factor(user: UserArgument, *, by_sub: BySub = False, as_json: Json = False) -> None:
+    """Take the second factor of somebody away who has lost it; all sessions and grants of the user end."""
+    request = pb.ResetSecondFactorRequest(user=_key(user, by_sub=by_sub))
+    _write("ResetSecondFactor", request, user, "has no second factor any more", as_json=as_json)
+
+
 def _write(method: str, request: Any, user: str, done: str, *, as_json: bool) -> None:
     async def work() -> None:
         async with Connection(default_path()) as services:

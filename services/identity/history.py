@@ -22,6 +22,7 @@ def _user(sub: str, state: User, _: datetime) -> State | None:
         "enabled": state.enabled,
         "roles": [role.value for role in state.roles],
         "has_password": state.has_password,
+        "second_factor": None if state.second_factor is None else state.second_factor.value,
         "erased": state.erased,
         "profile": _profile(state),
     }

@@ -66,9 +66,9 @@ def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued)
         claims["sid"] = content.grant.sid
         claims["gid"] = content.grant.gid
         claims["auth_time"] = int(content.grant.auth_time.timestamp())
-        claims["amr"] = list(content.grant.amr)
         if (acr := _acr(content.grant)) is not None:
             claims["acr"] = acr
+        claims["amr"] = list(content.grant.amr)
     if content.roles:
         claims["roles"] = list(content.roles)
     return key.sign(ACCESS_TOKEN, claims)

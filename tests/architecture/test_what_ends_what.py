@@ -43,6 +43,17 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
         (Denial(DenialKind.SUBJECT_SESSIONS, "s", CUT_OFF, except_id="i"),),
     ),
     (identity.PasswordReset(sub="s"), (Denial(DenialKind.SUBJECT, "s", CUT_OFF),)),
+    (
+        identity.SecondFactorAdded(sub="s", kind=identity.SecondFactorKind.TOTP, kept_session="i"),
+        (Denial(DenialKind.SUBJECT_SESSIONS, "s", CUT_OFF, except_id="i"),),
+    ),
+    (
+        identity.SecondFactorRemoved(
+            sub="s", kind=identity.SecondFactorKind.TOTP, with_recovery_code=False, kept_session="i"
+        ),
+        (Denial(DenialKind.SUBJECT_SESSIONS, "s", CUT_OFF, except_id="i"),),
+    ),
+    (identity.SecondFactorReset(sub="s"), (Denial(DenialKind.SUBJECT, "s", CUT_OFF),)),
     (identity.UserDisabled(sub="s", reason="left"), (Denial(DenialKind.SUBJECT, "s", STANDING),)),
     (identity.UserErased(sub="s"), (Denial(DenialKind.SUBJECT, "s", STANDING),)),
     (identity.UserEnabled(sub="s"), (Denial(DenialKind.SUBJECT, "s", LIFTED),)),

@@ -60,7 +60,9 @@ DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
     "ledger": (),
 }
 NEVER_LOOKED_BACK_ON = {
+    "identity.RecoveryCodesReplaced",
     "identity.SessionReauthenticated",
+    "identity.SessionSteppedUp",
     "identity.SignInsFailed",
     "resource.DataRead",
     "token_issuer.ReferenceTokenUsed",

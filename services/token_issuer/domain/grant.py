@@ -141,6 +141,7 @@ class Grant:
     """By then every access token so far has expired."""
     refresh_digest: str | None = None
     acr: str | None = None
+    """What the application demanded the sign-in to be worth."""
     """Of the current refresh token."""
     previous_digest: str | None = None
     """Of the one before it."""

@@ -124,9 +124,7 @@ async def test_a_code_of_the_steps_beside_counts(
 
 
 @pytest.mark.parametrize("steps", [-2, 2])
-async def test_one_further_away_does_not(
-    identity: Identity, freddie: tuple[Browser, Telephone], steps: int
-) -> None:
+async def test_one_further_away_does_not(identity: Identity, freddie: tuple[Browser, Telephone], steps: int) -> None:
     browser = identity.browser()
     page = await browser.submit(await to_the_code(browser), code=freddie[1].code(steps))
     assert page.status == 422
@@ -182,7 +180,7 @@ async def test_new_recovery_codes(identity: Identity, freddie: tuple[Browser, Te
     for code, good in ((telephone.recovery_codes[1], False), (new[0], True)):
         browser = identity.browser()
         page = await browser.submit(await to_the_code(browser), code=code)
-        assert ("code" in page.answer if good else page.status == 422), code
+        assert "code" in page.answer if good else page.status == 422, code
 
 
 async def test_turning_it_off(identity: Identity, freddie: tuple[Browser, Telephone]) -> None:
@@ -246,9 +244,7 @@ async def test_nothing_secret_is_in_a_fact(identity: Identity, freddie: tuple[Br
     browser = identity.browser()
     await browser.submit(await to_the_code(browser), code=telephone.recovery_codes[0])
     told = " ".join(one.event.model_dump_json(context={"key": b"k" * 32}) for one in await identity.facts())
-    (sealed,) = [
-        row["value"] for row in await identity.log.pool.fetch("SELECT value FROM vault WHERE kind = 'totp'")
-    ]
+    (sealed,) = [row["value"] for row in await identity.log.pool.fetch("SELECT value FROM vault WHERE kind = 'totp'")]
     assert telephone.seed not in sealed
     for secret in (telephone.seed.hex(), *telephone.recovery_codes, telephone.recovery_codes[0].replace("-", "")):
         assert secret not in told
@@ -300,9 +296,7 @@ async def test_a_demand_that_nobody_can_meet_is_told(identity: Identity) -> None
     assert identity.issuer.issued == []
 
 
-async def test_without_a_page_there_is_no_stepping_up(
-    identity: Identity, freddie: tuple[Browser, Telephone]
-) -> None:
+async def test_without_a_page_there_is_no_stepping_up(identity: Identity, freddie: tuple[Browser, Telephone]) -> None:
     page = await freddie[0].get(authorization(claims=DEMAND, prompt="none"))
     assert page.answer["error"] == "login_required"
     assert identity.issuer.issued == []
@@ -325,9 +319,7 @@ async def test_a_new_sign_in_asks_for_both(
     assert fact.event.amr == BY_TWO
 
 
-async def test_another_account_than_the_one_asked_for(
-    identity: Identity, freddie: tuple[Browser, Telephone]
-) -> None:
+async def test_another_account_than_the_one_asked_for(identity: Identity, freddie: tuple[Browser, Telephone]) -> None:
     browser = identity.browser()
     page = await to_the_code(browser, id_token_hint="somebody-else")
     assert page.path == CODE

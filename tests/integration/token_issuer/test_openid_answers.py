@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import jwt
+import pytest
 
-from services.token_issuer.acr import PASSWORD
+from services.token_issuer.acr import MFA, PASSWORD
 from services.token_issuer.authorization.answers import Redirect
 from services.token_issuer.authorization.begin import Proceed
 from services.token_issuer.authorization.issue import refuse
@@ -74,6 +75,67 @@ async def test_a_sign_in_that_is_not_worth_enough(stage: Stage) -> None:
     assert query(weak.redirect.uri)["error"] == "unmet_authentication_requirements"
 
 
+BY_TWO = ("pwd", "otp", "mfa")
+
+
+def essential(*values: str) -> str:
+    """A `claims` parameter that demands one of these."""
+    return json.dumps({"id_token": {"acr": {"essential": True, "values": values}}})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "wished", "demanded"),
+    [
+        ({}, False, False),
+        ({"acr_values": MFA}, True, False),
+        ({"acr_values": f"phr {MFA} {PASSWORD}"}, True, False),
+        ({"acr_values": f"{PASSWORD} {MFA}"}, False, False),
+        ({"acr_values": "phr"}, False, False),
+        ({"claims": essential(MFA)}, False, True),
+        ({"claims": essential("phr", MFA)}, False, True),
+        ({"claims": essential(MFA, PASSWORD)}, False, False),
+        ({"claims": json.dumps({"id_token": {"acr": {"value": MFA}}})}, False, False),
+    ],
+)
+async def test_what_the_pages_are_told_of_a_second_factor(
+    stage: Stage, parameters: dict[str, str], wished: bool, demanded: bool
+) -> None:
+    outcome = await stage.begin(await stage.register(resources=True), **parameters)
+    assert isinstance(outcome, Proceed)
+    assert (outcome.second_factor_wished, outcome.second_factor_demanded) == (wished, demanded)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "amr", "told"),
+    [
+        ({}, ("pwd",), PASSWORD),
+        ({}, BY_TWO, MFA),
+        ({"acr_values": MFA}, ("pwd",), PASSWORD),  # a wish (OpenID Connect Core section 3.1.2.1)
+        ({"claims": essential(MFA)}, BY_TWO, MFA),
+        ({"claims": essential(MFA)}, ("pwd", "mfa"), MFA),
+        ({"claims": essential(MFA)}, ("pwd",), None),
+        ({"claims": essential(MFA)}, ("pwd", "otp"), None),
+        ({"claims": essential(MFA, PASSWORD)}, ("pwd",), PASSWORD),
+        ({"claims": essential(MFA, PASSWORD)}, BY_TWO, MFA),
+        ({"claims": essential(PASSWORD)}, BY_TWO, PASSWORD),  # it has to be one of those asked for (5.5.1.1)
+    ],
+)
+async def test_what_the_tokens_say_a_sign_in_is_worth(
+    stage: Stage, parameters: dict[str, str], amr: tuple[str, ...], told: str | None
+) -> None:
+    hub = await stage.register(resources=True)
+    person, position = await stage.sign_in(await stage.user())
+    outcome = await stage.begin(hub, scope="openid", **parameters)
+    sent = await stage.issue(outcome, person, position, amr=amr)
+    if told is None:
+        assert query(sent.redirect.uri)["error"] == "unmet_authentication_requirements"
+        return
+    body = (await stage.redeem(hub, query(sent.redirect.uri)["code"])).json()
+    for token in (body["id_token"], body["access_token"]):
+        assert read(token)["acr"] == told
+        assert read(token)["amr"] == list(amr)
+
+
 async def test_nobody_else_is_the_answer(stage: Stage) -> None:
     hub = await stage.register(resources=True)
     sub, other = await stage.user(), await stage.user()
@@ -105,7 +167,7 @@ async def test_discovery_says_what_works_and_nothing_else(stage: Stage) -> None:
     assert told["request_parameter_supported"] is isinstance(outcome, Proceed)
     scopes = ("openid", "profile", "email", "address", "phone", "groups", "offline_access")
     assert told["scopes_supported"] == [scope for scope in scopes if await accepted(scope=f"openid {scope}")]
-    for acr in ("phr", PASSWORD, "0"):
+    for acr in ("phr", PASSWORD, MFA, "0"):
         essential = json.dumps({"id_token": {"acr": {"essential": True, "value": acr}}})
         assert (acr in told["acr_values_supported"]) is await accepted(claims=essential)
     assert told["claims_parameter_supported"] is True

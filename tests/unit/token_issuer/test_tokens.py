@@ -76,6 +76,7 @@ def test_an_access_token_is_as_rfc_9068_has_it(keys: dict[KeyUse, tuple[SigningK
         "sid": "s",
         "gid": "g",
         "auth_time": begun,
+        "acr": "urn:stagedoor:acr:password",
         "amr": ["pwd"],
     }
 
