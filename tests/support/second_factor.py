@@ -17,9 +17,16 @@ DEMAND = '{"id_token":{"acr":{"essential":true,"value":"urn:stagedoor:acr:mfa"}}
 WISH = "urn:stagedoor:acr:mfa"
 
 
+def code_of(seed: bytes, step: int) -> str:
+    """The code of a step, computed as RFC 4226 section 5.3 says, and by nothing of the service's."""
+    made = hmac.digest(seed, struct.pack(">Q", step), hashlib.sha1)
+    at = made[-1] & 15
+    return f"{(int.from_bytes(made[at : at + 4]) & 0x7FFFFFFF) % 10**6:06}"
+
+
 @dataclass
 class Telephone:
-    """Computes codes by itself, as RFC 6238 says, and holds the paper with the recovery codes."""
+    """Shows codes, and beside it lies the paper with the recovery codes."""
 
     identity: Identity
     seed: bytes
@@ -27,10 +34,7 @@ class Telephone:
 
     def code(self, steps: int = 0) -> str:
         """What it shows now, or so many steps of 30 seconds later."""
-        step = int(self.identity.clock().timestamp()) // 30 + steps
-        made = hmac.digest(self.seed, struct.pack(">Q", step), hashlib.sha1)
-        at = made[-1] & 15
-        return f"{(int.from_bytes(made[at : at + 4]) & 0x7FFFFFFF) % 10**6:06}"
+        return code_of(self.seed, int(self.identity.clock().timestamp()) // 30 + steps)
 
     def wrong(self) -> str:
         """A code that is right at no time that counts."""
@@ -62,7 +66,12 @@ def seed_on(page: Page) -> bytes:
     """The key on the page, as it would be typed."""
     found = re.search(r'<output class="secret" id="seed">([A-Z2-7 ]+)</output>', page.response.text)
     assert found is not None, page.text
-    return b32decode(found[1].replace(" ", ""))
+    return typed(found[1])
+
+
+def typed(key: str) -> bytes:
+    """The seed that a key is, which somebody types into an app."""
+    return b32decode(key.replace(" ", ""))
 
 
 async def set_up(identity: Identity, browser: Browser, secret: str = PASSWORD) -> Telephone:

@@ -139,6 +139,9 @@ async def test_the_life_of_a_user(brian: Command) -> None:
     assert (await brian.json("users", "show", name))["enabled"] is False
     await brian.json("users", "enable", name)
     await brian.json("users", "set-password", name, given="another-one-bites-1980\n")
+    assert shown["second_factors"] == []
+    status, _, said = await brian("users", "reset-second-factor", name)
+    assert (status, "no_second_factor" in said) == (1, True)
     assert name in [one["user_name"] for one in await brian.json("users", "list")]
     status, out, said = await brian("users", "erase", name, given="n\n")
     assert (status, out.strip(), f"Erase {name} for ever?" in said) == (1, "", True)

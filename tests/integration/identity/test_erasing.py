@@ -32,6 +32,7 @@ from tests.support.identity_service import PASSWORD, Identity, authorization, si
 from tests.support.parties import Parties
 from tests.support.postgres import Database, passwords
 from tests.support.read_models import differences
+from tests.support.second_factor import set_up
 
 MASTER = MasterKey(b"k" * 32)
 """Of the service under test."""
@@ -58,7 +59,7 @@ async def operator(identity: Identity, parties: Parties, brian: str) -> AsyncIte
 
 
 async def live(identity: Identity, operator: Operator) -> str:
-    """Somebody with a profile, another one, a session, a consent, failures to sign in; answers the `sub`."""
+    """Somebody with a profile, another one, a session, a consent, a second factor, failures; answers the `sub`."""
     sub: str = (await operator("RegisterUser", MERCURY)).sub
     key = pb.UserKey(sub=sub)
     mask = FieldMask(paths=["profile.family_name"])
@@ -67,6 +68,10 @@ async def live(identity: Identity, operator: Operator) -> str:
     browser.client.headers["user-agent"] = "QueenBrowser/1"
     await browser.submit(await sign_in(browser, "mercury"), decision="allow")
     await sign_in(identity.browser("198.51.100.9"), "mercury", "not-the-password")
+    telephone = await set_up(identity, browser)
+    page = await sign_in(browser, "mercury", prompt="login")
+    page = await browser.submit(page, code=telephone.wrong())
+    await browser.submit(page, code=telephone.recovery_codes[0])
     return sub
 
 

@@ -20,6 +20,7 @@ from tests.integration.identity.management import Operator, operating
 from tests.support.fake_issuer import CLIENT
 from tests.support.identity_service import PASSWORD, Identity, authorization, sign_in
 from tests.support.parties import Parties
+from tests.support.second_factor import freddie_with
 
 FREDDIE = pb.RegisterUserRequest(
     user_name="Freddie", profile=pb.Profile(display_name="Freddie", email="f@example.com"), password=PASSWORD
@@ -188,6 +189,22 @@ async def test_a_password_is_reset_or_set_for_the_first_time(identity: Identity,
     assert (await browser.get("/id/account")).path == "/id/signin"
     weak = pb.ResetPasswordRequest(user=KEY, password="short")
     assert (await operator.refused("ResetPassword", weak)).code == "invalid_password"
+
+
+async def test_a_second_factor_is_shown_and_reset(identity: Identity, operator: Operator) -> None:
+    browser, telephone = await freddie_with(identity)
+    assert (await operator("GetUser", pb.GetUserRequest(user=KEY))).user.second_factors == ["totp"]
+    assert [one.second_factors for one in (await operator("ListUsers", pb.ListUsersRequest())).users] == [["totp"]]
+    reset = pb.ResetSecondFactorRequest(user=KEY)
+    assert (await operator("ResetSecondFactor", reset)).position > 0
+    assert (await operator("GetUser", pb.GetUserRequest(user=KEY))).user.second_factors == []
+    assert (await browser.get("/id/account")).path == "/id/signin"
+    assert (await operator.refused("ResetSecondFactor", reset)).code == "no_second_factor"
+    unknown = pb.ResetSecondFactorRequest(user=pb.UserKey(user_name="nobody"))
+    assert (await operator.refused("ResetSecondFactor", unknown)).code == "unknown_user"
+    page = await sign_in(identity.browser())
+    assert "code" in page.answer
+    assert telephone.code() not in page.text
 
 
 async def test_sessions_are_listed_and_ended(identity: Identity, operator: Operator) -> None:

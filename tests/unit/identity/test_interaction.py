@@ -31,6 +31,34 @@ def step(demands: Demands, signed_in: SignedIn | None) -> Step:
     return next_step(demands, signed_in, NOW)
 
 
+HAS_TWO = replace(BEFORE, has_second_factor=True)
+BY_TWO = replace(HAS_TWO, proved_by_two=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "signed_in", "wanted"),
+    [
+        ({}, HAS_TWO, Step.ISSUE),
+        ({"second_factor_wished": True}, BEFORE, Step.ISSUE),
+        ({"second_factor_wished": True}, HAS_TWO, Step.SECOND_FACTOR),
+        ({"second_factor_wished": True}, BY_TWO, Step.ISSUE),
+        ({"second_factor_demanded": True}, BEFORE, Step.UNMET),
+        ({"second_factor_demanded": True}, HAS_TWO, Step.SECOND_FACTOR),
+        ({"second_factor_demanded": True}, BY_TWO, Step.ISSUE),
+        ({"second_factor_demanded": True}, replace(BEFORE, proved_by_two=True), Step.ISSUE),
+    ],
+)
+def test_a_second_factor(changes: dict[str, object], signed_in: SignedIn, wanted: Step) -> None:
+    assert step(asked(**changes), signed_in) is wanted
+    silent = Step.LOGIN_REQUIRED if wanted is Step.SECOND_FACTOR else wanted
+    assert step(asked("none", **changes), signed_in) is silent
+    # A new sign-in, and the choice of an account, come before it; consent comes after it.
+    assert step(asked("login", **changes), signed_in) is Step.SIGN_IN
+    assert step(asked("select_account", **changes), signed_in) is Step.CHOOSE_ACCOUNT
+    consent = wanted if wanted is not Step.ISSUE else Step.CONSENT
+    assert step(asked("consent", **changes), signed_in) is consent
+
+
 def test_who_is_signed_in_and_has_agreed_sees_no_page() -> None:
     assert step(asked(), BEFORE) is Step.ISSUE
     assert step(asked("none"), BEFORE) is Step.ISSUE

@@ -3,12 +3,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.identity.domain.session import SESSION, EndSession, Reauthenticate, StartSession
+from services.identity.domain.session import SESSION, EndSession, Reauthenticate, StartSession, StepUp
 from services.identity.events import (
     SessionEnded,
     SessionEndReason,
     SessionReauthenticated,
     SessionStarted,
+    SessionSteppedUp,
     UserKind,
 )
 from shared.log.event import Personal
@@ -71,3 +72,25 @@ def test_a_session_ends_once_and_stays_so() -> None:
     ended.when(END).then_nothing()
     ended.when(AGAIN).refused("session_over")
     given(SESSION).when(END).refused("unknown_session")
+
+
+UP = StepUp("sub", enabled=True, secret_digest="d2", amr=("pwd", "otp", "mfa"), with_recovery_code=False)
+
+
+def test_stepping_up_replaces_the_secret_and_says_nothing_of_when_they_signed_in() -> None:
+    given(SESSION, STARTED).when(UP).then(
+        SessionSteppedUp(sub="sub", sid="sid", secret_digest="d2", amr=("pwd", "otp", "mfa"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "code"),
+    [
+        ((), UP, "session_over"),
+        ((STARTED, ENDED), UP, "session_over"),
+        ((STARTED,), replace(UP, sub="other"), "session_over"),
+        ((STARTED,), replace(UP, enabled=False), "not_signed_in"),
+    ],
+)
+def test_who_does_not_step_up(before: tuple[SessionStarted | SessionEnded, ...], command: StepUp, code: str) -> None:
+    given(SESSION, *before).when(command).refused(code)

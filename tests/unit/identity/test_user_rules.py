@@ -4,6 +4,7 @@ import pytest
 
 from services.identity.domain.user import (
     USER,
+    AddSecondFactor,
     ChangePassword,
     ChangeUser,
     Command,
@@ -11,7 +12,10 @@ from services.identity.domain.user import (
     EnableUser,
     EraseUser,
     RegisterUser,
+    RemoveSecondFactor,
+    ReplaceRecoveryCodes,
     ResetPassword,
+    ResetSecondFactor,
 )
 from services.identity.events import (
     PasswordChanged,
@@ -19,8 +23,13 @@ from services.identity.events import (
     PasswordSet,
     Profile,
     ProfileChanged,
+    RecoveryCodesReplaced,
     Role,
     RolesChanged,
+    SecondFactorAdded,
+    SecondFactorKind,
+    SecondFactorRemoved,
+    SecondFactorReset,
     UserDisabled,
     UserEnabled,
     UserErased,
@@ -168,11 +177,67 @@ def test_a_disabled_user_changes_no_password() -> None:
     given(USER, FREDDIE, UserDisabled(sub=SUB, reason="")).when(ChangePassword("sid")).refused("user_disabled")
 
 
+ADD = AddSecondFactor(SecondFactorKind.TOTP, "sid")
+ADDED = SecondFactorAdded(sub=SUB, kind=SecondFactorKind.TOTP, kept_session="sid")
+REMOVE, REPLACE = (
+    RemoveSecondFactor(with_recovery_code=True, kept_session="sid"),
+    ReplaceRecoveryCodes(with_recovery_code=False),
+)
+REMOVED = SecondFactorRemoved(sub=SUB, kind=SecondFactorKind.TOTP, with_recovery_code=True, kept_session="sid")
+DISABLED = UserDisabled(sub=SUB, reason="")
+
+
+def test_a_second_factor_is_added_once_and_removed_once() -> None:
+    given(USER, FREDDIE, PASSWORD).when(ADD).then(ADDED).when(ADD).refused("second_factor_exists")
+    given(USER, FREDDIE, PASSWORD, ADDED).when(REMOVE).then(REMOVED).when(REMOVE).refused("no_second_factor")
+    given(USER, FREDDIE, PASSWORD, ADDED, REMOVED).when(ADD).then(ADDED)
+
+
+def test_there_is_none_without_a_first() -> None:
+    given(USER, FREDDIE).when(ADD).refused("no_password")
+
+
+def test_recovery_codes_belong_to_a_second_factor() -> None:
+    given(USER, FREDDIE, PASSWORD).when(REPLACE).refused("no_second_factor")
+    replaced = RecoveryCodesReplaced(sub=SUB, with_recovery_code=False)
+    given(USER, FREDDIE, PASSWORD, ADDED).when(REPLACE).then(replaced).when(REPLACE).then(replaced)
+
+
+@pytest.mark.parametrize("command", [ADD, REMOVE, REPLACE])
+def test_a_disabled_user_does_nothing_about_it(command: Command) -> None:
+    before = (FREDDIE, PASSWORD, DISABLED) if command is ADD else (FREDDIE, PASSWORD, ADDED, DISABLED)
+    given(USER, *before).when(command).refused("user_disabled")
+
+
+def test_somebody_else_takes_it_away_also_of_a_disabled_user() -> None:
+    reset = SecondFactorReset(sub=SUB)
+    given(USER, FREDDIE, PASSWORD, ADDED).when(ResetSecondFactor()).then(reset).when(ResetSecondFactor()).refused(
+        "no_second_factor"
+    )
+    given(USER, FREDDIE, PASSWORD, ADDED, DISABLED).when(ResetSecondFactor()).then(reset)
+
+
+def test_another_password_leaves_the_second_factor_on() -> None:
+    changed = PasswordChanged(sub=SUB, kept_session=None)
+    for other in (changed, PasswordReset(sub=SUB)):
+        assert USER.fold([FREDDIE, PASSWORD, ADDED, other]).second_factor is SecondFactorKind.TOTP
+
+
 @pytest.mark.parametrize(
     "command",
-    [ChangeUser("brian"), DisableUser("brian", ""), EnableUser(), ResetPassword(), ChangePassword("sid")],
+    [
+        ChangeUser("brian"),
+        DisableUser("brian", ""),
+        EnableUser(),
+        ResetPassword(),
+        ChangePassword("sid"),
+        ADD,
+        REMOVE,
+        REPLACE,
+        ResetSecondFactor(),
+    ],
 )
-def test_nobody_is_nobody(command: ChangeUser | DisableUser | EnableUser | ResetPassword | ChangePassword) -> None:
+def test_nobody_is_nobody(command: Command) -> None:
     given(USER).when(command).refused("unknown_user")
 
 
@@ -203,6 +268,10 @@ def test_nobody_erases_themselves_or_nobody() -> None:
         EnableUser(),
         ResetPassword(),
         ChangePassword("a-session"),
+        ADD,
+        REMOVE,
+        REPLACE,
+        ResetSecondFactor(),
     ],
 )
 def test_nothing_is_done_to_a_user_who_was_erased(command: Command) -> None:
@@ -214,5 +283,6 @@ def test_a_user_who_was_erased_is_not_registered_again() -> None:
 
 
 def test_nothing_is_known_of_a_user_who_was_erased() -> None:
-    state = USER.fold([registered(UserKind.INTERNAL, Role.ADMINISTRATOR), PASSWORD, ERASED])
+    state = USER.fold([registered(UserKind.INTERNAL, Role.ADMINISTRATOR), PASSWORD, ADDED, ERASED])
+    assert state.second_factor is None
     assert (state.profile, state.roles, state.enabled, state.has_password) == (Profile(), (), False, False)
