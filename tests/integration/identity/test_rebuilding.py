@@ -16,6 +16,7 @@ from tests.support.fake_issuer import CLIENT
 from tests.support.identity_service import PASSWORD, Identity, authorization, sign_in
 from tests.support.postgres import Database, Databases
 from tests.support.read_models import differences
+from tests.support.second_factor import DEMAND, PAGE, send, set_up
 
 MASTER = MasterKey(b"k" * 32)
 """Of the service under test."""
@@ -98,4 +99,13 @@ async def much_happens(identity: Identity) -> list[Recorded]:
     other = identity.browser()
     await other.submit(await sign_in(other, "brian", scope="openid read"), decision="allow")
     await accounts.disable(brian, "gone", context(), by=freddie)
+    for name in ("roger", "john"):
+        await identity.register(name)
+        browser = identity.browser()
+        await sign_in(browser, name)
+        telephone = await set_up(identity, browser)
+        page = await browser.get(authorization(claims=DEMAND))
+        await browser.submit(page, code=telephone.code())
+    page = await browser.get(PAGE)
+    await send(browser, page, f"{PAGE}/remove", password=PASSWORD, code=telephone.recovery_codes[0])
     return await identity.facts()
