@@ -70,6 +70,10 @@ class SecondFactorPage:
             return site.pages.see(PATH)
         except (WrongCode, Throttled) as refusal:
             return self._seed(request, begun, session, refusal)
+        except Refusal as refusal:
+            if refusal.code != "second_factor_exists":
+                raise
+            return site.pages.see(PATH)
         return self._recovery_codes(codes, added=True)
 
     async def remove(self, request: Request) -> Response:

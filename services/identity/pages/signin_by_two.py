@@ -78,7 +78,7 @@ class SignInByTwo:
         sealed, then = query(request, "request") or "", place(query(request, "then"))
         pending = self._site.seals.open(sealed) if sealed else None
         if self._proved(request) is None:
-            return self._anew(sealed, then)
+            return await self._anew(request, sealed, then)
         return self._asking(request, sealed, pending, then, query(request, "by") or "").shown(self._site)
 
     async def submit(self, request: Request) -> Response:
@@ -89,7 +89,7 @@ class SignInByTwo:
         pending = site.seals.open(sealed) if sealed else None
         proved = self._proved(request)
         if proved is None:
-            return self._anew(sealed, then)
+            return await self._anew(request, sealed, then)
         again = site.pages.path(self.PATH, request=sealed, then=then)
         browser = site.cookies.read(request, Cookie.FORM)
         site.forms.check(form.get("form"), "second-factor", browser, self._about(request, sealed), again=again)
@@ -105,7 +105,7 @@ class SignInByTwo:
                 expected_sub="" if pending is None else pending.proceed.expected_sub,
             )
         except SignInOver:
-            return self._anew(sealed, then)
+            return await self._anew(request, sealed, then)
         except (WrongCode, AnotherAccount, Throttled, Unavailable) as refusal:
             return self._asking(request, sealed, pending, then, form.get("by") or "").shown(site, refusal)
         return self._clear(let_in(site, opened, sealed, then))
@@ -132,8 +132,12 @@ class SignInByTwo:
         form = site.forms.token("second-factor", browser, self._about(request, sealed))
         return _Asking(self.PATH, form, sealed, pending, then, by if by == RECOVERY else "")
 
-    def _anew(self, sealed: str, then: str) -> Response:
-        return self._clear(self._site.pages.see("/signin", request=sealed, then=then, again="1"))
+    async def _anew(self, request: Request, sealed: str, then: str) -> Response:
+        """To the password; or on, for who has signed in meanwhile with another page of this browser."""
+        site = self._site
+        if sealed and await site.session(request) is not None:
+            return self._clear(site.pages.see("/consent", request=sealed))
+        return self._clear(site.pages.see("/signin", request=sealed, then=then, again="1"))
 
     def _clear(self, response: Response) -> Response:
         self._site.cookies.clear(response, Cookie.PROVED)

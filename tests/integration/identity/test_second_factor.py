@@ -15,6 +15,7 @@ from services.identity.events import (
     SessionSteppedUp,
     SignInsFailed,
 )
+from services.identity.second_factor import SecondFactor
 from shared.denials import DenialKind
 from tests.support.browsing import Browser
 from tests.support.counting import RoundTrips
@@ -129,6 +130,45 @@ async def test_one_further_away_does_not(identity: Identity, freddie: tuple[Brow
     page = await browser.submit(await to_the_code(browser), code=freddie[1].code(steps))
     assert page.status == 422
     assert page.form.fields["code"] == ""
+
+
+async def test_who_has_signed_in_with_another_page_is_led_on(
+    identity: Identity, freddie: tuple[Browser, Telephone]
+) -> None:
+    browser = identity.browser()
+    one = await to_the_code(browser)
+    other = await to_the_code(browser)
+    await browser.submit(other, code=freddie[1].code())
+    page = await browser.submit(one, code=freddie[1].code(1))
+    assert "code" in page.answer
+    assert len(await identity.facts("SessionStarted")) == 2
+
+
+async def test_of_two_sessions_that_set_it_up_at_once_one_does(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await identity.register()
+    browsers = [identity.browser(), identity.browser()]
+    pages = []
+    for browser in browsers:
+        await sign_in(browser)
+        pages.append(await browser.submit_once(await browser.get(PAGE), password=PASSWORD))
+    codes = [Telephone(identity, seed_on(page)).code() for page in pages]
+    prove_new = SecondFactor.prove_new
+    done: list[bool] = []
+
+    async def and_then(self: SecondFactor, *arguments: object) -> object:
+        proof = await prove_new(self, *arguments)  # type: ignore[arg-type]
+        if not done:
+            done.append(True)
+            assert (await browsers[1].submit_once(pages[1], code=codes[1])).status == 200
+        return proof
+
+    monkeypatch.setattr(SecondFactor, "prove_new", and_then)
+    answer = await browsers[0].submit_once(pages[0], code=codes[0])
+    assert answer.location.endswith(PAGE)
+    assert (await browsers[0].get(PAGE)).path == "/id/signin"
+    assert len(await identity.facts("SecondFactorAdded")) == 1
 
 
 async def test_spaces_are_left_out_of_a_code(identity: Identity, freddie: tuple[Browser, Telephone]) -> None:
