@@ -94,7 +94,7 @@ class SecondFactor:
         return proof
 
     async def accepted(self, proof: SecondProof) -> None:
-        """What the code was for is written: the attempt costs nothing."""
+        """The code was right, and was not lost to another request: the attempt costs nothing."""
         await self._throttle.succeeded(proof.attempt)
 
     def wrong(self, sub: str) -> WrongCode:

@@ -194,6 +194,7 @@ class Sessions:
         credentials = await self._still(proved)
         second = await self._second_factor.prove(credentials, code, origin)
         if expected_sub not in ("", proved.sub):
+            await self._second_factor.accepted(second)
             raise AnotherAccount
         proof = _Proof(credentials, lambda: self._still(proved), second)
         secret = await self._using_up(second, proved.sub, self._open(proof, session_secret, origin, correlation_id))

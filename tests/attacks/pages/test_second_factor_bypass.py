@@ -3,13 +3,17 @@
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from services.identity.events import SecondFactorAdded
+from services.identity.pages.pending import Seals
 from services.identity.passwords import Passwords
 from services.identity.second_factor import SecondFactor
+from services.identity.sessions import PasswordProved
 from shared.ids import new_secret
+from shared.keys import MasterKey
 from tests.support.browsing import Browser, Page
 from tests.support.identity_service import PASSWORD, Identity, authorization, sign_in
 from tests.support.second_factor import (
@@ -24,6 +28,9 @@ from tests.support.second_factor import (
     send,
     to_the_code,
 )
+
+MASTER = MasterKey(b"k" * 32)
+"""Of the service under test."""
 
 
 @pytest.fixture
@@ -63,6 +70,18 @@ async def test_what_was_proved_as_a_session(identity: Identity, freddie: tuple[B
     raw = urlsafe_b64decode(proved + "=" * (-len(proved) % 4))
     assert (await sub_of(identity)).encode() not in raw
     assert freddie[1].seed not in raw
+
+
+@pytest.mark.usefixtures("freddie")
+async def test_what_was_proved_is_out_of_reach_of_scripts_and_other_sites(identity: Identity) -> None:
+    browser = identity.browser()
+    page = await browser.get(authorization())
+    answer = await browser.submit_once(page, user_name="freddie", password=PASSWORD, action="sign_in")
+    (cookie,) = answer.headers.get_list("set-cookie")
+    name, *attributes = cookie.lower().split("; ")
+    assert name.startswith("stagedoor_proved=")
+    assert set(attributes) == {"httponly", "path=/id", "samesite=lax"}
+    assert "proved" not in answer.location
 
 
 async def test_what_was_proved_in_another_browser(identity: Identity, freddie: tuple[Browser, Telephone]) -> None:
@@ -106,6 +125,27 @@ async def test_a_request_or_a_setting_up_in_its_place(identity: Identity, freddi
     page = await brian.submit_once(await brian.get(PAGE), password="red-special-1963")
     answer = await brian.submit_once(page, begun=proved, code=freddie[1].code())
     assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("epochs", "positions", "taken"), [(0, 0, True), (-1, 0, False), (1, 0, False), (0, -1, False), (0, 1, False)]
+)
+async def test_what_was_proved_on_another_branch_of_the_log(
+    identity: Identity, freddie: tuple[Browser, Telephone], epochs: int, positions: int, taken: bool
+) -> None:
+    """A position means something in its epoch alone: after a failover another fact may stand there."""
+    user = await identity.parts.questions.user_named("freddie")
+    assert user is not None
+    browser = identity.browser()
+    page = await to_the_code(browser)
+    seals = Seals(MASTER, identity.clock, timedelta(hours=1))
+    proved = PasswordProved(user.sub, user.epoch + epochs, user.position + positions)
+    text = seals.seal_proved(proved, browser.cookies()["stagedoor_form"])
+    browser.client.cookies.set("stagedoor_proved", text, domain="127.0.0.1", path="/id")
+    page = await browser.get(CODE, params={"request": page.form.fields["request"]})
+    page = await browser.submit(page, code=freddie[1].code())
+    assert ("stagedoor_session" in browser.cookies()) is taken
+    assert (page.path == "/id/signin") is not taken
 
 
 async def test_after_too_long(identity: Identity, freddie: tuple[Browser, Telephone]) -> None:

@@ -134,6 +134,9 @@ async def test_what_the_tokens_say_a_sign_in_is_worth(
     for token in (body["id_token"], body["access_token"]):
         assert read(token)["acr"] == told
         assert read(token)["amr"] == list(amr)
+    introspected = (await stage.introspect(hub, body["access_token"])).json()
+    assert (introspected["acr"], introspected["amr"]) == (told, list(amr))
+    assert introspected["auth_time"] == read(body["id_token"])["auth_time"]
 
 
 async def test_nobody_else_is_the_answer(stage: Stage) -> None:

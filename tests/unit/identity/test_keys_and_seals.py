@@ -3,8 +3,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from protos.stagedoor.tokens.v1.tokens_pb2 import Logout, Proceed, RequestedScope
+from services.identity.own_second_factor import SettingUp
 from services.identity.pages.pending import PageExpired, PendingAuthorization, Seals
 from services.identity.personal_keys import PersonalKeyRing
+from services.identity.sessions import PasswordProved
+from services.identity.totp import Seed
 from shared.keys import MasterKey
 
 MASTER, OTHER = MasterKey(b"a" * 32), MasterKey(b"b" * 32)
@@ -92,3 +95,46 @@ def test_a_wrapped_key_opens_for_its_user_and_its_master_alone() -> None:
 async def test_a_ring_that_was_not_told_where_the_keys_are_says_so() -> None:
     with pytest.raises(RuntimeError):
         await PersonalKeyRing(MASTER).keys(["freddie"])
+
+
+PROVED = PasswordProved("freddie", epoch=2, position=17)
+BEGUN = SettingUp("freddie", "sid", epoch=2, position=17, seed=Seed(b"s" * 20))
+
+
+def test_a_password_that_was_right_waits_in_its_browser_for_ten_minutes() -> None:
+    clock = Clock()
+    sealed = seals(clock).seal_proved(PROVED, "browser")
+    clock.now += timedelta(minutes=10)
+    assert seals(clock).open_proved(sealed, "browser") == PROVED
+    for browser in ("another", ""):
+        with pytest.raises(PageExpired):
+            seals(clock).open_proved(sealed, browser)
+    clock.now += timedelta(seconds=1)
+    with pytest.raises(PageExpired):
+        seals(clock).open_proved(sealed, "browser")
+
+
+def test_a_seed_that_was_shown_waits_as_long() -> None:
+    clock = Clock()
+    sealed = seals(clock).seal_setting_up(BEGUN)
+    clock.now += timedelta(minutes=10)
+    assert seals(clock).open_setting_up(sealed) == BEGUN
+    clock.now += timedelta(seconds=1)
+    with pytest.raises(PageExpired):
+        seals(clock).open_setting_up(sealed)
+
+
+def test_neither_is_taken_for_the_other_nor_for_a_request() -> None:
+    clock = Clock()
+    all_of_them = seals(clock)
+    proved, begun = all_of_them.seal_proved(PROVED, "browser"), all_of_them.seal_setting_up(BEGUN)
+    request = all_of_them.seal(PendingAuthorization(PROCEED, 17))
+    for text in (begun, request, seals(clock, OTHER).seal_proved(PROVED, "browser")):
+        with pytest.raises(PageExpired):
+            all_of_them.open_proved(text, "browser")
+    for text in (proved, request):
+        with pytest.raises(PageExpired):
+            all_of_them.open_setting_up(text)
+    for text in (proved, begun):
+        with pytest.raises(PageExpired):
+            all_of_them.open(text)
