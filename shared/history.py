@@ -69,6 +69,10 @@ class IssuedToken(Struct, frozen=True):
     epoch: int
     key: str | None = None
     """The `kid` of the key that signed it, by what the log says; None for a token that nothing signs."""
+    actors: tuple[str, ...] = ()
+    """Of a token from an exchange the applications that act, by `client_id`: its own, then back to the first one."""
+    derived_from: tuple[str, ...] = ()
+    """The ids of the tokens that it was exchanged for, the last one first."""
 
     @property
     def reference(self) -> bool:

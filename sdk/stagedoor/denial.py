@@ -11,7 +11,7 @@ class DenialKind(StrEnum):
     """Which identifier of a token a denial is matched against."""
 
     TOKEN = "token"
-    """`jti`."""
+    """`jti`, and that of every token that it is derived from."""
     GRANT = "grant"
     """`gid`."""
     SESSION = "session"
@@ -21,7 +21,7 @@ class DenialKind(StrEnum):
     SUBJECT_SESSIONS = "subject_sessions"
     """`sub`, only tokens that come from a session, except those of the session named by `except_id`."""
     SUBJECT_CLIENT = "subject_client"
-    """`sub` and `client_id`, with a space between them."""
+    """`sub` and `client_id`, with a space between them; and every client of an `act` chain."""
     CLIENT = "client"
     """`client_id`, and every client of an `act` chain."""
     CLIENT_REFERENCES = "client_references"

@@ -172,12 +172,15 @@ class DenialView:
         # Of most tokens' ids nothing was ever said. One set tells that, instead of a dozen dictionaries, which are far
         # from the processor's caches at a token's first check.
         named = tables.named
-        if named.isdisjoint((said.jti, said.gid, sid, sub, kid)) and named.isdisjoint(token.clients):
+        if named.isdisjoint((said.jti, said.gid, sid, sub, kid)) and named.isdisjoint(token.chain):
             return tables.below(token) if pos <= tables.floor and said.reference is None else None
         if kid is not None and kid in tables.keys:
             return Reason.DENIED_KEY
         if (mark := tables.tokens.get(said.jti)) is not None and mark.denies(pos):
             return Reason.DENIED_TOKEN
+        for derived_from in said.derived_from:
+            if (mark := tables.tokens.get(derived_from)) is not None and mark.denies(pos):
+                return Reason.DENIED_TOKEN
         for client in token.clients:
             if (mark := tables.clients.get(client)) is not None and mark.denies(pos):
                 return Reason.DENIED_CLIENT

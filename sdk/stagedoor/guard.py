@@ -400,6 +400,7 @@ def _allowed(token: AccessToken, position: int) -> Allowed:
         roles=frozenset(said.roles) if said.roles else _NONE,
         position=position,
         payload=token.payload,
+        actors=token.clients[1:],
     )
 
 

@@ -44,10 +44,14 @@ def read(claims: str, kind: Literal["pat", "sat"], issuer: str) -> AccessToken |
     said = read_said(claims.encode())
     if said is None or said.iss != issuer or said.reference != kind or said.sid is not None or said.gid is not None:
         return None
+    if said.act is not None or said.derived_from:
+        return None
+    clients = (said.client_id,)
     return AccessToken(
         key=None,
         said=said,
         payload=claims.encode(),
-        clients=(said.client_id,),
+        clients=clients,
+        chain=clients,
         scopes=frozenset(said.scope.split()),
     )

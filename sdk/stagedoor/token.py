@@ -60,6 +60,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     amr: Any = None
     roles: tuple[str, ...] = ()
     act: dict[str, Any] | None = None
+    """Who acts, in exchange for a token that somebody else was given (RFC 8693 section 4.1)."""
+    derived_from: tuple[str, ...] = ()
+    """The `jti` of the token that it was exchanged for, then of those which that one came from."""
     cnf: dict[str, Any] | None = None
     """It needs a proof of possession (RFC 7800)."""
     reference: Literal["pat", "sat"] | None = None
@@ -79,6 +82,8 @@ class AccessToken(msgspec.Struct, kw_only=True, gc=False):
     """The same, as the JSON that it was said in."""
     clients: tuple[str, ...]
     """`client_id`, then every client of the `act` chain."""
+    chain: tuple[str, ...]
+    """These, and the `jti`s that it is derived from: whatever of a token from an exchange others have not."""
     scopes: frozenset[str]
 
     # What a guard has decided about it: a warm check compares stamps and needs no object more.
@@ -203,11 +208,15 @@ def read_bytes(  # noqa: C901, PLR0911, PLR0912  (one return for each way to be 
         return _MALFORMED
     if said.iss != issuer:
         return denied(Reason.WRONG_ISSUER)
-    clients = (said.client_id,) if said.act is None else _clients(said.client_id, said.act)
-    if clients is None:
-        return _MALFORMED
     scopes = _SCOPES.get(said.scope) or scopes_of(said.scope)
-    return AccessToken(key=key, said=said, payload=payload, clients=clients, scopes=scopes)
+    if said.act is None and not said.derived_from:
+        clients = chain = (said.client_id,)
+        return AccessToken(key=key, said=said, payload=payload, clients=clients, chain=chain, scopes=scopes)
+    exchanged = _clients(said.client_id, said.act)
+    if exchanged is None or not _derived(said.derived_from):
+        return _MALFORMED
+    chain = (*exchanged, *said.derived_from)
+    return AccessToken(key=key, said=said, payload=payload, clients=exchanged, chain=chain, scopes=scopes)
 
 
 def read_said(payload: bytes) -> Said | None:
@@ -249,8 +258,18 @@ def _header(part: bytes) -> tuple[Algorithm | None, str] | Denied:
     return (_ALGORITHMS.get(algorithm) if isinstance(algorithm, str) else None), kid
 
 
+def _derived(jtis: tuple[str, ...]) -> bool:
+    """Whether it is said which tokens one with actors comes from: by a denial of any of these it is denied."""
+    return 0 < len(jtis) <= _DEEPEST_CHAIN and all(jtis)
+
+
 def _clients(client_id: str, actor: dict[str, Any] | None) -> tuple[str, ...] | None:
-    """The token's client and those of its `act` chain; None where one of them does not say who it is."""
+    """The token's client and those of its `act` chain; None where one of them does not say who it is, or nobody acts.
+
+    Who acts now is whom the token was issued to: the first of the chain says so again.
+    """
+    if actor is None or actor.get("client_id") != client_id:
+        return None
     clients = [client_id]
     while actor is not None:
         client = actor.get("client_id")

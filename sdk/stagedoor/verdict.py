@@ -89,6 +89,9 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The log position up to which denials were taken into account."""
     payload: bytes
     """Everything the token says, as JSON."""
+    actors: tuple[str, ...] = ()
+    """The applications that act for one another (RFC 8693 section 4.1), if the token is from an exchange: `client_id`,
+    then back to the one that `sub` allowed to act. It is the first that does what is done."""
 
     @property
     def claims(self) -> Mapping[str, Any]:

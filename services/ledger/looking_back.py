@@ -295,6 +295,8 @@ def _plain(token: IssuedToken) -> dict[str, object]:
         "expires_at": token.expires_at,
         "position": token.position,
         "kid": token.key,
+        "actors": token.actors,
+        "derived_from": token.derived_from,
     }
 
 
@@ -314,6 +316,8 @@ def _issued(token: IssuedToken) -> messages.IssuedToken:
         audiences=token.audiences,
         position=token.position,
         kid=token.key or "",
+        actors=token.actors,
+        derived_from=token.derived_from,
     )
     answer.issued_at.FromDatetime(token.issued_at)
     answer.expires_at.FromDatetime(token.expires_at)

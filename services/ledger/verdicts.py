@@ -72,12 +72,13 @@ class Verdict:
 
 def met_by(token: IssuedToken) -> list[tuple[DenialKind, str]]:
     """The kinds and ids of denials that can stand against a token."""
-    met = [
-        (DenialKind.TOKEN, token.jti),
-        (DenialKind.CLIENT, token.client_id),
-        (DenialKind.SUBJECT, token.sub),
-        (DenialKind.SUBJECT_CLIENT, subject_client_id(token.sub, token.client_id)),
-    ]
+    met = [(DenialKind.TOKEN, jti) for jti in (token.jti, *token.derived_from)]
+    met.append((DenialKind.SUBJECT, token.sub))
+    for client_id in token.actors or (token.client_id,):
+        met += [
+            (DenialKind.CLIENT, client_id),
+            (DenialKind.SUBJECT_CLIENT, subject_client_id(token.sub, client_id)),
+        ]
     if token.reference:
         met.append((DenialKind.CLIENT_REFERENCES, token.client_id))
     if token.gid is not None:
@@ -163,6 +164,10 @@ def as_seen(token: IssuedToken) -> AccessToken:
         epoch=token.epoch,
         sid=token.sid,
         gid=token.gid,
+        derived_from=token.derived_from,
         reference=token.kind if token.kind in {"pat", "sat"} else None,  # type: ignore[arg-type]  # one of the two
     )
-    return AccessToken(key=None, said=said, payload=b"", clients=(token.client_id,), scopes=frozenset(token.scopes))
+    clients = (token.client_id, *token.actors)
+    chain = (*clients, *token.derived_from)
+    scopes = frozenset(token.scopes)
+    return AccessToken(key=None, said=said, payload=b"", clients=clients, chain=chain, scopes=scopes)

@@ -19,11 +19,13 @@ class ApplicationType(StrEnum):
 
 
 class GrantType(StrEnum):
-    """`grant_type` values that an application may use (RFC 6749)."""
+    """`grant_type` values that an application may use (RFC 6749, RFC 8693)."""
 
     AUTHORIZATION_CODE = "authorization_code"
     REFRESH_TOKEN = "refresh_token"
     CLIENT_CREDENTIALS = "client_credentials"
+    TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+    """RFC 8693 section 2.1."""
 
 
 class AuthMethod(StrEnum):

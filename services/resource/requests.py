@@ -50,8 +50,9 @@ def asked(request: Request) -> Asked:
     verdict = request.scope[VERDICT]
     if not isinstance(verdict, Allowed):
         raise TypeError("the API stands behind the guard")
-    acts_for_itself = verdict.sub == verdict.client_id
-    actor = f"client:{verdict.client_id}" if acts_for_itself else f"user:{verdict.sub}"
+    # Of an exchange it is the last of the actors that a token which is nobody's but an application's began with.
+    of_application = verdict.sub in (verdict.client_id, *verdict.actors[-1:])
+    actor = f"client:{verdict.sub}" if of_application else f"user:{verdict.sub}"
     command_id, row_id = new_command_id(), new_id()
     key = _idempotency_key(request)
     if key is not None:

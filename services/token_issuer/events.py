@@ -167,6 +167,32 @@ class AccessTokenIssued(Event, stored_as="token_issuer.AccessTokenIssued"):
     access_token_seconds: int
 
 
+class AccessTokenExchanged(Event, stored_as="token_issuer.AccessTokenExchanged"):
+    """An application was given an access token in exchange for one that it had been sent (RFC 8693).
+
+    What the one before came from, session and grant included, this one comes from as well.
+    """
+
+    retention = Retention.EXPIRING
+
+    jti: str
+    client_id: str
+    """Of the application that asked for it."""
+    sub: str
+    sid: str | None
+    gid: str | None
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    actors: tuple[str, ...]
+    """The applications that act, by `client_id`: the one that asked, then back to the one that the first was issued to."""
+    derived_from: tuple[str, ...]
+    """The `jti` of the token that was shown, then of those which that one came from."""
+    access_token_seconds: int
+    """It ends after so long …"""
+    ends_by: datetime
+    """… and never later than this, the `exp` of the token that was shown."""
+
+
 class AccessTokenRevoked(Event, stored_as="token_issuer.AccessTokenRevoked"):
     """One access token is no longer accepted (RFC 7009); its grant goes on."""
 

@@ -20,8 +20,12 @@ from stagedoor.asgi import Refusal as Challenge
 from stagedoor.asgi import refusal
 from stagedoor.verdict import Verdict
 
-IDENTITY: Final = ("x-stagedoor-sub", "x-stagedoor-client-id", "x-stagedoor-scope", "x-stagedoor-position")
-"""Headers that tell the resource who it is; set from the verdict alone."""
+IDENTITY: Final = (
+    *("x-stagedoor-sub", "x-stagedoor-client-id", "x-stagedoor-scope", "x-stagedoor-position"),
+    "x-stagedoor-actors",
+)
+"""Headers that tell the resource who it is; set from the verdict alone. The last one only for a token from an exchange:
+the applications that act for one another, the one that sent it first."""
 OURS: Final = "x-stagedoor-"
 """No header that begins so goes on to the resource unless it is set here."""
 CREDENTIALS: Final = ("authorization", "x-api-key")
@@ -172,7 +176,8 @@ def _stopped(challenge: Challenge) -> Stopped:
 
 
 def _passed(verdict: Allowed, headers: Iterable[tuple[str, str]]) -> Passed:
-    values = (verdict.sub, verdict.client_id, " ".join(sorted(verdict.scopes)), str(verdict.position))
+    scopes, actors = " ".join(sorted(verdict.scopes)), " ".join(verdict.actors)
+    values = (verdict.sub, verdict.client_id, scopes, str(verdict.position), actors)
     told = {name: value for name, value in zip(IDENTITY, values, strict=True) if value}
     sent = (name for name, _ in headers if name.startswith(OURS))
     removed = dict.fromkeys((*CREDENTIALS, *IDENTITY, *sent))

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 
-from services.token_issuer.domain import access_token, grant, reference_token, revocation, signing_keys
+from services.token_issuer.domain import access_token, exchange, grant, reference_token, revocation, signing_keys
 from services.token_issuer.events import (
+    AccessTokenExchanged,
     AccessTokenIssued,
     CodeRedeemed,
     GrantOpened,
@@ -43,6 +44,8 @@ def _issued(events: Sequence[Recorded], jti: str) -> IssuedToken | None:
                 return _of_grant(recorded, recorded.event, opened)
             case AccessTokenIssued(jti=of) as event if of == jti:
                 return _access_token(recorded, event, event.client_id, event.sub)
+            case AccessTokenExchanged(jti=of) as event if of == jti:
+                return _exchanged(recorded, event)
             case ReferenceTokenIssued(jti=of) as event if of == jti:
                 return _reference(recorded, event)
             case _:
@@ -78,6 +81,27 @@ def _access_token(  # noqa: PLR0913, PLR0917  (what a token has of its grant)
         expires_at=issued_at + timedelta(seconds=event.access_token_seconds),
         position=position,
         epoch=epoch,
+    )
+
+
+def _exchanged(recorded: Recorded, event: AccessTokenExchanged) -> IssuedToken:
+    position, epoch, at = _place(recorded)
+    issued_at = at.replace(microsecond=0)
+    return IssuedToken(
+        jti=event.jti,
+        kind="access_token",
+        client_id=event.client_id,
+        sub=event.sub,
+        sid=event.sid,
+        gid=event.gid,
+        scopes=event.scopes,
+        audiences=event.audiences,
+        issued_at=issued_at,
+        expires_at=exchange.ends_at(event, issued_at),
+        position=position,
+        epoch=epoch,
+        actors=event.actors,
+        derived_from=event.derived_from,
     )
 
 

@@ -16,7 +16,7 @@ from services.token_issuer.authorization.pushing import push
 from services.token_issuer.clients import Presented, presented
 from services.token_issuer.discovery import document, oauth_path, openid_path
 from services.token_issuer.gateway import Gateway
-from services.token_issuer.grants import authorization_code, client_credentials, refresh_token
+from services.token_issuer.grants import authorization_code, client_credentials, refresh_token, token_exchange
 from services.token_issuer.grants.answer import Answer
 from services.token_issuer.introspection import introspect
 from services.token_issuer.issuer import Issuer
@@ -32,7 +32,8 @@ from stagedoor import Guard
 _issued = Tallies("stagedoor_tokens_issued", "Answers of the token endpoint with tokens", ["grant_type"])
 _issued_by = lru_cache(maxsize=32)(_issued.labels)
 
-GRANTS: Mapping[str, Callable[[Issuer, Presented, Params], Awaitable[Answer]]] = {
+_Grant = Callable[[Issuer, Presented, Params], Awaitable[Answer | token_exchange.Answer]]
+GRANTS: Mapping[str, _Grant] = {
     GrantType.AUTHORIZATION_CODE.value: authorization_code.redeem,
     GrantType.REFRESH_TOKEN.value: refresh_token.refresh,
     GrantType.CLIENT_CREDENTIALS.value: client_credentials.issue,
@@ -105,12 +106,16 @@ class _Edge:
         self._issuer = issuer
         self._guard = guard
         self._references = references
+        self._grants: Mapping[str, _Grant] = {
+            **GRANTS,
+            GrantType.TOKEN_EXCHANGE.value: lambda issuer, who, form: token_exchange.exchange(issuer, guard, who, form),
+        }
 
     async def token(self, call: Call) -> Reply:
         """RFC 6749 section 3.2."""
         form, who = _form(call)
         grant_type = form.require("grant_type")
-        grant = GRANTS.get(grant_type)
+        grant = self._grants.get(grant_type)
         if grant is None:
             raise Refusal(Kind.INVALID, "unsupported_grant_type", "the grant_type is not supported")
         answer = await self._attempt(call, who, form, lambda: grant(self._issuer, who, form))

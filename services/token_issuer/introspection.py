@@ -23,7 +23,10 @@ from stagedoor.token import AccessToken
 
 INACTIVE = {"active": False}
 
-_TOLD = ("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti", "auth_time", "acr", "amr", "roles")
+_TOLD = (
+    *("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti", "auth_time", "acr", "amr", "roles"),
+    "act",
+)
 
 
 async def introspect(

@@ -15,6 +15,7 @@ from services.registry.events import ApplicationSettings, ResourceSettings
 from services.token_issuer import signing_key_tables
 from services.token_issuer.domain.grant import Grant, evolve
 from services.token_issuer.events import (
+    AccessTokenExchanged,
     AccessTokenIssued,
     CodeRedeemed,
     GrantEnded,
@@ -44,7 +45,7 @@ def project(recorded: Recorded) -> Iterable[RowChange]:
     """The rows that change with a fact of the issuer."""
     event = recorded.event
     match event:
-        case AccessTokenIssued():  # by far the most, and it has none
+        case AccessTokenIssued() | AccessTokenExchanged():  # by far the most, and they have none
             return ()
         case GrantOpened():
             return (Put(GRANTS, _opened(event, recorded)),)

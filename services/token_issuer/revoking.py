@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from services.token_issuer.clients import Presented
 from services.token_issuer.domain import grant as grants
-from services.token_issuer.domain import reference_token, revocation
+from services.token_issuer.domain import exchange, reference_token, revocation
 from services.token_issuer.events import (
+    AccessTokenExchanged,
     AccessTokenIssued,
     CodeRedeemed,
     GrantEndReason,
@@ -86,27 +87,32 @@ async def revoke_by_id(issuer: Issuer, jti: str, context: Context) -> int:
         return await references.revoke(issuer, jti, ReferenceEndReason.BY_ADMINISTRATOR, ANYBODY, context)
     now = issuer.clock()
     wanted = EventFilter(
-        types=(AccessTokenIssued.stored_as, CodeRedeemed.stored_as, RefreshTokenRotated.stored_as),
+        types=tuple(issuing.stored_as for issuing in _ISSUING),
         jtis=(jti,),
         since=now - LONGEST_ACCESS_TOKEN - LEEWAY,
     )
     for row in await issuer.log.read_rows(0, limit=1, matching=wanted):
         event = issuer.log.catalogue[row.type].from_json(row.data)
-        client_id, seconds = await _client_and_life(issuer, event)
-        ends_at = row.recorded_at + timedelta(seconds=seconds)
+        client_id, ends_at = await _client_and_end(issuer, event, row.recorded_at)
         if now < ends_at + LEEWAY:
             return await revoke_access_token(issuer, revocation.Revoke(jti, client_id, ends_at), context)
     raise Refusal(Kind.NOT_FOUND, "token_not_found", "no token with this id was issued, or it has expired")
 
 
-async def _client_and_life(issuer: Issuer, event: Event) -> tuple[str, int]:
-    """Whose token an event issued, and for how many seconds."""
+_ISSUING = (AccessTokenIssued, CodeRedeemed, RefreshTokenRotated, AccessTokenExchanged)
+
+
+async def _client_and_end(issuer: Issuer, event: Event, issued_at: datetime) -> tuple[str, datetime]:
+    """Whose token an event issued, and when that ends."""
     match event:
         case AccessTokenIssued():
-            return event.client_id, event.access_token_seconds
+            return event.client_id, issued_at + timedelta(seconds=event.access_token_seconds)
+        case AccessTokenExchanged():
+            return event.client_id, exchange.ends_at(event, issued_at)
         case CodeRedeemed() | RefreshTokenRotated():
             found = (await issuer.questions.known(ANYBODY, gid=event.gid)).grant
-            return ANYBODY if found is None else found.grant.client_id, event.access_token_seconds
+            client_id = ANYBODY if found is None else found.grant.client_id
+            return client_id, issued_at + timedelta(seconds=event.access_token_seconds)
         case _:
             raise TypeError("this event issues no token")
 

@@ -12,7 +12,9 @@ from typing import Any
 from msgspec import Struct
 
 from services.token_issuer.acr import acr_of
+from services.token_issuer.domain import exchange
 from services.token_issuer.domain.grant import Grant
+from services.token_issuer.events import AccessTokenExchanged
 from services.token_issuer.signing import SigningKey
 from shared.encoding import base64url
 
@@ -72,6 +74,44 @@ def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued)
     if content.roles:
         claims["roles"] = list(content.roles)
     return key.sign(ACCESS_TOKEN, claims)
+
+
+def exchanged_token(
+    key: SigningKey, issuer: str, event: AccessTokenExchanged, issued: Issued, grant: Grant | None
+) -> tuple[str, int]:
+    """The access token of an exchange, and how many seconds it lives.
+
+    It says of the person's sign-in what the token before said. Nested in `act` (RFC 8693 section 4.1) is who acts, the
+    last one outermost; `derived_from` names the tokens that it came from, so that it ends with each of them.
+    """
+    iat = issued.iat
+    exp = int(exchange.ends_at(event, issued.recorded_at.replace(microsecond=0)).timestamp())
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": event.sub,
+        "aud": event.audiences,
+        "client_id": event.client_id,
+        "scope": " ".join(event.scopes),
+        "iat": iat,
+        "nbf": iat,
+        "exp": exp,
+        "jti": event.jti,
+        "pos": issued.position,
+        "epoch": issued.epoch,
+    }
+    if event.sid is not None:
+        claims["sid"] = event.sid
+    if event.gid is not None:
+        claims["gid"] = event.gid
+    if grant is not None:
+        claims["auth_time"] = int(grant.auth_time.timestamp())
+        claims["amr"] = list(grant.amr)
+    act: dict[str, Any] = {}
+    for client_id in reversed(event.actors):
+        act = {"sub": client_id, "client_id": client_id, **({"act": act} if act else {})}
+    claims["act"] = act
+    claims["derived_from"] = event.derived_from
+    return key.sign(ACCESS_TOKEN, claims), max(0, exp - iat)
 
 
 def id_token(  # noqa: PLR0913  (each is one independent part of the token)

@@ -7,7 +7,7 @@ import pytest
 
 from stagedoor.verdict import Allowed, Reason
 from tests.support.attacking import reason
-from tests.support.sdk_tokens import AUDIENCE, SigningKey, claims, guard
+from tests.support.sdk_tokens import AUDIENCE, CHAIN, EXCHANGED, SigningKey, claims, guard
 
 
 def test_an_expired_token(key: SigningKey) -> None:
@@ -55,14 +55,40 @@ def test_nothing_that_matters_may_be_missing(key: SigningKey, name: str) -> None
         {"roles": "administrator"},
         {"gid": 1},
         {"sid": ["sid-1"]},
-        {"act": "com.first/app"},
-        {"act": {}},
-        {"act": {"client_id": 1}},
-        {"act": {"client_id": "com.first/app", "act": "com.second/app"}},
     ],
 )
 def test_claims_of_the_wrong_type(key: SigningKey, wrong: dict[str, Any]) -> None:
     assert reason(guard(key).check(key.sign(claims(**wrong)))) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"act": None},
+        {"act": "com.tourbus/api"},
+        {"act": ["com.tourbus/api"]},
+        {"act": {}},
+        {"act": {"client_id": 1}},
+        {"act": {"client_id": ""}},
+        {"act": {"sub": CHAIN[0]}},
+        {"act": {"client_id": CHAIN[1]}},
+        {"act": {"client_id": CHAIN[0], "act": CHAIN[1]}},
+        {"act": {"client_id": CHAIN[0], "act": [{"client_id": CHAIN[1]}]}},
+        {"act": {"client_id": CHAIN[0], "act": {}}},
+        {"act": {"client_id": CHAIN[0], "act": {"client_id": ["com.setlist/app"]}}},
+        {"derived_from": None},
+        {"derived_from": []},
+        {"derived_from": "jti-0"},
+        {"derived_from": [1]},
+        {"derived_from": [""]},
+        {"derived_from": ["jti-0", ""]},
+        {"derived_from": {"jti-0": True}},
+    ],
+)
+def test_a_chain_that_does_not_say_what_to_match(key: SigningKey, wrong: dict[str, Any]) -> None:
+    """What nobody can match denials by is not accepted as if there were none."""
+    assert isinstance(guard(key).check(key.sign(claims(**EXCHANGED))), Allowed)
+    assert reason(guard(key).check(key.sign(claims(**{**EXCHANGED, **wrong})))) is Reason.MALFORMED
 
 
 def test_a_bound_token_without_its_proof(key: SigningKey) -> None:

@@ -9,17 +9,26 @@ from stagedoor.token import MAXIMUM_BYTES
 from stagedoor.verdict import Denied, Reason
 from tests.support.attacking import reason
 from tests.support.doors import REFUSED, Doors
-from tests.support.sdk_tokens import SigningKey, b64, claims, guard
+from tests.support.sdk_tokens import SigningKey, acting, b64, claims, guard
 
 _KEY = SigningKey()
 _HEADER = json.dumps({"alg": "ES256", "typ": "at+jwt", "kid": "key-1"}).encode()
 
 
 def test_a_long_act_chain() -> None:
-    chain: dict[str, object] = {"client_id": "com.last/app"}
-    for number in range(60):
-        chain = {"client_id": f"com.chain/{number}", "act": chain}
-    assert reason(guard(_KEY).check(_KEY.sign(claims(act=chain)))) is Reason.MALFORMED
+    first = claims()["client_id"]
+    for length, accepted in ((7, True), (8, False), (60, False)):
+        chain = acting([first, *(f"com.chain/{number}" for number in range(1, length))])
+        verdict = guard(_KEY).check(_KEY.sign(claims(act=chain, derived_from=["jti-0"])))
+        assert (isinstance(verdict, Denied), reason(verdict) is Reason.MALFORMED) == (not accepted, not accepted)
+
+
+def test_derived_from_ever_so_many() -> None:
+    act = acting([claims()["client_id"]])
+    for many, accepted in ((8, True), (9, False), (500, False)):
+        jtis = [f"jti-{number}" for number in range(many)]
+        verdict = guard(_KEY).check(_KEY.sign(claims(act=act, derived_from=jtis)))
+        assert (isinstance(verdict, Denied), reason(verdict) is Reason.MALFORMED) == (not accepted, not accepted)
 
 
 def test_an_oversize_token_is_not_read() -> None:

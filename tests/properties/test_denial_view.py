@@ -53,6 +53,8 @@ def logs(draw: st.DrawFn) -> list[Denial]:
 @st.composite
 def tokens(draw: st.DrawFn) -> AccessToken:
     client, reference = draw(_NAMES), draw(st.sampled_from([None, None, "pat"]))
+    clients = (client, *draw(st.lists(_NAMES, max_size=2)))
+    derived_from = () if reference else tuple(draw(st.lists(_NAMES, max_size=2)))
     said = Said(
         iss="",
         sub=draw(_NAMES),
@@ -66,13 +68,15 @@ def tokens(draw: st.DrawFn) -> AccessToken:
         epoch=1,
         gid=None if reference else draw(st.one_of(st.none(), _NAMES)),
         sid=None if reference else draw(st.one_of(st.none(), _NAMES)),
+        derived_from=derived_from,
         reference="pat" if reference else None,
     )
     return AccessToken(
         key=None if reference else draw(st.sampled_from(_KEYS)),
         said=said,
         payload=b"{}",
-        clients=(client, *draw(st.lists(_NAMES, max_size=2))),
+        clients=clients,
+        chain=(*clients, *derived_from),
         scopes=frozenset(),
     )
 
@@ -80,7 +84,7 @@ def tokens(draw: st.DrawFn) -> AccessToken:
 def _matches(denial: Denial, token: AccessToken) -> bool:  # noqa: PLR0911  (one for each kind)
     match denial.kind:
         case DenialKind.TOKEN:
-            return token.jti == denial.id
+            return denial.id in (token.jti, *token.said.derived_from)
         case DenialKind.GRANT:
             return token.said.gid == denial.id
         case DenialKind.SESSION:

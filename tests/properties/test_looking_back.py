@@ -128,7 +128,10 @@ class Watching:
         payload = json.dumps(claims).encode()
         said = read_said(payload)
         assert said is not None
-        seen = AccessToken(key=None, said=said, payload=payload, clients=(state.client_id,), scopes=frozenset({"read"}))
+        clients = (state.client_id,)
+        seen = AccessToken(
+            key=None, said=said, payload=payload, clients=clients, chain=clients, scopes=frozenset({"read"})
+        )
         return self.guard.view.denied(seen) is None
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -92,6 +92,22 @@ def claims(**changes: Any) -> dict[str, Any]:
     }
     full |= changes
     return {name: value for name, value in full.items() if value is not None}
+
+
+CHAIN = ("com.tourbus/api", "com.setlist/app", "com.backstagehub/app")
+"""The applications of a token that was exchanged twice: the one that acts, back to the first."""
+
+
+def acting(clients: Sequence[str]) -> dict[str, Any]:
+    """The claim `act` of these clients, the outermost first."""
+    act: dict[str, Any] = {}
+    for client in reversed(clients):
+        act = {"sub": client, "client_id": client, **({"act": act} if act else {})}
+    return act
+
+
+EXCHANGED: Mapping[str, Any] = {"client_id": CHAIN[0], "act": acting(CHAIN), "derived_from": ["jti-0", "jti-00"]}
+"""What such a token says more, or otherwise."""
 
 
 class HeldFeed:

@@ -120,6 +120,8 @@ def _check_authentication(settings: ApplicationSettings) -> None:
         raise invalid(f"a {settings.type} application has to use PKCE")
     if GrantType.CLIENT_CREDENTIALS in settings.grants:
         raise invalid(f"a {settings.type} application cannot prove that it is itself, so it has no client_credentials")
+    if GrantType.TOKEN_EXCHANGE in settings.grants:
+        raise invalid(f"a {settings.type} application cannot prove that it is itself, so it exchanges no tokens")
 
 
 def _check_keys(settings: ApplicationSettings, *, demo: bool) -> None:

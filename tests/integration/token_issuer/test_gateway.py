@@ -102,7 +102,7 @@ async def test_envoy_lets_through_and_says_who_it_is(stage: Stage, proxy: Envoy)
     assert told.pop("x-stagedoor-position").isdigit()
     assert told == {"x-stagedoor-sub": HUB, "x-stagedoor-client-id": HUB, "x-stagedoor-scope": "read"}
     removed = set(answer.ok_response.headers_to_remove)
-    assert removed == {"authorization", "x-api-key", "x-stagedoor-roles"}
+    assert removed == {"authorization", "x-api-key", "x-stagedoor-roles", "x-stagedoor-actors"}
 
 
 async def test_envoy_refuses_with_a_challenge(stage: Stage, proxy: Envoy) -> None:

@@ -8,7 +8,7 @@ from stagedoor.feed import Answer
 from stagedoor.guard import Guard
 from stagedoor.keys import PublicKey, StaticKeys
 from stagedoor.verdict import Allowed, Denied, Reason, Verdict
-from tests.support.sdk_tokens import AUDIENCE, HeldFeed, HeldOnline, SigningKey, claims, guard
+from tests.support.sdk_tokens import AUDIENCE, CHAIN, EXCHANGED, HeldFeed, HeldOnline, SigningKey, claims, guard
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +120,33 @@ def test_a_compromised_key_signs_nothing_whatever_position_it_claims(key: Signin
 
 
 def test_every_client_of_an_act_chain_is_matched(key: SigningKey) -> None:
-    act = {"client_id": "com.first/app", "act": {"client_id": "com.second/app"}}
-    token = key.sign(claims(act=act))
-    assert isinstance(guard(key).check(token), Allowed)
-    for client in ("com.first/app", "com.second/app"):
+    token = key.sign(claims(**EXCHANGED))
+    verdict = guard(key).check(token)
+    assert isinstance(verdict, Allowed)
+    assert (verdict.client_id, verdict.actors) == (CHAIN[0], CHAIN)
+    for client in CHAIN:
         assert reason(guard(key, denial(DenialKind.CLIENT, client)).check(token)) is Reason.DENIED_CLIENT
+        withdrawn = denial(DenialKind.SUBJECT_CLIENT, f"sub-freddie {client}", DenialRule.CUT_OFF)
+        assert reason(guard(key, withdrawn).check(token)) is Reason.DENIED_GRANT
+        assert isinstance(guard(key, withdrawn).check(key.sign(claims(**EXCHANGED, pos=501))), Allowed)
+
+
+def test_a_token_ends_with_each_that_it_is_derived_from(key: SigningKey) -> None:
+    token = key.sign(claims(**EXCHANGED))
+    for jti in EXCHANGED["derived_from"]:
+        assert reason(guard(key, denial(DenialKind.TOKEN, jti)).check(token)) is Reason.DENIED_TOKEN
+    other = guard(key, denial(DenialKind.TOKEN, "jti-of-another"))
+    assert isinstance(other.check(token), Allowed)
+    checked = guard(key)
+    assert isinstance(checked.check(token), Allowed)
+    checked.view.apply(denial(DenialKind.TOKEN, EXCHANGED["derived_from"][-1]))
+    assert reason(checked.check(token)) is Reason.DENIED_TOKEN
+
+
+def test_a_plain_token_has_no_actors(key: SigningKey) -> None:
+    verdict = guard(key).check(key.sign(claims()))
+    assert isinstance(verdict, Allowed)
+    assert verdict.actors == ()
 
 
 def test_a_password_change_spares_the_session_it_was_made_in(key: SigningKey) -> None:

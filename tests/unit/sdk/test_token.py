@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stagedoor import token as tokens
 from stagedoor.keys import StaticKeys, ecdsa_value
 from stagedoor.token import AccessToken
-from tests.support.sdk_tokens import ISSUER, SigningKey, claims
+from tests.support.sdk_tokens import EXCHANGED, ISSUER, SigningKey, claims
 
 _KEY = SigningKey()
 _KEYS = StaticKeys([_KEY.public])
@@ -36,7 +36,7 @@ def read(payload: bytes) -> AccessToken:
 
 
 def test_spelling_and_order_make_no_difference_to_what_is_read() -> None:
-    said = claims(roles=["auditor"], act={"client_id": "com.first/app"}, unheard_of={"a": [1, None, "ü"]})
+    said = claims(**EXCHANGED, roles=["auditor"], unheard_of={"a": [1, None, "ü"]})
     short, spaced = read(msgspec.json.encode(said)), read(json.dumps(dict(reversed(said.items())), indent=1).encode())
     assert short.said == spaced.said
     assert (short.clients, short.scopes) == (spaced.clients, spaced.scopes)

@@ -907,6 +907,8 @@ class IssuedToken(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     KID_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    DERIVED_FROM_FIELD_NUMBER: _builtins.int
     jti: _builtins.str
     kind: _builtins.str
     """access_token, pat or sat."""
@@ -925,6 +927,14 @@ class IssuedToken(_message.Message):
     def issued_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of one from an exchange: the client_ids of the applications that act, its own first; and the `jti`s of the tokens
+        that it was exchanged for, the last one first. It is denied with each of them.
+        """
+
+    @_builtins.property
+    def derived_from(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -940,10 +950,12 @@ class IssuedToken(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         position: _builtins.int = ...,
         kid: _builtins.str = ...,
+        actors: _abc.Iterable[_builtins.str] | None = ...,
+        derived_from: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "issued_at", b"issued_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "client_id", b"client_id", "expires_at", b"expires_at", "gid", b"gid", "issued_at", b"issued_at", "jti", b"jti", "kid", b"kid", "kind", b"kind", "position", b"position", "scopes", b"scopes", "sid", b"sid", "sub", b"sub"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actors", b"actors", "audiences", b"audiences", "client_id", b"client_id", "derived_from", b"derived_from", "expires_at", b"expires_at", "gid", b"gid", "issued_at", b"issued_at", "jti", b"jti", "kid", b"kid", "kind", b"kind", "position", b"position", "scopes", b"scopes", "sid", b"sid", "sub", b"sub"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
