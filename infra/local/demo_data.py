@@ -62,7 +62,10 @@ def applications(ports: Ports) -> tuple[DemoApplication, ...]:
             display_name="BackstageHub",
             type="confidential",
             auth_method="client_secret_basic",
-            grants=("authorization_code", "refresh_token", "client_credentials"),
+            grants=(
+                *("authorization_code", "refresh_token", "client_credentials"),
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            ),
             scopes=("read", "update"),
             redirect_uris=(f"http://localhost:{ports.backstagehub}/callback",),
             post_logout_redirect_uris=(f"http://localhost:{ports.backstagehub}/signed-out",),

@@ -39,7 +39,11 @@ ServiceAccount = Annotated[str | None, typer.Option(help="sub of the user that c
 Scopes = Annotated[list[str] | None, typer.Option("--scope", help="May be repeated.")]
 Grants = Annotated[
     list[str] | None,
-    typer.Option("--grant", help="authorization_code, refresh_token, client_credentials; repeated."),
+    typer.Option(
+        "--grant",
+        help="authorization_code, refresh_token, client_credentials, "
+        "urn:ietf:params:oauth:grant-type:token-exchange; repeated.",
+    ),
 ]
 AuthMethod = Annotated[
     str | None, typer.Option(help="client_secret_basic, client_secret_post, private_key_jwt or none.")

@@ -36,6 +36,7 @@ METHODS: Final = (
     *("client_secret_basic", "client_secret_post", "private_key_jwt", "none"),
     *("client_secret_jwt", "tls_client_auth"),
 )
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"
 SIGNED: Final = ("ES256", "RS256", "PS256", "EdDSA", "ES384", "RS512", "HS256", "none")
 """Algorithms of assertions, the known ones first."""
 
@@ -57,18 +58,20 @@ class Using:
         self.http = outside.http
         self._made: dict[str, Any] = {}
 
-    async def make(self, method: str = "client_secret_basic", **settings: Any) -> Made:
+    async def make(self, method: str = "client_secret_basic", client_id: str = "", **settings: Any) -> Made:
         """An application."""
-        client_id = f"com.example/discovery-{token_hex(8)}"
+        client_id = client_id or f"com.example/discovery-{token_hex(8)}"
         public = method == "none"
+        usual = {
+            "scopes": ["read"],
+            "grants": ["authorization_code", "refresh_token", *([] if public else ["client_credentials"])],
+            "redirect_uris": [CALLBACK],
+        }
         asked = registry_pb2.ApplicationSettings(
             display_name="Discovery",
             type="public" if public else "confidential",
-            scopes=["read"],
-            grants=["authorization_code", "refresh_token", *([] if public else ["client_credentials"])],
-            redirect_uris=[CALLBACK],
             auth_method=method,
-            **settings,
+            **{**usual, **settings},
         )
         request = registry_pb2.RegisterApplicationRequest(client_id=client_id, settings=asked)
         made = await self.outside.manage(self.outside.registry.RegisterApplication, request)
@@ -385,13 +388,38 @@ async def _grants(using: Using, grants: list[str]) -> None:
     hub = await using.hub()
     others = (
         *("password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-        *("urn:ietf:params:oauth:grant-type:device_code", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        "urn:ietf:params:oauth:grant-type:device_code",
     )
-    known = ("authorization_code", "refresh_token", "client_credentials", *others)
-    form = {"code": "made-up", "refresh_token": "made-up"}
+    exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+    known = ("authorization_code", "refresh_token", "client_credentials", exchange, *others)
+    form = {"code": "made-up", "refresh_token": "made-up", "subject_token": "made-up", "subject_token_type": ACCESS_TOKEN}
     answers = {one: (await using.post("token_endpoint", hub, grant_type=one, **form)).json() for one in known}
     assert grants == [one for one, said in answers.items() if said.get("error") != "unsupported_grant_type"]
-    assert {said.get("error") for said in answers.values()} == {None, "invalid_grant", "unsupported_grant_type"}
+    refused = {None, "invalid_grant", "unauthorized_client", "unsupported_grant_type"}
+    assert {said.get("error") for said in answers.values()} == refused
+    await _exchange(using, exchange)
+
+
+async def _exchange(using: Using, grant: str) -> None:
+    """Used by an application that an API names: it was sent a token, and calls the API again as itself."""
+    name = f"discovery-{token_hex(8)}"
+    made = f"com.example/{name}"
+    api = registry_pb2.ResourceSettings(display_name="Discovery", callers=[f"client:{made}"])
+    api.scopes.add(name=name, description="be discovered")
+    request = registry_pb2.RegisterResourceRequest(identifier=f"https://{name}.example", settings=api)
+    await using.outside.manage(using.outside.registry.RegisterResource, request)
+    caller = await using.make(client_id=made, grants=[grant], scopes=[name], redirect_uris=[])
+    shown = await using.make(grants=["client_credentials"], scopes=[name], redirect_uris=[])
+    token = (await using.post("token_endpoint", shown, grant_type="client_credentials")).json()["access_token"]
+    form = {"grant_type": grant, "subject_token": token, "subject_token_type": ACCESS_TOKEN}
+    answer = await using.post("token_endpoint", caller, **form)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["issued_token_type"] == ACCESS_TOKEN
+    told = (await using.post("introspection_endpoint", caller, token=answer.json()["access_token"])).json()
+    assert (told["sub"], told["client_id"], told["scope"]) == (shown.client_id, made, name)
+    assert told["act"]["act"]["client_id"] == shown.client_id
+    gone = registry_pb2.RemoveResourceRequest(identifier=request.identifier)
+    await using.outside.manage(using.outside.registry.RemoveResource, gone)
 
 
 @entry("subject_types_supported")

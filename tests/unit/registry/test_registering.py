@@ -20,6 +20,7 @@ from tests.support.decider import given
 from tests.unit.registry.applications import FIRST, HUB, KNOWN, confidential, native, public, register, registered
 
 CODE, REFRESH, CLIENT = GrantType.AUTHORIZATION_CODE, GrantType.REFRESH_TOKEN, GrantType.CLIENT_CREDENTIALS
+EXCHANGE = GrantType.TOKEN_EXCHANGE
 METADATA, REDIRECT, SCOPE = "invalid_client_metadata", "invalid_redirect_uri", "invalid_scope"
 
 
@@ -127,6 +128,8 @@ def test_the_names_of_the_system_are_its_own() -> None:
         (native(require_pkce=False), METADATA, "PKCE"),
         (public(grants=(CODE, CLIENT)), METADATA, "client_credentials"),
         (native(grants=(CLIENT,)), METADATA, "client_credentials"),
+        (public(grants=(CODE, EXCHANGE)), METADATA, "exchanges no tokens"),
+        (native(grants=(EXCHANGE,)), METADATA, "exchanges no tokens"),
         (public(redirect_uris=("com.example.spa:/x",)), REDIRECT, "https"),
         (native(redirect_uris=("example:/x",)), REDIRECT, "domain"),
     ],
@@ -141,6 +144,7 @@ def test_broken_rules(settings: ApplicationSettings, code: str, about: str) -> N
         {"require_pkce": False},
         {"auth_method": AuthMethod.CLIENT_SECRET_POST},
         {"grants": (CLIENT,), "redirect_uris": ()},
+        {"grants": (EXCHANGE,), "redirect_uris": ()},
         {"grants": (CLIENT,), "redirect_uris": (), "service_account": "3q2-7w_A"},
         {"grants": (), "redirect_uris": (), "reference_tokens": ReferenceTokens.ADMINISTRATORS_ONLY},
         {"scopes": ()},
