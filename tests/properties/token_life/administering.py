@@ -11,10 +11,10 @@ from protos.stagedoor.registry.v1 import registry_pb2 as pb
 from services.identity.events import Role
 from shared.errors import Refusal
 from tests.properties.token_life import model as life
-from tests.properties.token_life.clients import app_settings, scopes_of_api
+from tests.properties.token_life.clients import NEED_PROOF, app_settings, scopes_of_api
 from tests.properties.token_life.model import App, Secret, User
 from tests.properties.token_life.playing import GRANTS, PASSWORD, PICK, REFERENCES, SCOPES, SECONDS, SELDOM, Playing
-from tests.properties.token_life.world import API
+from tests.properties.token_life.world import API, APPS, name_of_app
 
 
 class Administering(Playing):
@@ -38,10 +38,11 @@ class Administering(Playing):
         references: str = "none",
     ) -> None:
         self.names += 1
-        client_id = f"com.example.app{self.names}/app"
+        assert self.names < APPS
+        client_id = name_of_app(self.names)
         redirect_uri = f"http://localhost:84{self.names:02}/callback"
         if not confidential:
-            grants = [grant for grant in grants if grant != "client_credentials"]
+            grants = [grant for grant in grants if grant not in NEED_PROOF]
         scopes = [scope for scope in scopes if scope in self.model.api_scopes]
         acting = self.service_account() if account and "client_credentials" in grants else None
         message = app_settings(
@@ -118,7 +119,7 @@ class Administering(Playing):
     ) -> None:
         app = self.app(which)
         if not app.confidential:
-            grants = [grant for grant in grants if grant != "client_credentials"]
+            grants = [grant for grant in grants if grant not in NEED_PROOF]
         if app.account is not None and app.references == "none" and "client_credentials" not in grants:
             grants = [*grants, "client_credentials"]
         settings = pb.ApplicationSettings(scopes=scopes, grants=["authorization_code", *grants], user_kinds=kinds)

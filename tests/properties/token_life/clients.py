@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from protos.stagedoor.registry.v1 import registry_pb2 as registry_pb
 
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+NEED_PROOF = frozenset({"client_credentials", EXCHANGE})
+"""Grants of applications that can prove to be themselves."""
+
 Form = str | list[str]
 """The values of a parameter."""
 

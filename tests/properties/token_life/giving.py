@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from tests.properties.token_life import model as life
-from tests.properties.token_life.clients import Credentials, Form
+from tests.properties.token_life.clients import EXCHANGE, Credentials, Form
 from tests.properties.token_life.model import App, Grant, Session, Token
 from tests.properties.token_life.playing import ASKED, ASKED_AGAIN, PASSWORD, PICK, PLACES, SECONDS, SELDOM
 from tests.properties.token_life.signing_in import SigningIn
@@ -27,7 +27,7 @@ class Giving(SigningIn):
         self.add_user(None)
         self.register(
             ("read", "update"),
-            ("refresh_token", "client_credentials"),
+            ("refresh_token", "client_credentials", EXCHANGE),
             account=account,
             seconds=seconds,
             references="authenticated_users",
@@ -38,9 +38,13 @@ class Giving(SigningIn):
         for app in self.model.apps.values():
             self.authorized(app, self.model.sessions[0], "openid read offline_access", ("right",))
         self.something_long_lived()
+        self.something_exchanged()
 
     def something_long_lived(self) -> None:
         """Reference tokens, from the beginning on."""
+
+    def something_exchanged(self) -> None:
+        """The same for tokens that an application goes on with."""
 
     @precondition(lambda self: self.model.sessions)
     @rule(

@@ -5,7 +5,7 @@ tables, fences, feeds or views. It is told at which position of the log somethin
 position, what is denied there. Time is a clock that it is handed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -23,6 +23,7 @@ SEEN_EVERY = timedelta(minutes=1)
 LEEWAY = timedelta(seconds=5)
 """By which a check lets a token outlive its `exp`."""
 USUAL_ACCESS_TOKEN_SECONDS = 3600
+MOST_ACTORS = 4
 LOOKED_UP_AGAIN = timedelta(seconds=2)
 """After so long a guard asks again about a reference token that the issuer has refused."""
 
@@ -164,6 +165,15 @@ class Token:
     grant: Grant | None = None
     reference: bool = False
     revoked: int | None = None
+    acts_for: tuple[str, ...] = ()
+    """The applications of the token that it was exchanged for …"""
+    derived_from: tuple["Token", ...] = field(default=(), repr=False)
+    """… which is the first of these, and then what that one came from."""
+
+    @property
+    def actors(self) -> tuple[str, ...]:
+        """Whoever acts, the one that has it first."""
+        return (self.client_id, *self.acts_for)
 
     @property
     def for_api(self) -> bool:
@@ -203,11 +213,11 @@ class Model:
         """Whether at a position of the log this token is denied."""
         sid = token.grant.sid if token.grant is not None else None
         return (
-            (token.revoked is not None and token.revoked <= at)
+            any(one.revoked is not None and one.revoked <= at for one in (token, *token.derived_from))
             or (token.kid in self.compromised and self.compromised[token.kid] <= at)
             or (token.reference and self._references_denied(token, at))
             or (token.grant is not None and token.grant.ended is not None and token.grant.ended <= at)
-            or self._parties_denied(token.client_id, token.sub, sid, token.position, at)
+            or any(self._parties_denied(actor, token.sub, sid, token.position, at) for actor in token.actors)
         )
 
     def token_accepted(self, token: Token, at: int) -> bool:
@@ -302,6 +312,11 @@ class Model:
         if kept and "offline_access" in scopes and "refresh_token" in app.grants:
             kept.add("offline_access")
         return frozenset(kept)
+
+    def exchanged(self, token: Token, app: App, asked: Sequence[str], api: frozenset[str]) -> frozenset[str]:
+        """What the application gets for a token; nothing where it may not ask so. `api`: as if it had these scopes."""
+        common = token.scopes & self.own(app, api)
+        return common & frozenset(asked or common) if common.issuperset(asked) else frozenset()
 
     def refreshable(self, grant: Grant) -> bool:
         """Whether the time for refreshing has not run out, and the grant has not ended."""

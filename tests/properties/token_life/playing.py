@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from shared.errors import Refusal
 from shared.log_feed import denial_of
+from tests.properties.token_life.clients import EXCHANGE
 from tests.properties.token_life.edge import Edge, Wire
 from tests.properties.token_life.model import App, Grant, Model, Token, User
 from tests.properties.token_life.reference_desk import AsOfTheHead
@@ -20,7 +21,9 @@ T = TypeVar("T")
 
 PICK = st.integers(0, 5)
 SCOPES = st.sampled_from([("read", "update"), ("read", "update"), ("read",), ("update",), ()])
-GRANTS = st.sampled_from([("refresh_token", "client_credentials"), ("refresh_token",), ("client_credentials",), ()])
+GRANTS = st.sampled_from(
+    [("refresh_token", "client_credentials", EXCHANGE), ("refresh_token", EXCHANGE), ("client_credentials",), ()]
+)
 ASKED = st.sampled_from(
     ["openid read offline_access", "openid read update offline_access", "", "openid offline_access", "read", "openid"]
 )

@@ -75,6 +75,8 @@ WATCH = "com.example.watch/app"
 """A confidential application that may introspect the API's tokens."""
 RESOURCE = "resource/stage"
 """The caller of `Validate` that the API names."""
+APPS = 40
+"""More applications, and people, than come into one life; the API names them, so they may exchange its tokens."""
 MASTERS = {name: MasterKey(bytes([number]) * 32) for number, name in enumerate(("registry", "identity", "issuer"))}
 _BEGINNING = -1
 """The back-up that lives begin from."""
@@ -328,9 +330,8 @@ class World:
 
     async def _register_api(self) -> None:
         scopes = scopes_of_api(("read", "update"))
-        settings = registry_pb.ResourceSettings(
-            display_name="API", scopes=scopes, callers=[RESOURCE, f"client:{WATCH}"]
-        )
+        callers = [RESOURCE, *(f"client:{client_id}" for client_id in (WATCH, *map(name_of_app, range(APPS))))]
+        settings = registry_pb.ResourceSettings(display_name="API", scopes=scopes, callers=callers)
         await self.at_registry(
             "RegisterResource", registry_pb.RegisterResourceRequest(identifier=API, settings=settings)
         )
@@ -416,6 +417,11 @@ class World:
         caller.current.set(called_by(RESOURCE))
         raw = await self._validation.Validate(request.SerializeToString(), None)  # type: ignore[arg-type]
         return validation_pb2.ValidateResponse.FromString(raw)
+
+
+def name_of_app(number: int) -> str:
+    """Of the applications of a life."""
+    return f"com.example.app{number}/app"
 
 
 def _policy() -> Policy:
