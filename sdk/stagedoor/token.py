@@ -215,8 +215,8 @@ def read_bytes(  # noqa: C901, PLR0911, PLR0912  (one return for each way to be 
     exchanged = _clients(said.client_id, said.act)
     if exchanged is None or not _derived(said.derived_from):
         return _MALFORMED
-    chain = (*exchanged, *said.derived_from)
-    return AccessToken(key=key, said=said, payload=payload, clients=exchanged, chain=chain, scopes=scopes)
+    whole = (*exchanged, *said.derived_from)
+    return AccessToken(key=key, said=said, payload=payload, clients=exchanged, chain=whole, scopes=scopes)
 
 
 def read_said(payload: bytes) -> Said | None:

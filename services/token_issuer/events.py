@@ -184,7 +184,7 @@ class AccessTokenExchanged(Event, stored_as="token_issuer.AccessTokenExchanged")
     scopes: tuple[str, ...]
     audiences: tuple[str, ...]
     actors: tuple[str, ...]
-    """The applications that act, by `client_id`: the one that asked, then back to the one that the first was issued to."""
+    """The applications that act, by `client_id`: the one that asked, then back to the one that had the first token."""
     derived_from: tuple[str, ...]
     """The `jti` of the token that was shown, then of those which that one came from."""
     access_token_seconds: int

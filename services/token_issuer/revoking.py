@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from services.token_issuer.clients import Presented
-from services.token_issuer.domain import grant as grants
 from services.token_issuer.domain import exchange, reference_token, revocation
+from services.token_issuer.domain import grant as grants
 from services.token_issuer.events import (
     AccessTokenExchanged,
     AccessTokenIssued,

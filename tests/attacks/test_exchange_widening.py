@@ -56,7 +56,7 @@ async def test_back_to_what_was_given_up_on_the_way(there: Chain) -> None:
 
 
 async def test_a_longer_life(there: Chain) -> None:
-    """Not by exchanging again and again, each time a moment before the end, nor by an application whose tokens live long."""
+    """Not by exchanging again and again, nor by an application whose tokens live long."""
     long = await there.another("com.long/api", access_token_seconds=86_400)
     token = await there.subject(await there.stage.user())
     end = claims_of(token)["exp"]

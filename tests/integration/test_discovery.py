@@ -392,7 +392,12 @@ async def _grants(using: Using, grants: list[str]) -> None:
     )
     exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
     known = ("authorization_code", "refresh_token", "client_credentials", exchange, *others)
-    form = {"code": "made-up", "refresh_token": "made-up", "subject_token": "made-up", "subject_token_type": ACCESS_TOKEN}
+    form = {
+        "code": "made-up",
+        "refresh_token": "made-up",
+        "subject_token": "made-up",
+        "subject_token_type": ACCESS_TOKEN,
+    }
     answers = {one: (await using.post("token_endpoint", hub, grant_type=one, **form)).json() for one in known}
     assert grants == [one for one, said in answers.items() if said.get("error") != "unsupported_grant_type"]
     refused = {None, "invalid_grant", "unauthorized_client", "unsupported_grant_type"}

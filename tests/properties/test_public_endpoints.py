@@ -85,6 +85,7 @@ REGISTRATION: Final = (
     *("scope", "contacts", "jwks", "jwks_uri", "software_statement", "application_type", "client_id", "client_secret"),
     *("backchannel_logout_uri", "id_token_signed_response_alg", "userinfo_signed_response_alg"),
 )
+TOKEN: Final = ("grant_type", "code", "redirect_uri", "code_verifier", "refresh_token", "scope", "resource")
 EXCHANGE: Final = (
     *("subject_token", "subject_token_type", "requested_token_type", "actor_token", "actor_token_type", "audience"),
 )
@@ -94,7 +95,7 @@ KINDS: Final = (
     Kind("/id/connect/authorize", AUTHORIZE),
     Kind(
         "/id/connect/token",
-        ("grant_type", "code", "redirect_uri", "code_verifier", "refresh_token", "scope", "resource", *EXCHANGE, *CLIENT),
+        (*TOKEN, *EXCHANGE, *CLIENT),
         frozenset(TOKEN_ERRORS),
         ("POST", "POST", "POST", "GET", "OPTIONS", "PUT"),
     ),
@@ -210,7 +211,10 @@ async def outside(running: System) -> AsyncIterator[Outside]:
     truths = (
         *("code", "query", "S256", "none", "login", "consent", "page", "en de", "0", "3600", "-1", "read update"),
         *("openid", "openid profile offline_access read", "authorization_code", "refresh_token", "client_credentials"),
-        *(f"urn:ietf:params:oauth:{each}" for each in ("grant-type:token-exchange", "token-type:access_token", "token-type:jwt")),
+        *(
+            f"urn:ietf:params:oauth:{each}"
+            for each in ("grant-type:token-exchange", "token-type:access_token", "token-type:jwt")
+        ),
         *(HUB, "com.roadie/spa", "com.merchsync/service", hub["client_secret"], *hub["redirect_uris"]),
         *(str(tokens["access_token"]), str(tokens["refresh_token"]), str(tokens["id_token"]), code, waiting),
         *(flow.verifier, "A" * 43, f"{ports.origin}/api", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),

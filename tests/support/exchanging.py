@@ -45,14 +45,14 @@ class Chain:
         """An access token that a person's sign-in gave the application."""
         return str((await self.stage.tokens(self.hub, sub, scope=scope))["access_token"])
 
-    async def ask(self, token: str, client: Client | None = None, **more: str | list[str]) -> httpx.Response:
+    async def ask(self, token: str, client: Client | None = None, /, **more: str | list[str]) -> httpx.Response:
         """What the token endpoint answers; an empty value leaves a parameter out."""
         by = client or self.tourbus
         form = {"grant_type": EXCHANGE, "subject_token": token, "subject_token_type": ACCESS_TOKEN, **more}
         kept = {name: value for name, value in {**by.form(), **form}.items() if value}
         return await self.stage.http.post("/id/connect/token", data=kept, headers=by.headers())
 
-    async def exchanged(self, token: str, client: Client | None = None, **more: str | list[str]) -> str:
+    async def exchanged(self, token: str, client: Client | None = None, /, **more: str | list[str]) -> str:
         """The access token that is given."""
         answer = await self.ask(token, client, **more)
         assert answer.status_code == 200, answer.text

@@ -13,11 +13,17 @@ from services.identity.events import Profile, Role, SessionEndReason, UserKind
 from services.registry.domain import application
 from services.registry.events import ApplicationSettings, ApplicationType, AuthMethod, GrantType, ReferenceTokens
 from services.registry.read_model import project
-from services.token_issuer.domain import access_token, grant, reference_token, revocation, signing_keys
-from services.token_issuer.events import GrantEndReason, KeyUse, ReferenceEndReason, ReferenceKind
+from services.token_issuer.domain import access_token, exchange, grant, reference_token, revocation, signing_keys
+from services.token_issuer.events import (
+    AccessTokenExchanged,
+    GrantEndReason,
+    KeyUse,
+    ReferenceEndReason,
+    ReferenceKind,
+)
 from services.token_issuer.references.matching import as_token
 from services.token_issuer.signing import SigningKey, generate
-from services.token_issuer.tokens import Content, Issued
+from services.token_issuer.tokens import Content, Issued, exchanged_token
 from services.token_issuer.tokens import access_token as signed
 from shared.decider import Decider
 from shared.errors import Refusal
@@ -68,6 +74,8 @@ class Life:
         self.gids: list[str] = []
         self.jtis: list[str] = []
         self.references: list[str] = []
+        self.shown: dict[str, exchange.Subject] = {}
+        """Access tokens as an exchange takes them."""
 
     def state(self, decider: Decider[Any, Any], aggregate: str) -> Any:
         return self.states.get(decider.stream(aggregate), decider.initial)
@@ -86,6 +94,7 @@ class Life:
             (14, self.a_grant),
             (30, self.of_a_grant),
             (8, self.a_token),
+            (8, self.an_exchange),
             (5, self.a_revocation),
             (8, self.a_reference),
         )
@@ -245,6 +254,15 @@ class Life:
         command = access_token.Issue(jti, client_id, client_id, ("read",), (AUDIENCE,), self.seconds())
         return "token_issuer", access_token.decider, jti, command
 
+    def an_exchange(self) -> Do:
+        if not self.shown:
+            return self.a_token()
+        jti, client_id = self.new("jti"), self.dice.choice(self.clients)
+        subject = self.shown[self.dice.choice(list(self.shown)[-100:])]
+        now = datetime.now(UTC)
+        command = exchange.Exchange(jti, client_id, subject, ("read",), (AUDIENCE,), self.seconds(), now)
+        return "token_issuer", exchange.decider, jti, command
+
     def a_revocation(self) -> Do:
         jti = self.dice.choice(self.jtis[-200:] or ["none"])
         command = revocation.Revoke(jti, "client", datetime.now(UTC) + timedelta(hours=1))
@@ -317,7 +335,7 @@ class Life:
         version = self.versions.get(stream, 0)
         context = Context("user:admin", "course", new_command_id())
         rows = rows_of(events, stream, version, context, project) if source == "registry" else ()
-        alone = None if decider is access_token.decider else version
+        alone = None if decider in (access_token.decider, exchange.decider) else version
         appended = await self.logs[source].append(
             Append(stream, alone, events, context, rows=rows, personal_key=PERSONAL_KEY)
         )
@@ -345,6 +363,35 @@ class Life:
                 exp = datetime.fromtimestamp(issued.iat + seconds, UTC)
                 self.tokens.append(Token(jti, appended.position, text, None, exp))
                 self.jtis.append(jti)
+                self.shown[jti] = exchange.Subject(
+                    jti=jti,
+                    sub=state.sub,
+                    sid=None if of is None else of.sid,
+                    gid=None if of is None else of.gid,
+                    scopes=("read",),
+                    audiences=(AUDIENCE,),
+                    actors=(state.client_id,),
+                    derived_from=(),
+                    ends_at=exp,
+                )
+        elif isinstance(event, AccessTokenExchanged):
+            kid = self.state(signing_keys.decider, signing_keys.SIGNING).active(KeyUse.ACCESS_TOKEN)
+            if kid is not None:
+                text, _ = exchanged_token(self.keys[kid], ISSUER, event, issued, None)
+                exp = exchange.ends_at(event, issued.recorded_at.replace(microsecond=0))
+                self.tokens.append(Token(event.jti, appended.position, text, None, exp))
+                self.jtis.append(event.jti)
+                self.shown[event.jti] = exchange.Subject(
+                    jti=event.jti,
+                    sub=event.sub,
+                    sid=event.sid,
+                    gid=event.gid,
+                    scopes=event.scopes,
+                    audiences=event.audiences,
+                    actors=event.actors,
+                    derived_from=event.derived_from,
+                    ends_at=exp,
+                )
         elif name == "ReferenceTokenIssued":
             claims = {
                 "iss": ISSUER,

@@ -59,7 +59,9 @@ def decide(command: Exchange, state: State) -> Sequence[Event]:
         raise unusable()
     actors = (command.client_id, *subject.actors)
     if len(actors) > MOST_ACTORS:
-        raise Refusal(Kind.INVALID, "invalid_request", f"more than {MOST_ACTORS} applications would act for one another")
+        raise Refusal(
+            Kind.INVALID, "invalid_request", f"more than {MOST_ACTORS} applications would act for one another"
+        )
     if not command.scopes or not set(command.scopes) <= set(subject.scopes):
         raise Refusal(Kind.INVALID, "invalid_scope", "the subject_token does not have a scope that was asked for")
     if not command.audiences or not set(command.audiences) <= set(subject.audiences):

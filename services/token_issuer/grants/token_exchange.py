@@ -49,7 +49,7 @@ from shared.log.row import EventFilter
 from stagedoor import Denied, Guard
 from stagedoor.token import AccessToken
 
-ACCESS_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  (the name of a type)
+ACCESS_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"
 JWT_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
 """RFC 8693 section 3: an access token of this issuer is a JWT."""
 

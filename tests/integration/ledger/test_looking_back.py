@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.stagedoor.ledger.v1 import ledger_pb2 as pb
 from services.identity import events as identity
+from services.identity.domain.consent import consent_id
 from services.ledger import past
 from services.registry import events as registry
 from services.token_issuer import events as issuer
@@ -283,6 +284,63 @@ async def test_a_token_ends_by_time(asking: Asking) -> None:
     )
     ended = await asking.explain("short")
     assert (ended.verdict, ended.reason) == ("refused", "expired")
+
+
+async def test_a_token_from_an_exchange_is_explained_by_its_whole_chain(asking: Asking) -> None:
+    """Each of these alone refuses it, and the fact that does is told."""
+    await asking.a_token()
+
+    async def exchanged(jti: str) -> int:
+        event = issuer.AccessTokenExchanged(
+            jti=jti,
+            client_id="com.tourbus/api",
+            sub="freddie",
+            sid="sid",
+            gid="gid",
+            scopes=("read",),
+            audiences=("https://api.example",),
+            actors=("com.tourbus/api", "com.middle/api", CLIENT),
+            derived_from=("between", "jti"),
+            access_token_seconds=3600,
+            ends_by=FAR,
+        )
+        return (await asking.write(f"token-{jti}", event)).position
+
+    position = await exchanged("last")
+    told = await asking.explain("last")
+    assert (told.verdict, told.token.client_id, told.token.gid) == ("accepted", "com.tourbus/api", "gid")
+    assert list(told.token.actors) == ["com.tourbus/api", "com.middle/api", CLIENT]
+    assert list(told.token.derived_from) == ["between", "jti"]
+    assert [(fact.position, fact.type) for fact in told.facts] == [(position, "token_issuer.AccessTokenExchanged")]
+    for client_id in ("com.tourbus/api", "com.middle/api", CLIENT):
+        stream = f"application-{client_id}"
+        off = await asking.write(stream, registry.ApplicationDisabled(client_id=client_id, reason=""))
+        refused = await asking.explain("last")
+        assert (refused.reason, [fact.position for fact in refused.facts if fact.decides]) == (
+            "denied_client",
+            [off.position],
+        )
+        await asking.write(stream, registry.ApplicationEnabled(client_id=client_id))
+        withdrawn = await asking.write(
+            f"consent-{consent_id('freddie', client_id)}",
+            identity.ConsentWithdrawn(sub="freddie", client_id=client_id),
+        )
+        refused = await asking.explain("last")
+        assert (refused.reason, [fact.position for fact in refused.facts if fact.decides][-1]) == (
+            "denied_grant",
+            withdrawn.position,
+        )
+    await exchanged("later")
+    assert (await asking.explain("later")).verdict == "accepted"
+    revoked = await asking.write(
+        "revocation-between", issuer.AccessTokenRevoked(jti="between", client_id=CLIENT, token_ends_at=FAR)
+    )
+    refused = await asking.explain("later")
+    assert (refused.reason, [fact.position for fact in refused.facts if fact.decides]) == (
+        "denied_token",
+        [revoked.position],
+    )
+    assert (await asking.told("token", "later"))["derived_from"] == ["between", "jti"]
 
 
 async def test_a_reference_token_is_explained_too(asking: Asking) -> None:

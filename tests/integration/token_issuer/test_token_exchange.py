@@ -79,9 +79,8 @@ async def test_nothing_asked_gives_what_application_and_token_have_in_common(the
 
 async def test_on_and_on_until_the_chain_is_too_long(there: Chain) -> None:
     first = await there.subject(await there.stage.user())
-    clients = [there.tourbus]
-    for name in ("com.second/api", "com.third/api", "com.fourth/api"):
-        clients.append(await there.stage.register(OF_API, name))
+    names = ("com.second/api", "com.third/api", "com.fourth/api")
+    clients = [there.tourbus, *[await there.stage.register(OF_API, name) for name in names]]
     await there.callers(*(client.client_id for client in clients))
     token, chain_of = first, [first]
     for client in clients[:3]:

@@ -28,7 +28,9 @@ def denial(number: int, kind: DenialKind, name: str | None = None, **changes: ob
 def token(pos: int, **changes: object) -> AccessToken:
     whole = {"sub": "s", "client_id": "c", "jti": "j", "gid": "g", "sid": "d", **changes}
     said = Said(iss="", aud=(), scope="", iat=0, exp=0, pos=pos, epoch=1, **whole)  # type: ignore[arg-type]
-    return AccessToken(key=_PUBLIC, said=said, payload=b"", clients=(said.client_id,), chain=(said.client_id,), scopes=frozenset())
+    return AccessToken(
+        key=_PUBLIC, said=said, payload=b"", clients=(said.client_id,), chain=(said.client_id,), scopes=frozenset()
+    )
 
 
 def empty(most: int) -> DenialView:
