@@ -93,9 +93,9 @@ def settings(callers: Sequence[str], *, community: bool) -> tuple[ResourceSettin
     return api, trucks
 
 
-async def chain(stage: Stage, *, community: bool = True) -> Chain:
-    """Register all of them. Tourbus is a caller of the first API alone."""
-    api, trucks = settings((f"client:{TOURBUS}",), community=community)
+async def chain(stage: Stage, *, community: bool = True, callers: Sequence[str] = ()) -> Chain:
+    """Register all of them. Tourbus, and `callers`, are those of the first API alone."""
+    api, trucks = settings((f"client:{TOURBUS}", *callers), community=community)
     trucks = trucks.model_copy(update={"callers": ()})
     management = ResourceSettings(display_name="Management", scopes=(Scope(name="sec", description="manage"),))
     for resource_id, identifier, each in (

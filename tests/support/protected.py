@@ -11,7 +11,8 @@ import uvicorn
 
 from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.gateway import Gateway, judge_by
-from tests.support.issuing import Stage
+from tests.support.exchanging import chain
+from tests.support.issuing import API, Stage
 from tests.support.ports import free_port
 from tests.support.work import eventually
 
@@ -30,6 +31,12 @@ async def token(stage: Stage, *, scope: str = "read") -> str:
     await stage.follow()
     answer = await stage.token(hub, grant_type="client_credentials", scope=scope)
     return str(answer.json()["access_token"])
+
+
+async def token_of_an_exchange(stage: Stage) -> str:
+    """A token that Tourbus was given for one of a person's, at the same resource."""
+    there = await chain(stage, callers=("resource/tours", "service/proxy"))
+    return await there.exchanged(await there.subject(await stage.user()), resource=API)
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.resource.events import DataRead, TourAdded
 from shared.log.append import LogUnavailable
 from tests.integration.resource.conftest import ARTICLE, TOUR, Added, Api
+from tests.support.sdk_tokens import CHAIN, EXCHANGED
 
 BOTH = pytest.mark.parametrize(
     ("path", "name", "row"), [("/api/tours", "tours", TOUR), ("/api/merchandise", "merchandise", ARTICLE)]
@@ -59,6 +60,19 @@ async def test_an_application_that_acts_for_itself_has_rows_of_its_own(api: Api)
     assert (await api("GET", "/api/tours")).json() == {"tours": []}
     recorded = (await api.log.read(0))[0]
     assert recorded.actor == f"client:{client}"
+
+
+async def test_who_acts_for_somebody_by_an_exchange_is_who_did_it(api: Api) -> None:
+    """The row is the person's, and the application that acts by now is told; of a service it is the service's."""
+    answer = await api("POST", "/api/tours", json=TOUR, claims=dict(EXCHANGED))
+    assert answer.status_code == 201
+    assert len((await api("GET", "/api/tours")).json()["tours"]) == 1
+    first = CHAIN[-1]
+    by_itself = {**EXCHANGED, "sid": None, "gid": None}
+    assert (await api("POST", "/api/tours", who=first, json=TOUR, claims=by_itself)).status_code == 201
+    added = [each for each in await api.log.read(0) if isinstance(each.event, TourAdded)]
+    assert [each.actor for each in added] == ["user:freddie", f"client:{first}"]
+    assert [each.event.client_id for each in added if isinstance(each.event, TourAdded)] == [CHAIN[0], CHAIN[0]]
 
 
 async def test_every_write_names_who_did_it(api: Api, added: Added) -> None:

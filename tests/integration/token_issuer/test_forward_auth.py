@@ -18,9 +18,10 @@ from services.token_issuer.forward_auth import PATH
 from services.token_issuer.gateway import Gateway
 from services.token_issuer.http import application
 from shared.http.serve import Readiness, layers
+from tests.support.exchanging import TOURBUS
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.ports import free_port
-from tests.support.protected import echo, listens, served, token
+from tests.support.protected import echo, listens, served, token, token_of_an_exchange
 from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixture)
 from tests.support.work import eventually
 
@@ -131,6 +132,20 @@ async def test_it_lets_through_and_says_who_it_is(stage: Stage, proxy: Proxy) ->
         assert seen["x-stagedoor-position"].isdigit()
         assert not {"authorization", "x-api-key"} & seen.keys()
         assert answer.json()["body"] == ("title=Live" if method == "POST" else "")
+
+
+async def test_it_says_who_acts_for_whom(stage: Stage, proxy: Proxy) -> None:
+    shown = await token_of_an_exchange(stage)
+    await stage.follow()
+    seen = (await proxy.ask(authorization=f"Bearer {shown}", x_stagedoor_actors="com.evil/app")).json()["headers"]
+    assert (seen["x-stagedoor-client-id"], seen["x-stagedoor-actors"]) == (TOURBUS, f"{TOURBUS} {HUB}")
+
+
+async def test_nobody_says_by_themselves_who_acts(stage: Stage, proxy: Proxy) -> None:
+    shown = await token(stage)
+    seen = (await proxy.ask(authorization=f"Bearer {shown}", x_stagedoor_actors="com.evil/app")).json()["headers"]
+    assert seen["x-stagedoor-client-id"] == HUB
+    assert "x-stagedoor-actors" not in seen
 
 
 @pytest.mark.parametrize("proxy", ["caddy"], indirect=True)

@@ -20,10 +20,11 @@ from services.token_issuer.gateway import Gateway, metadata_url
 from services.token_issuer.references.texts import new_reference
 from shared.rpc.client import channel, translate
 from shared.rpc.server import RpcServer
+from tests.support.exchanging import TOURBUS
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
 from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixture)
-from tests.support.protected import token
+from tests.support.protected import token, token_of_an_exchange
 from tests.support.references import OPEN, make
 from tests.support.work import eventually
 
@@ -103,6 +104,12 @@ async def test_envoy_lets_through_and_says_who_it_is(stage: Stage, proxy: Envoy)
     assert told == {"x-stagedoor-sub": HUB, "x-stagedoor-client-id": HUB, "x-stagedoor-scope": "read"}
     removed = set(answer.ok_response.headers_to_remove)
     assert removed == {"authorization", "x-api-key", "x-stagedoor-roles", "x-stagedoor-actors"}
+
+
+async def test_envoy_says_who_acts_for_whom(stage: Stage, proxy: Envoy) -> None:
+    shown = await token_of_an_exchange(stage)
+    told = set_by(await proxy.check({"authorization": f"Bearer {shown}", "x-stagedoor-actors": "com.evil/app"}))
+    assert (told["x-stagedoor-client-id"], told["x-stagedoor-actors"]) == (TOURBUS, f"{TOURBUS} {HUB}")
 
 
 async def test_envoy_refuses_with_a_challenge(stage: Stage, proxy: Envoy) -> None:
