@@ -23,12 +23,14 @@ def block(language: str, client_id: str) -> str:
 
 
 async def register(system: System, client_id: str) -> str:
-    """Register an application by the command that stands there; answers its secret, if it has one."""
-    program, *arguments = shlex.split(block("sh", client_id))
-    assert program == "stagedoor"
-    (answer,) = await stagedoor(system, *arguments)
-    assert answer["client_id"] == client_id
-    return str(answer.get("client_secret", ""))
+    """Register an application by the commands that stand there; answers its secret, if it has one."""
+    answers = []
+    for command in block("sh", client_id).splitlines():
+        program, *arguments = shlex.split(command)
+        assert program == "stagedoor"
+        answers += await stagedoor(system, *arguments)
+    assert answers[0]["client_id"] == client_id
+    return str(answers[0].get("client_secret", ""))
 
 
 def run(source: str) -> dict[str, Any]:

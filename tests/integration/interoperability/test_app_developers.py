@@ -3,11 +3,14 @@
 import asyncio
 import re
 import shlex
+from urllib.parse import quote_plus
 
 import httpx
+import jwt
 import pytest
 
-from infra.local.sign_in import Visitor
+from infra.local.demo_data import BACKSTAGEHUB
+from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
 from tests.support.command import stagedoor
 from tests.support.documented import PAGE, block, blocks, register, run
@@ -84,11 +87,42 @@ async def test_a_background_service(system: System, monkeypatch: pytest.MonkeyPa
         assert client.auth._token not in {kept, "ended-meanwhile"}
 
 
+async def test_an_api_that_calls_another(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIENT_SECRET", await register(system, "com.example/reports"))
+    example = run(block("python", "com.example/reports"))
+    front, callback = "com.example/front", "http://localhost:8000/front"
+    scopes = ("--scope", "read", "--scope", "report")
+    grants = ("--grant", "authorization_code")
+    asked = ("apps", "register", front, "--name", "Front", "--redirect-uri", callback, *scopes, *grants)
+    (made,) = await stagedoor(system, *asked)
+    flow = CodeFlow(system.ports.issuer, front, callback, "openid read report")
+    async with Visitor(*FREDDIE) as freddie:
+        shown = (await flow.redeem(flow.code(await freddie.go(flow.address)), client_secret=made["client_secret"]))[
+            "access_token"
+        ]
+    assert re.fullmatch(r"[0-9]+ tours", await asyncio.to_thread(example["report"], str(shown)))
+    given = jwt.decode(await asyncio.to_thread(example["exchanged"], str(shown)), options={"verify_signature": False})
+    assert (given["scope"], given["aud"]) == ("read", [f"{system.ports.origin}/api"])
+    assert (given["act"]["client_id"], given["act"]["act"]["client_id"]) == ("com.example/reports", front)
+    # What the page says of who cannot.
+    hub = next(one for one in system.demo["applications"] if one["client_id"] == BACKSTAGEHUB)
+    assert "urn:ietf:params:oauth:grant-type:token-exchange" in hub["grants"]
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": str(shown),
+        "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+    }
+    proof = httpx.BasicAuth(quote_plus(BACKSTAGEHUB), hub["client_secret"])
+    async with httpx.AsyncClient(auth=proof) as client:
+        refused = await client.post(f"{system.ports.issuer}/connect/token", data=form)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+
+
 def test_every_example_is_run() -> None:
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
     assert len(blocks("html")) == 1
-    assert len(blocks("sh")) == 5
-    assert PAGE.read_text().count("```") == 2 * 10
+    assert len(blocks("sh")) == 6
+    assert PAGE.read_text().count("```") == 2 * 12
 
 
 def test_nothing_that_is_named_is_missing() -> None:
