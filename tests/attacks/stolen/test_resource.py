@@ -28,7 +28,11 @@ async def test_a_token_that_was_shown_to_it_opens_nothing_else(thief: Thief, doo
         {"grant_type": "refresh_token", "refresh_token": shown},
         {"grant_type": "authorization_code", "code": shown},
         {"grant_type": "client_credentials", "client_assertion": shown},
-        {"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "subject_token": shown},
+        {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": shown,
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        },
     ):
         answer = await doors.http.post(
             f"{doors.issuer}/connect/token", data={**form, "client_id": "com.backstagehub/app"}
