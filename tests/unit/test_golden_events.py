@@ -25,6 +25,7 @@ from services.token_issuer import subscriptions as issuer_follows
 from services.token_issuer.domain import (
     access_token,
     assertion,
+    exchange,
     grant,
     pushed_request,
     reference_token,
@@ -51,6 +52,7 @@ DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
         grant.decider,
         access_token.decider,
         assertion.decider,
+        exchange.decider,
         pushed_request.decider,
         revocation.decider,
         reference_token.decider,

@@ -24,7 +24,8 @@ async def test_both_documents_say_the_same(stage: Stage) -> None:
     assert told["code_challenge_methods_supported"] == ["S256"]
     assert told["authorization_response_iss_parameter_supported"] is True
     assert told["request_uri_parameter_supported"] is False
-    assert set(told["grant_types_supported"]) == {"authorization_code", "refresh_token", "client_credentials"}
+    exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+    assert set(told["grant_types_supported"]) == {"authorization_code", "refresh_token", "client_credentials", exchange}
 
 
 async def test_what_is_named_answers(stage: Stage) -> None:
