@@ -18,7 +18,7 @@ class DenialKind(StrEnum):
     """Which identifier of a token a denial is matched against."""
 
     TOKEN = "token"
-    """`jti`."""
+    """`jti`, and that of every token that it is derived from."""
     GRANT = "grant"
     """`gid`."""
     SESSION = "session"
@@ -28,7 +28,7 @@ class DenialKind(StrEnum):
     SUBJECT_SESSIONS = "subject_sessions"
     """`sub`, only tokens that come from a session, except those of the session named by `except_id`."""
     SUBJECT_CLIENT = "subject_client"
-    """`sub` and `client_id` together; the id is `subject_client_id(sub, client_id)`."""
+    """`sub` and `client_id` together; the id is `subject_client_id(sub, client_id)`. Of an `act` chain every client."""
     CLIENT = "client"
     """`client_id`, and every client of an `act` chain."""
     CLIENT_REFERENCES = "client_references"

@@ -1,20 +1,32 @@
 """Token exchange (RFC 8693): an API goes on for the same person, as itself, with no more than it was sent."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+import jwt
 import pytest
 
-from services.identity.events import ConsentWithdrawn, PasswordChanged, SessionEnded, SessionEndReason, UserKind
+from services.identity.events import (
+    ConsentWithdrawn,
+    PasswordChanged,
+    SessionEnded,
+    SessionEndReason,
+    UserDisabled,
+    UserKind,
+)
 from services.registry.events import ApplicationDisabled, ApplicationEnabled
 from services.token_issuer.events import AccessTokenExchanged, AccessTokenRevoked, GrantEndReason
 from services.token_issuer.grants import token_exchange
 from services.token_issuer.revoking import end_grant, revoke_by_id
+from services.token_issuer.signing import generate
 from shared.ids import new_command_id, new_id
 from shared.log.append import Context
 from stagedoor import Allowed, Denied
 from stagedoor.verdict import Reason
+from tests.support.assertions import asserted, signing_client
 from tests.support.exchanging import (
     ACCESS_TOKEN,
+    EXCHANGE,
     JWT,
     OF_API,
     TOURBUS,
@@ -24,6 +36,59 @@ from tests.support.exchanging import (
     claims_of,
 )
 from tests.support.issuing import API, HUB, ISSUER, USERINFO, Stage, error
+
+End = Callable[[Chain, str, str], Awaitable[object]]
+"""Something that ends a token of this person."""
+
+
+async def revoked(there: Chain, token: str, _: str) -> None:
+    assert (await there.stage.revoke(there.hub, token)).status_code == 200
+
+
+async def revoked_by_id(there: Chain, token: str, _: str) -> None:
+    await revoke_by_id(there.stage.issuer, claims_of(token)["jti"], administrator())
+
+
+async def grant_ended(there: Chain, token: str, _: str) -> None:
+    reason, gid = GrantEndReason.ENDED_BY_ADMINISTRATOR, claims_of(token)["gid"]
+    await end_grant(there.stage.issuer, gid, HUB, reason, context=administrator(), genuine=lambda _: True)
+
+
+async def signed_out(there: Chain, token: str, sub: str) -> None:
+    sid, ends = claims_of(token)["sid"], there.stage.clock() + timedelta(days=1)
+    event = SessionEnded(sid=sid, sub=sub, reason=SessionEndReason.SIGNED_OUT, tokens_end_at=ends)
+    await there.stage.write(there.stage.identity, f"session-{sid}", event)
+
+
+async def password_changed(there: Chain, _: str, sub: str) -> None:
+    await there.stage.of_user(sub, PasswordChanged(sub=sub, kept_session=None))
+
+
+async def user_disabled(there: Chain, _: str, sub: str) -> None:
+    await there.stage.of_user(sub, UserDisabled(sub=sub, reason=""))
+
+
+async def consent_withdrawn(there: Chain, _: str, sub: str) -> None:
+    await there.stage.of_user(sub, ConsentWithdrawn(sub=sub, client_id=HUB))
+
+
+async def first_application_disabled(there: Chain, _: str, __: str) -> None:
+    await there.stage.of_application(ApplicationDisabled(client_id=HUB, reason=""))
+
+
+async def own_application_disabled(there: Chain, _: str, __: str) -> None:
+    await there.stage.of_application(ApplicationDisabled(client_id=TOURBUS, reason=""), client_id=TOURBUS)
+
+
+async def key_compromised(there: Chain, token: str, _: str) -> None:
+    kid = jwt.get_unverified_header(token)["kid"]
+    await there.stage.issuer.keys.compromise(kid, administrator())
+
+
+ENDS: Sequence[End] = (
+    *(revoked, revoked_by_id, grant_ended, signed_out, password_changed, user_disabled, consent_withdrawn),
+    *(first_application_disabled, own_application_disabled),
+)
 
 
 @pytest.fixture
@@ -129,6 +194,22 @@ async def test_a_token_without_a_person(there: Chain) -> None:
     assert not {"sid", "gid", "auth_time", "amr", "roles"} & said.keys()
 
 
+async def test_who_signs_uses_each_assertion_once(there: Chain) -> None:
+    """In the append of the exchange itself; where it is refused, in one of its own."""
+    signing = await signing_client(
+        there.stage, client_id="com.signing/api", resources=False, scopes=OF_API.scopes, grants=OF_API.grants
+    )
+    await there.callers(TOURBUS, "com.signing/api")
+    token = await there.subject(await there.stage.user())
+    form = {"grant_type": EXCHANGE, "subject_token": token, "subject_token_type": ACCESS_TOKEN}
+    for more, status in (({}, 200), ({"scope": "update"}, 400), ({"subject_token": "made-up"}, 400)):
+        assertion = asserted(signing.assertion(), **{**form, **more})
+        once, again = [await there.stage.http.post("/id/connect/token", data=assertion) for _ in range(2)]
+        assert once.status_code == status, once.text
+        assert (again.status_code, error(again)) == (401, "invalid_client")
+    assert len(await there.stage.facts(AccessTokenExchanged)) == 1
+
+
 async def test_introspection_tells_who_acts(there: Chain) -> None:
     token = await there.exchanged(await there.subject(await there.stage.user()))
     told = (await there.stage.introspect(there.tourbus, token)).json()
@@ -136,39 +217,16 @@ async def test_introspection_tells_who_acts(there: Chain) -> None:
     assert "derived_from" not in told
 
 
-async def test_what_ends_the_first_token_ends_those_after_it(there: Chain) -> None:
-    stage = there.stage
-
-    async def revoked(token: str, sub: str) -> None:
-        await stage.revoke(there.hub, token)
-
-    async def by_id(token: str, sub: str) -> None:
-        await revoke_by_id(stage.issuer, claims_of(token)["jti"], administrator())
-
-    async def grant_ended(token: str, sub: str) -> None:
-        reason, gid = GrantEndReason.ENDED_BY_ADMINISTRATOR, claims_of(token)["gid"]
-        await end_grant(stage.issuer, gid, HUB, reason, context=administrator(), genuine=lambda _: True)
-
-    async def signed_out(token: str, sub: str) -> None:
-        sid, ends = claims_of(token)["sid"], stage.clock() + timedelta(days=1)
-        event = SessionEnded(sid=sid, sub=sub, reason=SessionEndReason.SIGNED_OUT, tokens_end_at=ends)
-        await stage.write(stage.identity, f"session-{sid}", event)
-
-    async def password_changed(token: str, sub: str) -> None:
-        await stage.of_user(sub, PasswordChanged(sub=sub, kept_session=None))
-
-    async def withdrawn(token: str, sub: str) -> None:
-        await stage.of_user(sub, ConsentWithdrawn(sub=sub, client_id=HUB))
-
-    for ends in (revoked, by_id, grant_ended, signed_out, password_changed, withdrawn):
-        sub = await stage.user()
-        token = await there.subject(sub)
-        derived = await there.exchanged(token)
-        assert isinstance(await stage.validate(derived), Allowed)
-        await ends(token, sub)
-        assert isinstance(await stage.validate(derived), Denied), ends.__name__
-        refused = await there.ask(token)
-        assert (refused.status_code, error(refused)) == (400, "invalid_request"), ends.__name__
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+async def test_what_ends_the_first_token_ends_those_after_it(there: Chain, end: End) -> None:
+    sub = await there.stage.user()
+    token = await there.subject(sub)
+    derived = await there.exchanged(token)
+    assert isinstance(await there.stage.validate(derived), Allowed)
+    await end(there, token, sub)
+    assert isinstance(await there.stage.validate(derived), Denied)
+    assert error(await there.ask(token)) in ("invalid_request", "invalid_client")
+    assert len(await there.stage.facts(AccessTokenExchanged)) == 1
 
 
 async def test_an_application_in_the_middle_is_switched_off_and_on(there: Chain) -> None:
@@ -257,25 +315,26 @@ async def test_only_who_is_registered_for_it(there: Chain) -> None:
     assert error(await there.ask(token, allowed)) == "invalid_client"
 
 
-async def test_a_denial_that_nobody_has_heard_of_stops_it(there: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", [*ENDS, key_compromised], ids=lambda end: end.__name__)
+async def test_a_denial_that_nobody_has_heard_of_stops_it(
+    there: Chain, monkeypatch: pytest.MonkeyPatch, end: End
+) -> None:
     """The fence is in the log: what is denied between the check and the append gives nothing."""
-    stage = there.stage
-    token = await there.subject(await stage.user())
-    checked = token_exchange._check
-    checks = 0
+    sub = await there.stage.user()
+    token = await there.subject(sub)
+    checked, checks = token_exchange._check, []
 
-    async def and_then_revoked(*question: object) -> None:
-        nonlocal checks
-        checks += 1
+    async def and_then_ended(*question: object) -> None:
+        checks.append(question)
         await checked(*question)  # type: ignore[arg-type]
-        if checks == 1:
-            assert (await stage.revoke(there.hub, token)).status_code == 200
+        if len(checks) == 1:
+            await end(there, token, sub)
 
-    monkeypatch.setattr(token_exchange, "_check", and_then_revoked)
+    monkeypatch.setattr("services.token_issuer.key_changes.generate", generate)  # a stolen key has a successor
+    monkeypatch.setattr(token_exchange, "_check", and_then_ended)
     answer = await there.ask(token)
-    assert (answer.status_code, error(answer)) == (400, "invalid_request")
-    assert checks == 2
-    assert await stage.facts(AccessTokenExchanged) == []
+    assert error(answer) in ("invalid_request", "invalid_client")
+    assert await there.stage.facts(AccessTokenExchanged) == []
 
 
 def administrator() -> Context:
