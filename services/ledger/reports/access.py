@@ -65,6 +65,7 @@ class _Telling:
         yield from self._grants()
         yield from self._references()
         yield from self._own()
+        yield from self._exchanging()
 
     def _roles(self) -> Iterator[Row]:
         for sub, (state, _) in self._users.items():
@@ -100,6 +101,12 @@ class _Telling:
                 sub = state["service_account"] or client_id
                 if self._stands(sub, client_id):
                     yield self._row(sub, client_id, "client_credentials", "", scopes=state["scopes"], since=None)
+
+    def _exchanging(self) -> Iterator[Row]:
+        """Whoever sends such an application a token has it act for them: there is nobody to name before."""
+        for client_id, (state, _) in self._applications.items():
+            if GrantType.TOKEN_EXCHANGE.value in state.get("grants", ()) and self._stands("", client_id):
+                yield self._row("", client_id, "token_exchange", "", scopes=state["scopes"], since=None)
 
     def _stands(self, sub: str, client_id: str) -> bool:
         """Whether both are still there, be it disabled."""

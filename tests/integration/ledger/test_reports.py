@@ -114,6 +114,19 @@ async def test_who_has_access_now_and_who_had(ledger: Serving) -> None:
     assert means(then) == everything
 
 
+async def test_who_may_go_on_with_what_it_is_sent(ledger: Serving) -> None:
+    facts, client_id = ledger.facts, "com.tourbus/api"
+    settings = SETTINGS.model_copy(update={"grants": (registry.GrantType.TOKEN_EXCHANGE,)})
+    stream = f"application-{client_id}"
+    await facts.write(stream, registry.ApplicationRegistered(client_id=client_id, settings=settings))
+    assert means(await report(ledger, access=pb.AccessReport())) == {("", client_id, "token_exchange", "active")}
+    await facts.write(stream, registry.ApplicationDisabled(client_id=client_id, reason=""))
+    off = means(await report(ledger, access=pb.AccessReport(client_id=client_id)))
+    assert off == {("", client_id, "token_exchange", "application_disabled")}
+    await facts.write(stream, registry.ApplicationUninstalled(client_id=client_id))
+    assert means(await report(ledger, access=pb.AccessReport())) == set()
+
+
 async def test_it_is_read_page_by_page(ledger: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     await a_story(ledger.facts)
     whole = means(await report(ledger, access=pb.AccessReport()))
