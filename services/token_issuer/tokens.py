@@ -105,6 +105,8 @@ def exchanged_token(
         claims["gid"] = event.gid
     if grant is not None:
         claims["auth_time"] = int(grant.auth_time.timestamp())
+        if (acr := _acr(grant)) is not None:
+            claims["acr"] = acr
         claims["amr"] = list(grant.amr)
     act: dict[str, Any] = {}
     for client_id in reversed(event.actors):

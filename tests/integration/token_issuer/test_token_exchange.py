@@ -111,7 +111,7 @@ async def test_an_api_calls_another_for_the_same_person(there: Chain) -> None:
     assert after["act"] == {"sub": TOURBUS, "client_id": TOURBUS, "act": {"sub": HUB, "client_id": HUB}}
     assert after["derived_from"] == [before["jti"]]
     assert (after["client_id"], after["aud"], after["scope"], after["iss"]) == (TOURBUS, [TRUCKS], "drive", ISSUER)
-    for same in ("sub", "gid", "sid", "auth_time", "amr"):
+    for same in ("sub", "gid", "sid", "auth_time", "acr", "amr"):
         assert after[same] == before[same], same
     assert after["exp"] <= before["exp"]
     assert body["expires_in"] == after["exp"] - after["iat"]

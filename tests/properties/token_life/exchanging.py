@@ -99,7 +99,7 @@ class Exchanging(Giving):
         assert tuple(told) == actors
         assert claims["client_id"] == app.client_id
         assert claims["derived_from"] == [one.jti for one in (shown, *shown.derived_from)]
-        for name in ("sub", "sid", "gid", "auth_time", "amr"):
+        for name in ("sub", "sid", "gid", "auth_time", "acr", "amr"):
             assert claims.get(name) == before.get(name), name
         assert claims["aud"] == [API]
         assert claims["epoch"] == self.model.epoch
