@@ -65,6 +65,7 @@ def applications(ports: Ports) -> tuple[DemoApplication, ...]:
             grants=(
                 *("authorization_code", "refresh_token", "client_credentials"),
                 "urn:ietf:params:oauth:grant-type:token-exchange",
+                "urn:ietf:params:oauth:grant-type:device_code",
             ),
             scopes=("read", "update"),
             redirect_uris=(f"http://localhost:{ports.backstagehub}/callback",),

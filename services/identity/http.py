@@ -15,6 +15,7 @@ from services.identity.issuer import NotTrusted
 from services.identity.pages.account import Account
 from services.identity.pages.authorize import Authorize
 from services.identity.pages.consent import Consent
+from services.identity.pages.device import Device
 from services.identity.pages.forms import ForeignForm
 from services.identity.pages.own_access import OwnAccessPage
 from services.identity.pages.own_tokens import OwnTokens
@@ -39,7 +40,8 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     base = urlsplit(issuer).path.rstrip("/")
     authorize = Authorize(site)
     sign_in = SignIn(site, authorize)
-    consent = Consent(site, authorize)
+    device = Device(site)
+    consent = Consent(site, authorize, device)
     sign_out = SignOut(site)
     account = Account(site)
     own_access = OwnAccessPage(site)
@@ -74,6 +76,8 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
         ("/signin/step-up", step_up.page, step_up.submit),
         ("/signin/choose", sign_in.choose_page, sign_in.choose),
         ("/consent", consent.page, consent.submit),
+        ("/device", device.page, device.submit),
+        ("/device/done", device.done, None),
         ("/connect/endsession", sign_out.begin, sign_out.begin),
         ("/account/signout", sign_out.page, sign_out.submit),
         ("/signedout", sign_out.signed_out, None),

@@ -2,13 +2,15 @@
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.stagedoor.tokens.v1.tokens_pb2 import (
+    AllowDeviceRequest,
     BeginAuthorizationRequest,
+    BeginDeviceAuthorizationRequest,
     BeginLogoutRequest,
     FormPost,
     IssueCodeRequest,
@@ -16,6 +18,7 @@ from protos.stagedoor.tokens.v1.tokens_pb2 import (
     Parameter,
     Proceed,
     RefuseAuthorizationRequest,
+    RefuseDeviceRequest,
     SignUserinfoRequest,
 )
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationStub
@@ -66,17 +69,7 @@ class Issuer:
 
     async def issue_code(self, proceed: Proceed, session: SessionRow, consent_position: int) -> Answer:
         """Open the grant; the answer leads the browser back to the application."""
-        request = IssueCodeRequest(
-            sealed_request=proceed.sealed_request,
-            sid=session.sid,
-            sub=session.user.sub,
-            amr=session.amr,
-            consented_scopes=[scope.name for scope in proceed.scopes],
-            minimum_position=max(session.position, session.consent_position, consent_position),
-        )
-        auth_time = Timestamp()
-        auth_time.FromDatetime(session.auth_time)
-        request.auth_time.CopyFrom(auth_time)
+        request = IssueCodeRequest(**_agreed(proceed, session, consent_position))
         answer = await translated(self._stub.IssueCode(request))
         return answer.form_post if answer.HasField("form_post") else Redirect(answer.redirect)
 
@@ -85,6 +78,24 @@ class Issuer:
         request = RefuseAuthorizationRequest(sealed_request=proceed.sealed_request, error=error)
         answer = await translated(self._stub.RefuseAuthorization(request))
         return answer.form_post if answer.HasField("form_post") else Redirect(answer.redirect)
+
+    async def begin_device(self, typed: str) -> Proceed:
+        """What a device asks for that shows this code. Raises `NotTrusted`, and `user_code_unknown`."""
+        request = BeginDeviceAuthorizationRequest(user_code=typed)
+        answer = await translated(self._stub.BeginDeviceAuthorization(request))
+        if answer.WhichOneof("outcome") == "proceed":
+            return answer.proceed
+        raise NotTrusted(answer.refused.error or "invalid_request", answer.refused.description)
+
+    async def allow_device(self, proceed: Proceed, session: SessionRow, consent_position: int) -> None:
+        """Open the grant that a device waits for; raises what the person is to be told."""
+        request = AllowDeviceRequest(**_agreed(proceed, session, consent_position))
+        await translated(self._stub.AllowDevice(request))
+
+    async def refuse_device(self, proceed: Proceed, session: SessionRow) -> None:
+        """Let the device know that it gets nothing."""
+        request = RefuseDeviceRequest(sealed_request=proceed.sealed_request, sid=session.sid, sub=session.user.sub)
+        await translated(self._stub.RefuseDevice(request))
 
     async def sign_userinfo(self, access_token: str, claims: bytes) -> str:
         """These claims (JSON) as a JWT for the application that brought the token."""
@@ -97,6 +108,21 @@ class Issuer:
         if answer.WhichOneof("outcome") == "logout":
             return answer.logout
         raise NotTrusted(answer.refused.error or "invalid_request", answer.refused.description)
+
+
+def _agreed(proceed: Proceed, session: SessionRow, consent_position: int) -> dict[str, Any]:
+    """What the issuer is told of a person who agreed."""
+    auth_time = Timestamp()
+    auth_time.FromDatetime(session.auth_time)
+    return {
+        "sealed_request": proceed.sealed_request,
+        "sid": session.sid,
+        "sub": session.user.sub,
+        "auth_time": auth_time,
+        "amr": session.amr,
+        "consented_scopes": [scope.name for scope in proceed.scopes],
+        "minimum_position": max(session.position, session.consent_position, consent_position),
+    }
 
 
 def _parameters(pairs: Sequence[tuple[str, str]]) -> list[Parameter]:

@@ -163,6 +163,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         accounts=accounts,
         own_second_factor=own_second_factor,
         issuer=Issuer(issuer),
+        throttle=throttle,
         own_access=OwnAccess(issuer),
         head=head,
         clock=clock,

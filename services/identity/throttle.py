@@ -1,4 +1,4 @@
-"""Slowing down those who guess passwords, without letting anybody lock somebody else out.
+"""Slowing down those who guess passwords, or the codes of devices, without letting anybody lock somebody else out.
 
 A budget belongs to an account *together with* where the attempt comes from, never to the account alone: else a
 stranger who fails often enough would keep Freddie out. So there are three budgets:
@@ -6,6 +6,8 @@ stranger who fails often enough would keep Freddie out. So there are three budge
 - a device that this account has signed in from before (it holds a signed cookie) and the account;
 - without such a cookie: the network address and the account;
 - without such a cookie: the network address, for any account, larger: who tries one password on many names.
+
+Whoever guesses the codes that devices show is slowed down in the same way, by budgets of the same size.
 
 A device that is known is not charged to its address, so a neighbour behind the same address cannot lock its owner out
 either. Names that do not exist are counted like names that do. An attempt is charged before the password is looked
@@ -43,7 +45,8 @@ from shared.log.event import Delete
 from shared.questions import ask
 
 _THROTTLED = Counter(
-    "stagedoor_identity_sign_in_throttled_total", "Sign-ins refused without looking at the password or the code"
+    "stagedoor_identity_sign_in_throttled_total",
+    "Sign-ins, second factors and codes of devices, refused without looking at them",
 )
 
 FAILURES = "identity.sign_in_failures"
@@ -132,6 +135,16 @@ class Throttle:
         place = self._digest("address", network(address))
         counters = (_Counter("", "", place), _Counter(second, "", place), _Counter(second, "", ""))
         return await self._admitted(account, counters)
+
+    async def admit_user_code(self, sub: str, address: str) -> Attempt:
+        """Charge one attempt to name a device by its user code (RFC 8628 section 5.1). Raises `Throttled`.
+
+        To the account that is signed in; without one (`sub` is empty), to the network address; and in either case to
+        the address once more, with more room. None of it is what failed sign-ins are charged to.
+        """
+        place = self._digest("user-codes-from", network(address))
+        own = _Counter(self._digest("user-codes-by", sub), "", "anywhere" if sub else place)
+        return await self._admitted(own.account, (_Counter("", "", place), own))
 
     async def succeeded(self, attempt: Attempt) -> None:
         """The password was right: the attempt costs nothing."""

@@ -19,13 +19,15 @@ class ApplicationType(StrEnum):
 
 
 class GrantType(StrEnum):
-    """`grant_type` values that an application may use (RFC 6749, RFC 8693)."""
+    """`grant_type` values that an application may use (RFC 6749, RFC 8693, RFC 8628)."""
 
     AUTHORIZATION_CODE = "authorization_code"
     REFRESH_TOKEN = "refresh_token"
     CLIENT_CREDENTIALS = "client_credentials"
     TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
     """RFC 8693 section 2.1."""
+    DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+    """A person allows it with a browser of their own, on another device perhaps (RFC 8628)."""
 
 
 class AuthMethod(StrEnum):

@@ -34,7 +34,7 @@ _CLI = ApplicationSettings(
     redirect_uris=("http://127.0.0.1/callback",),
     user_kinds=(UserKind.INTERNAL,),
     scopes=(resource.MANAGEMENT_SCOPE,),
-    grants=(GrantType.AUTHORIZATION_CODE, GrantType.REFRESH_TOKEN),
+    grants=(GrantType.AUTHORIZATION_CODE, GrantType.REFRESH_TOKEN, GrantType.DEVICE_CODE),
     auth_method=AuthMethod.NONE,
     first_party=True,
 )

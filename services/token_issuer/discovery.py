@@ -42,6 +42,7 @@ def document(issuer: str) -> dict[str, Any]:
         "registration_endpoint": f"{connect}/register",
         "pushed_authorization_request_endpoint": f"{connect}/par",
         "require_pushed_authorization_requests": False,
+        "device_authorization_endpoint": f"{connect}/device",
         "end_session_endpoint": f"{connect}/endsession",
         "backchannel_logout_supported": True,
         "backchannel_logout_session_supported": True,

@@ -68,7 +68,10 @@ class SigningKeyCompromised(Event, stored_as="token_issuer.SigningKeyCompromised
 
 
 class GrantOpened(Event, stored_as="token_issuer.GrantOpened"):
-    """A user allowed an application something; the code that redeems it was handed to the browser."""
+    """A user allowed an application something; whoever has the code redeems it.
+
+    The browser took the code back to the application, or a device has had it from the beginning (RFC 8628).
+    """
 
     retention = Retention.EXPIRING
 
@@ -79,6 +82,7 @@ class GrantOpened(Event, stored_as="token_issuer.GrantOpened"):
     scopes: tuple[str, ...]
     audiences: tuple[str, ...]
     redirect_uri: str
+    """Empty: it was allowed to a device, to which no browser goes."""
     redirect_uri_given: bool
     """It stood in the request, so the token request has to repeat it (RFC 6749 section 4.1.3)."""
     code_digest: str
@@ -231,6 +235,32 @@ class AuthorizationRequestPushed(Event, stored_as="token_issuer.AuthorizationReq
     """SHA-256 of the reference that the `request_uri` ends with, hexadecimal."""
     expires_at: datetime
     """By then a sign-in has to have begun with it."""
+
+
+class DeviceAuthorizationRequested(Event, stored_as="token_issuer.DeviceAuthorizationRequested"):
+    """A device asked for access (RFC 8628). What it asks for may be personal, so it is not in here.
+
+    If a person allows it, the grant of this `gid` is opened.
+    """
+
+    retention = Retention.EXPIRING
+
+    gid: str
+    client_id: str
+    device_code_digest: str
+    expires_at: datetime
+    """By then somebody has to have allowed it, and the device to have fetched its tokens."""
+
+
+class DeviceAuthorizationRefused(Event, stored_as="token_issuer.DeviceAuthorizationRefused"):
+    """A person refused what a device asked for."""
+
+    retention = Retention.EXPIRING
+
+    gid: str
+    client_id: str
+    sub: str
+    sid: str
 
 
 class ReferenceKind(StrEnum):

@@ -12,11 +12,18 @@ from starlette.routing import Route
 
 from services.registry.events import AuthMethod, GrantType
 from services.token_issuer import forward_auth
+from services.token_issuer.authorization import device
 from services.token_issuer.authorization.pushing import push
 from services.token_issuer.clients import Presented, presented
 from services.token_issuer.discovery import document, oauth_path, openid_path
 from services.token_issuer.gateway import Gateway
-from services.token_issuer.grants import authorization_code, client_credentials, refresh_token, token_exchange
+from services.token_issuer.grants import (
+    authorization_code,
+    client_credentials,
+    device_code,
+    refresh_token,
+    token_exchange,
+)
 from services.token_issuer.grants.answer import Answer
 from services.token_issuer.introspection import introspect
 from services.token_issuer.issuer import Issuer
@@ -37,6 +44,7 @@ GRANTS: Mapping[str, _Grant] = {
     GrantType.AUTHORIZATION_CODE.value: authorization_code.redeem,
     GrantType.REFRESH_TOKEN.value: refresh_token.refresh,
     GrantType.CLIENT_CREDENTIALS.value: client_credentials.issue,
+    GrantType.DEVICE_CODE.value: device_code.poll,
 }
 
 _NOT_STORED: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -94,6 +102,7 @@ def application(
             f"{base}/introspect": {"POST": _refusing(edge.introspect, {})},
             f"{base}/revocation": {"POST": _refusing(edge.revoke, _OPEN), "OPTIONS": _preflight},
             f"{base}/par": {"POST": _refusing(edge.push, _OPEN), "OPTIONS": _preflight},
+            f"{base}/device": {"POST": _refusing(edge.device, _OPEN), "OPTIONS": _preflight},
             **({} if gateway is None else forward_auth.endpoints(gateway)),
         },
     )
@@ -140,13 +149,32 @@ class _Edge:
     async def push(self, call: Call) -> Reply:
         """RFC 9126 section 2."""
         form, who = _form(call)
-        if who.method is AuthMethod.NONE:
-            # Whoever proves nothing may still push, so each of these counts, as if it had failed.
-            self._issuer.attempts.check(call, (_PUSH, who.client_id))
-            self._issuer.attempts.failed(call, (_PUSH, who.client_id))
+        self._count(call, who)
         pushed = await self._attempt(call, who, form, lambda: push(self._issuer, who, form))
         answer = {"request_uri": pushed.request_uri, "expires_in": pushed.expires_in}
         return Reply(201, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
+
+    async def device(self, call: Call) -> Reply:
+        """RFC 8628 section 3.1."""
+        form, who = _form(call)
+        self._count(call, who)
+        asked = await self._attempt(call, who, form, lambda: device.request(self._issuer, who, form))
+        page = f"{self._issuer.policy.issuer}/device"
+        answer = {
+            "device_code": asked.device_code,
+            "user_code": asked.user_code,
+            "verification_uri": page,
+            "verification_uri_complete": f"{page}?user_code={asked.user_code}",
+            "expires_in": asked.expires_in,
+            "interval": asked.interval,
+        }
+        return Reply(200, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
+
+    def _count(self, call: Call, who: Presented) -> None:
+        """Whoever proves nothing may still leave a request, so each of these counts, as if it had failed."""
+        if who.method is AuthMethod.NONE:
+            self._issuer.attempts.check(call, (_PUSH, who.client_id))
+            self._issuer.attempts.failed(call, (_PUSH, who.client_id))
 
     async def _attempt(self, call: Call, who: Presented, form: Params, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work, unless this client has failed too often from where the call comes; remember if it fails."""

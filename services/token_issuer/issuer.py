@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from services.token_issuer.assertions.assertion import Assertion
 from services.token_issuer.assertions.keys import ClientKeys
+from services.token_issuer.authorization.device_codes import UserCodes
 from services.token_issuer.clients import Presented, authenticate, authenticate_by_assertion, invalid_client
 from services.token_issuer.domain import assertion as used
 from services.token_issuer.keys import KeyRing
@@ -97,6 +98,7 @@ class Issuer:
     keys: KeyRing
     sealing: Sealing
     refresh_tokens: RefreshTokens
+    user_codes: UserCodes
     policy: Policy
     clock: Clock
     allowance: Allowance = field(default_factory=Allowance)

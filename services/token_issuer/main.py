@@ -20,6 +20,7 @@ from services.registry import events as registry_events
 from services.token_issuer import envoy, events, rpc, validation
 from services.token_issuer.assertions.keys import ClientKeys
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.authorization.device_codes import UserCodes
 from services.token_issuer.backchannel import causes
 from services.token_issuer.backchannel import rpc as logouts_rpc
 from services.token_issuer.backchannel.deliveries import AT_ONCE, Deliveries
@@ -114,6 +115,7 @@ async def main() -> None:
             keys=keys,
             sealing=Sealing(master, policy.authorization),
             refresh_tokens=RefreshTokens(master),
+            user_codes=UserCodes(master),
             policy=policy,
             clock=clock,
             client_keys=ClientKeys(fetching, demo=settings.demo),

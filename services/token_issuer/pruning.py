@@ -9,6 +9,7 @@
     logouts     that an application could not be told of, a month after they were given up; and those of which it is not
                 to be told any more
     pushed      authorization requests, when no sign-in can begin with them any more
+    devices     what they asked for, when nobody can allow it any more
 
 All of these can be found in the log; what stands here is for decisions, and an expired code, refresh token, session or
 reference token is refused whether it is known or not. Denials of clients and subjects stay: there is one row for each
@@ -74,6 +75,7 @@ _GRANTS = _rows(
 )
 _SESSIONS = _rows("sessions", "sid", _EXPIRED)
 _PUSHED = _rows("pushed_requests", "digest", _EXPIRED)
+_DEVICES = _rows("device_requests", "gid", _EXPIRED)
 # Two steps, so that each holds rows of one table: an append that revokes a token writes to both.
 _NOTES = _rows("reference_notes", "jti", _EXPIRED, found_in="reference_tokens")
 _REFERENCES = _rows(
@@ -138,6 +140,7 @@ _STEPS: Final = (
     ("denials", _CUT_OFFS, ()),
     ("logout_deliveries", _LOGOUTS, (GIVEN_UP_KEPT,)),
     ("pushed_requests", _PUSHED, (_LATE,)),
+    ("device_requests", _DEVICES, (_LATE,)),
 )
 """In this order: a denial goes after what it stood against, and what is noted of a token before the token."""
 

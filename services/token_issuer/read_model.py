@@ -13,6 +13,7 @@ import msgspec
 
 from services.registry.events import ApplicationSettings, ResourceSettings
 from services.token_issuer import signing_key_tables
+from services.token_issuer.authorization.device_requests import Polled, polling
 from services.token_issuer.domain.grant import Grant, evolve
 from services.token_issuer.events import (
     AccessTokenExchanged,
@@ -97,13 +98,15 @@ def _place(recorded: Recorded) -> dict[str, RowValue]:
 
 # What is asked
 
-_KNOWN = f"""
-WITH moment AS MATERIALIZED (
+_MOMENT = f"""
+moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now, h.position AS head, h.epoch,
            coalesce((SELECT jsonb_object_agg(c.source, c.position) FROM token_issuer.checkpoints c
                       WHERE c.projection = '{PROJECTION}')::text, '{{}}') AS as_of
       FROM log.head h
 )
+"""  # noqa: S608  (the only thing put in is a constant)
+_ANSWERS = """
 SELECT
     m.now, m.head, m.epoch, m.as_of, q.place,
     a.client_id, a.settings::text AS settings, a.enabled AND NOT a.uninstalled AS enabled,
@@ -127,8 +130,10 @@ LEFT JOIN LATERAL (SELECT * FROM token_issuer.grants t WHERE t.gid = q.gid LIMIT
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.users t
                     WHERE t.sub = COALESCE(q.sub, g.sub, a.service_account) LIMIT 1) u ON true
 LEFT JOIN LATERAL (SELECT * FROM token_issuer.sessions t WHERE t.sid = q.sid LIMIT 1) s ON true
-"""  # noqa: S608  (the only thing put in is a constant)
+"""
+_KNOWN = f"WITH {_MOMENT} {_ANSWERS}"
 """One row for the moment at least; of a question that is remembered as of that moment nothing more."""
+_POLLED = polling(_MOMENT, _ANSWERS)
 
 _GRANTS = """
 SELECT to_jsonb(g)::text AS grant FROM token_issuer.grants g
@@ -213,6 +218,20 @@ class Questions:
         user is that of `sub`, else of the grant, else the application's service account.
         """
         return await self._together.ask(Asked(client_id, gid, sub, sid, _named(identifiers)))
+
+    async def polled(
+        self, client_id: str, gid: str | None, code_digest: str, targets: Sequence[str], now: datetime
+    ) -> tuple[Known, Polled | None]:
+        """What `known` answers about the grant that a device asks for, now that it asks once more.
+
+        And how its request stands: None where there is none, or none any more since somebody has allowed it.
+        """
+        question = ([client_id], [gid], [None], [None], [_named(targets)], [None], [None])
+        row = await ask(self._pool.fetchrow(_POLLED, *question, code_digest, now))
+        self._learn(row["now"])
+        if row["expires_at"] is None:
+            return _known(row), None
+        return _known(row), Polled(row["expires_at"], row["refused"], row["hasty"], row["interval_seconds"])
 
     def lately(self, client_id: str, identifiers: Sequence[str] = ()) -> Known | None:
         """What `known` answered about an application a moment ago, if it did.

@@ -11,10 +11,12 @@ from msgspec.structs import replace
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationServicer, TokensServicer
 from services.identity.events import Role
+from services.token_issuer.authorization import device
 from services.token_issuer.authorization.answers import Redirect
-from services.token_issuer.authorization.begin import Proceed, begin
-from services.token_issuer.authorization.issue import SignedIn, issue_code, refuse
+from services.token_issuer.authorization.begin import Proceed, Refused, begin
+from services.token_issuer.authorization.issue import issue_code, refuse
 from services.token_issuer.authorization.logout import Logout, begin_logout
+from services.token_issuer.authorization.person import SignedIn
 from services.token_issuer.events import GrantEndReason, KeyUse, ReferenceEndReason
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.paging import page_size, page_start, page_token
@@ -26,6 +28,7 @@ from services.token_issuer.signed_userinfo import sign_userinfo
 from services.token_issuer.signing_key_tables import KeptKey
 from services.token_issuer.views import KnownGrant
 from shared.errors import Kind, Refusal
+from shared.log.append import Context
 from shared.rpc import caller
 from shared.rpc.caller import Rule
 
@@ -73,18 +76,8 @@ class AuthorizationService(AuthorizationServicer):
 
     async def IssueCode(self, request: pb.IssueCodeRequest, context: _Call) -> pb.IssueCodeResponse:
         """Open the grant."""
-        _check_ids(request.sid, request.sub)
-        if not request.HasField("auth_time") or request.minimum_position < 0:
-            raise _invalid("auth_time is missing, or the position negative")
-        person = SignedIn(
-            sid=request.sid,
-            sub=request.sub,
-            auth_time=request.auth_time.ToDatetime(UTC),
-            amr=tuple(request.amr),
-            consented=tuple(dict.fromkeys(request.consented_scopes)),
-        )
-        # It is the person who gives this, though the identity service brings the message.
-        origin = replace(caller.context(), actor=f"user:{person.sub}")
+        person = _signed_in(request)
+        origin = _on_behalf_of(person.sub)
         sent = await issue_code(self._issuer, request.sealed_request, person, request.minimum_position, origin)
         if sent.redirect.form:
             return pb.IssueCodeResponse(form_post=_form_post(sent.redirect), position=sent.position)
@@ -98,6 +91,32 @@ class AuthorizationService(AuthorizationServicer):
         if sent.form:
             return pb.RefuseAuthorizationResponse(form_post=_form_post(sent))
         return pb.RefuseAuthorizationResponse(redirect=sent.uri)
+
+    async def BeginDeviceAuthorization(
+        self, request: pb.BeginDeviceAuthorizationRequest, context: _Call
+    ) -> pb.BeginDeviceAuthorizationResponse:
+        """Look for what a device asks for."""
+        outcome = await device.begin(self._issuer, request.user_code)
+        if isinstance(outcome, Refused):
+            refused = pb.Refused(error=outcome.error, description=outcome.description)
+            return pb.BeginDeviceAuthorizationResponse(refused=refused)
+        proceed = _proceed(outcome.proceed)
+        proceed.user_code = outcome.user_code
+        return pb.BeginDeviceAuthorizationResponse(proceed=proceed)
+
+    async def AllowDevice(self, request: pb.AllowDeviceRequest, context: _Call) -> pb.AllowDeviceResponse:
+        """Open the grant that a device waits for."""
+        person = _signed_in(request)
+        origin = _on_behalf_of(person.sub)
+        sealed, minimum = request.sealed_request, request.minimum_position
+        return pb.AllowDeviceResponse(position=await device.allow(self._issuer, sealed, person, minimum, origin))
+
+    async def RefuseDevice(self, request: pb.RefuseDeviceRequest, context: _Call) -> pb.RefuseDeviceResponse:
+        """Let the device know that there will be none."""
+        _check_ids(request.sid, request.sub)
+        origin = _on_behalf_of(request.sub)
+        position = await device.refuse(self._issuer, request.sealed_request, request.sid, request.sub, origin)
+        return pb.RefuseDeviceResponse(position=position)
 
     async def SignUserinfo(self, request: pb.SignUserinfoRequest, context: _Call) -> pb.SignUserinfoResponse:
         """Sign an answer of userinfo."""
@@ -258,6 +277,24 @@ def _proceed(outcome: Proceed) -> pb.Proceed:
         expected_sub=request.expected_sub or "",
         ui_locales=outcome.ui_locales,
     )
+
+
+def _signed_in(request: pb.IssueCodeRequest | pb.AllowDeviceRequest) -> SignedIn:
+    _check_ids(request.sid, request.sub)
+    if not request.HasField("auth_time") or request.minimum_position < 0:
+        raise _invalid("auth_time is missing, or the position negative")
+    return SignedIn(
+        sid=request.sid,
+        sub=request.sub,
+        auth_time=request.auth_time.ToDatetime(UTC),
+        amr=tuple(request.amr),
+        consented=tuple(dict.fromkeys(request.consented_scopes)),
+    )
+
+
+def _on_behalf_of(sub: str) -> Context:
+    """It is the person who does this, though the identity service brings the message."""
+    return replace(caller.context(), actor=f"user:{sub}")
 
 
 def _form_post(sent: Redirect) -> pb.FormPost:

@@ -20,6 +20,19 @@ LONGEST = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class AskedByDevice:
+    """Which device asked (RFC 8628), if one did."""
+
+    gid: str
+    """Of the grant that it may lead to."""
+    code_digest: str
+    """Of its device code."""
+    born: int
+    """Position of its request."""
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
     """An authorization request whose every rule has been applied."""
 
@@ -48,6 +61,8 @@ class AuthorizationRequest:
     """Until then a sign-in could begin with that."""
     acr: tuple[str, ...] = ()
     """The sign-in has to be worth one of these; empty: it may be worth anything."""
+    device: AskedByDevice | None = None
+    """A device asked, so the answer goes to it, and the redirect URI is empty; None: the browser brought it."""
 
 
 class Sealing:

@@ -41,9 +41,11 @@ class TokenIssuerSettings(AttemptSettings):
     """Tokens that a process judges side by side; what is asked beyond that is RESOURCE_EXHAUSTED."""
     pushed_request_seconds: int = Field(default=60, ge=5, le=600)
     """How long a sign-in can begin with a pushed authorization request (RFC 9126 section 2.2)."""
+    device_code_seconds: int = Field(default=600, ge=60, le=1800)
+    """How long a person may take to allow what a device asks for (RFC 8628 section 3.2)."""
     assertion_audience_endpoints: bool = True
-    """Relaxation: an assertion may name, in place of the issuer, the endpoints for tokens and pushed requests. Many
-    libraries do (OpenID Connect Core section 9, RFC 9126 section 2); off, nothing but the issuer is accepted."""
+    """Relaxation: an assertion may name, in place of the issuer, the endpoints for tokens, pushed requests and devices.
+    Many libraries do (OpenID Connect Core section 9, RFC 9126 section 2); off, nothing but the issuer is accepted."""
     jwks_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that are not public, and that keys of applications are fetched from all the same; a JSON list."""
     pruning_seconds: float = Field(default=3600, gt=0)
@@ -87,7 +89,7 @@ class KeyRules:
 
 
 def _assertion_audiences(settings: TokenIssuerSettings) -> frozenset[str]:
-    endpoints = ("token", "par") if settings.assertion_audience_endpoints else ()
+    endpoints = ("token", "par", "device") if settings.assertion_audience_endpoints else ()
     return frozenset({settings.issuer, *(f"{settings.issuer}/connect/{name}" for name in endpoints)})
 
 
@@ -105,6 +107,7 @@ class Policy:
     authorization: timedelta
     keys: KeyRules
     pushed_request: timedelta
+    device_code: timedelta
     assertion_audiences: frozenset[str]
     """What an application may call this issuer in its assertions."""
     issue_for_identity: bool
@@ -123,6 +126,7 @@ class Policy:
             authorization=timedelta(seconds=settings.authorization_seconds),
             keys=KeyRules.of(settings),
             pushed_request=timedelta(seconds=settings.pushed_request_seconds),
+            device_code=timedelta(seconds=settings.device_code_seconds),
             assertion_audiences=_assertion_audiences(settings),
             issue_for_identity=settings.issue_for_identity,
         )

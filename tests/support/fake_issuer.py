@@ -17,7 +17,8 @@ from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     add_AuthorizationServicer_to_server,
     add_OwnAccessServicer_to_server,
 )
-from tests.support.fake_own_access import FakeOwnAccess
+from shared.errors import Kind, Refusal
+from tests.support.fake_own_access import FakeOwnAccess, abort
 
 CLIENT = "com.backstagehub/app"
 CALLBACK = "http://localhost:8480/callback"
@@ -62,6 +63,10 @@ class FakeIssuer(AuthorizationServicer):
     begun: list[list[tuple[str, str]]] = field(default_factory=list)
     issued: list[pb.IssueCodeRequest] = field(default_factory=list)
     refused: list[pb.RefuseAuthorizationRequest] = field(default_factory=list)
+    devices: dict[str, str] = field(default_factory=dict)
+    """What devices wait for: the scopes asked for, by their user codes."""
+    allowed: list[pb.AllowDeviceRequest] = field(default_factory=list)
+    denied: list[pb.RefuseDeviceRequest] = field(default_factory=list)
     signed: list[pb.SignUserinfoRequest] = field(default_factory=list)
     own: FakeOwnAccess = field(default_factory=FakeOwnAccess)
     address: str = ""
@@ -134,6 +139,34 @@ class FakeIssuer(AuthorizationServicer):
     async def RefuseAuthorization(self, request: pb.RefuseAuthorizationRequest, context: Any) -> Any:  # noqa: N802, ARG002
         self.refused.append(request)
         return pb.RefuseAuthorizationResponse(**self._sealed[request.sealed_request].answer(error=request.error))
+
+    async def BeginDeviceAuthorization(self, request: pb.BeginDeviceAuthorizationRequest, context: Any) -> Any:  # noqa: N802
+        typed = request.user_code.upper().replace("-", "").replace(" ", "")
+        code = f"{typed[:4]}-{typed[4:]}"
+        if code not in self.devices:
+            await abort(context, Refusal(Kind.NOT_FOUND, "user_code_unknown", "This code is not known."))
+        known = self.applications[CLIENT]
+        proceed = pb.Proceed(
+            sealed_request=code,
+            client_id=known.client_id,
+            display_name=known.display_name,
+            scopes=_scopes(self.devices[code].split()),
+            prompt=["consent"],
+            user_code=code,
+        )
+        return pb.BeginDeviceAuthorizationResponse(proceed=proceed)
+
+    async def AllowDevice(self, request: pb.AllowDeviceRequest, context: Any) -> Any:  # noqa: N802
+        if self.devices.pop(request.sealed_request, None) is None:
+            await abort(context, Refusal(Kind.NOT_FOUND, "user_code_unknown", "This code is not known."))
+        self.allowed.append(request)
+        return pb.AllowDeviceResponse(position=1)
+
+    async def RefuseDevice(self, request: pb.RefuseDeviceRequest, context: Any) -> Any:  # noqa: N802
+        if self.devices.pop(request.sealed_request, None) is None:
+            await abort(context, Refusal(Kind.NOT_FOUND, "user_code_unknown", "This code is not known."))
+        self.denied.append(request)
+        return pb.RefuseDeviceResponse(position=1)
 
     async def SignUserinfo(self, request: pb.SignUserinfoRequest, context: Any) -> Any:  # noqa: N802, ARG002
         self.signed.append(request)

@@ -56,10 +56,10 @@ class FakeOwnAccess(OwnAccessServicer):
     async def IssueOwnReference(self, request: pb.IssueOwnReferenceRequest, context: Any) -> Any:  # noqa: N802
         await self._refuse(context)
         if self.refusal_of_making is not None:
-            await _abort(context, self.refusal_of_making)
+            await abort(context, self.refusal_of_making)
         key = dict(context.invocation_metadata())["idempotency-key"]
         if key in self.keys:
-            await _abort(context, Refusal(Kind.ALREADY_EXISTS, "reference_exists", "made before"))
+            await abort(context, Refusal(Kind.ALREADY_EXISTS, "reference_exists", "made before"))
         self.keys.append(key)
         self.made.append(request)
         asked = request.reference
@@ -74,10 +74,11 @@ class FakeOwnAccess(OwnAccessServicer):
 
     async def _refuse(self, context: Any) -> None:
         if self.refusal is not None:
-            await _abort(context, self.refusal)
+            await abort(context, self.refusal)
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> None:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> None:
+    """Answer a call with a refusal, as a server of ours does."""
     code = CODES[refusal.kind]
     packed = details(code, refusal.code, refusal.message, "course", None)
     await context.abort(code, refusal.message, ((DETAILS, packed),))

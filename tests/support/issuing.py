@@ -29,7 +29,9 @@ from services.registry.events import (
 )
 from services.token_issuer import events
 from services.token_issuer.authorization.begin import Outcome, Proceed, begin
-from services.token_issuer.authorization.issue import Sent, SignedIn, issue_code
+from services.token_issuer.authorization.device_codes import UserCodes
+from services.token_issuer.authorization.issue import Sent, issue_code
+from services.token_issuer.authorization.person import SignedIn
 from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.keys import KeyRing
@@ -310,6 +312,7 @@ async def replica(database: Database, clock: MovableClock, rules: Policy | None 
         keys=keys,
         sealing=Sealing(MASTER, rules.authorization),
         refresh_tokens=RefreshTokens(MASTER),
+        user_codes=UserCodes(MASTER),
         policy=rules,
         clock=clock,
     )

@@ -25,6 +25,7 @@ from services.token_issuer import subscriptions as issuer_follows
 from services.token_issuer.domain import (
     access_token,
     assertion,
+    device_request,
     exchange,
     grant,
     pushed_request,
@@ -52,6 +53,7 @@ DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
         grant.decider,
         access_token.decider,
         assertion.decider,
+        device_request.decider,
         exchange.decider,
         pushed_request.decider,
         revocation.decider,

@@ -63,7 +63,9 @@ class Authorize:
         return site.pages.see(pages.get(step, "/signin"), request=site.seals.seal(pending))
 
     async def refuse(self, pending: PendingAuthorization) -> Response:
-        """Back to the application with nothing: the person said no."""
+        """Back to the application with nothing: the person said no. A device hears of nothing but an answer."""
+        if pending.of_device:
+            return self._site.pages.see("/device")
         return self.answer(await self._site.issuer.refuse(pending.proceed, "access_denied"))
 
     def answer(self, answer: Answer) -> Response:

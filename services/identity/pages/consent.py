@@ -6,6 +6,7 @@ from starlette.responses import Response
 from protos.stagedoor.tokens.v1.tokens_pb2 import Proceed, RequestedScope
 from services.identity.domain.interaction import Step, next_step
 from services.identity.pages.authorize import Authorize, signed_in
+from services.identity.pages.device import Device
 from services.identity.pages.site import Site, query
 from services.identity.read_model import SessionRow
 from shared.http.errors import invalid_request
@@ -24,9 +25,10 @@ _IN_WORDS = {
 class Consent:
     """The page."""
 
-    def __init__(self, site: Site, authorize: Authorize) -> None:
+    def __init__(self, site: Site, authorize: Authorize, device: Device) -> None:
         self._site = site
         self._authorize = authorize
+        self._device = device
 
     async def page(self, request: Request) -> Response:
         """GET /consent."""
@@ -58,15 +60,19 @@ class Consent:
         again = site.pages.path("/consent", request=sealed)
         site.forms.check(form.get("form"), "consent", site.secret(request), sealed, again=again)
         decision = form.get("decision")
-        if decision == "deny":
+        if decision == "deny" and not pending.of_device:
             return await self._authorize.refuse(pending)
-        if decision != "allow":
+        if decision not in ("allow", "deny"):
             raise invalid_request("the answer is to allow or to deny")
         session = await site.session(request, pending.proceed.client_id)
         step = next_step(pending.demands, signed_in(session), site.clock())
         if session is None or step not in (Step.CONSENT, Step.ISSUE):
             return await self._authorize.go_on(pending, session)
+        if decision == "deny":
+            return await self._device.refuse(request, pending.proceed, session)
         position = await self._remember(session, pending.proceed)
+        if pending.of_device:
+            return await self._device.allow(request, pending.proceed, session, position)
         return self._authorize.answer(await site.issuer.issue_code(pending.proceed, session, position))
 
     async def _remember(self, session: SessionRow, proceed: Proceed) -> int:
@@ -90,5 +96,6 @@ def _about(proceed: Proceed) -> dict[str, object]:
         "application": proceed.display_name,
         "logo": shown_logo(proceed.logo_uri),
         "contact": proceed.contact,
+        "user_code": proceed.user_code,
         "abilities": [in_words(scope) for scope in proceed.scopes],
     }

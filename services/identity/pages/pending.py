@@ -52,6 +52,11 @@ class PendingAuthorization:
     """The session that the person chose for it."""
 
     @property
+    def of_device(self) -> bool:
+        """Whether a device asked (RFC 8628), so that no browser goes back to anybody."""
+        return bool(self.proceed.user_code)
+
+    @property
     def demands(self) -> Demands:
         """What it asks of the pages."""
         asked = self.proceed

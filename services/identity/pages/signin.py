@@ -175,6 +175,7 @@ class SignIn:
         secret = known or new_secret()
         fields = {
             "application": "" if pending is None else pending.proceed.display_name,
+            "device": pending is not None and pending.of_device,
             "alert": alert,
             "wrong": wrong,
             "notice": notice,

@@ -17,6 +17,7 @@ from services.identity.pages.pending import Seals
 from services.identity.pages.rendering import Pages
 from services.identity.read_model import SessionRow
 from services.identity.sessions import Sessions
+from services.identity.throttle import Throttle
 from shared.clock import Clock
 from shared.http.attempts import Attempts
 from shared.http.client_address import ClientAddresses, Sent
@@ -41,6 +42,7 @@ class Site:
     accounts: Accounts
     own_second_factor: OwnSecondFactor
     issuer: Issuer
+    throttle: Throttle
     own_access: OwnAccess
     head: Callable[[], Awaitable[int]]
     """The position of the log's last event."""

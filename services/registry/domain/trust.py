@@ -75,6 +75,7 @@ def narrowed(before: ApplicationSettings, after: ApplicationSettings) -> bool:
     )
 
 
+_BEGUN_BY_A_PERSON = frozenset({GrantType.AUTHORIZATION_CODE, GrantType.DEVICE_CODE})
 _ADMITTED = (ReferenceTokens.NONE, ReferenceTokens.ADMINISTRATORS_ONLY, ReferenceTokens.AUTHENTICATED_USERS)
 """From nobody to everybody."""
 
@@ -97,8 +98,8 @@ def _check_grants(settings: ApplicationSettings) -> None:
     check_distinct(grants, "grants", most=len(GrantType))
     if not grants and settings.reference_tokens is ReferenceTokens.NONE:
         raise invalid("an application has one grant at least, unless reference tokens are made for it")
-    if GrantType.REFRESH_TOKEN in grants and GrantType.AUTHORIZATION_CODE not in grants:
-        raise invalid("refresh_token continues what a code began: it needs authorization_code")
+    if GrantType.REFRESH_TOKEN in grants and not _BEGUN_BY_A_PERSON & set(grants):
+        raise invalid("refresh_token continues what a person began: it needs authorization_code, or the device code")
     if GrantType.AUTHORIZATION_CODE in grants and not settings.redirect_uris:
         raise invalid("authorization_code needs a redirect URI", "invalid_redirect_uri")
     if settings.service_account is not None:

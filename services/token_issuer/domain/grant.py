@@ -1,5 +1,7 @@
 """One grant: what one user allowed one application, from the code to its end.
 
+The code is an authorization code, or the device code of a device that the user allowed it to (RFC 8628).
+
     (none) ── Open ──▶ open, its code unused ── Redeem ──▶ open ⟲ Refresh ──▶ ended
                               └────────── a code or refresh token used twice, or End ──────┘
 
@@ -15,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from services.token_issuer.domain.refusals import invalid_grant
+from services.token_issuer.domain.refusals import expired_token, invalid_grant
 from services.token_issuer.events import (
     CodeRedeemed,
     GrantEnded,
@@ -72,6 +74,8 @@ class Redeem:
     code_digest: str
     redirect_uri: str | None
     verifier: str | None
+    by_device: bool
+    """It is a device code."""
     denied: bool
     """The client, the user or the session was denied since the grant was opened."""
     jti: str
@@ -154,6 +158,11 @@ class Grant:
     ended: GrantEndReason | None = None
 
     @property
+    def by_device(self) -> bool:
+        """Whether a device code redeems it, and no authorization code."""
+        return not self.redirect_uri
+
+    @property
     def redeemed(self) -> bool:
         """Whether the code was used."""
         return self.jti is not None
@@ -222,7 +231,7 @@ def _opened(command: Open) -> GrantOpened:
 
 def _redeem(command: Redeem, state: Grant) -> Sequence[Event]:
     """Client, redirect URI and verifier first: only who has all of them can use up a code, or end the grant."""
-    if not same(command.code_digest, state.code_digest):
+    if not same(command.code_digest, state.code_digest) or command.by_device is not state.by_device:
         raise _unusable_code()
     if command.redirect_uri is None:
         if state.redirect_uri_given:
@@ -234,7 +243,9 @@ def _redeem(command: Redeem, state: Grant) -> Sequence[Event]:
         raise _unusable_code()
     if state.redeemed:
         return _end(state, GrantEndReason.CODE_REUSED, command.now)
-    if command.now >= state.code_expires_at or command.denied:
+    if command.now >= state.code_expires_at:
+        raise expired_token() if state.by_device else _unusable_code()
+    if command.denied:
         raise _unusable_code()
     return (
         CodeRedeemed(

@@ -34,6 +34,7 @@ from services.registry.rpc import RegistryService
 from services.registry.system import SystemRegistrations
 from services.token_issuer import events as issuer_events
 from services.token_issuer.audiences import AudienceCallers
+from services.token_issuer.authorization.device_codes import UserCodes
 from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.keys import KeyRing
@@ -234,6 +235,7 @@ class World:
             keys=keys,
             sealing=Sealing(MASTERS["issuer"], self._policy.authorization),
             refresh_tokens=RefreshTokens(MASTERS["issuer"]),
+            user_codes=UserCodes(MASTERS["issuer"]),
             policy=self._policy,
             clock=self.clock,
         )

@@ -46,6 +46,7 @@ REDEEM = Redeem(
     code_digest=digest("code"),
     redirect_uri=CALLBACK,
     verifier=VERIFIER,
+    by_device=False,
     denied=False,
     jti="j1",
     scopes=("read", "offline_access"),
@@ -153,6 +154,31 @@ def test_a_confidential_application_may_have_gone_without_pkce() -> None:
 def test_a_redirect_uri_that_was_left_out_may_be_left_out_again() -> None:
     start = opened(redirect_uri_given=False)
     assert isinstance(start.when(replace(REDEEM, redirect_uri=None)).events[0], CodeRedeemed)
+
+
+DEVICE: dict[str, Any] = {"redirect_uri": "", "redirect_uri_given": False, "code_challenge": None}
+BY_DEVICE = replace(REDEEM, redirect_uri=None, verifier=None, by_device=True)
+
+
+def test_a_device_code_is_redeemed_with_nothing_beside_it() -> None:
+    start = opened(**DEVICE)
+    assert isinstance(start.when(BY_DEVICE).events[0], CodeRedeemed)
+    start.when(replace(BY_DEVICE, now=later(seconds=60))).refused("expired_token")
+    start.when(replace(BY_DEVICE, denied=True)).refused("invalid_grant", "ended")
+    start.when(replace(BY_DEVICE, client_id="com.mallory/app")).refused("invalid_grant", "client")
+
+
+def test_neither_kind_of_code_is_redeemed_as_the_other() -> None:
+    opened(**DEVICE).when(replace(BY_DEVICE, by_device=False)).refused("invalid_grant", "unknown")
+    opened(**DEVICE).when(replace(BY_DEVICE, by_device=False, redirect_uri="")).refused("invalid_grant", "unknown")
+    opened().when(replace(REDEEM, by_device=True)).refused("invalid_grant", "unknown")
+
+
+def test_a_device_code_that_is_used_twice_ends_the_grant_however_late() -> None:
+    start = opened(**DEVICE)
+    used = start.when(BY_DEVICE).then(*start.when(BY_DEVICE).events)
+    again = replace(BY_DEVICE, jti="j9", now=later(hours=5))
+    used.when(again).then(ended(GrantEndReason.CODE_REUSED, again.now))
 
 
 def test_a_second_valid_redemption_ends_the_grant_however_late() -> None:

@@ -102,7 +102,7 @@ class ApplicationSettings(_message.Message):
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def grants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """authorization_code | refresh_token | client_credentials"""
+        """authorization_code | refresh_token | client_credentials | urn:ietf:params:oauth:grant-type:device_code"""
 
     def __init__(
         self,

@@ -191,6 +191,7 @@ class Proceed(_message.Message):
     UI_LOCALES_FIELD_NUMBER: _builtins.int
     SECOND_FACTOR_WISHED_FIELD_NUMBER: _builtins.int
     SECOND_FACTOR_DEMANDED_FIELD_NUMBER: _builtins.int
+    USER_CODE_FIELD_NUMBER: _builtins.int
     sealed_request: _builtins.str
     """Encrypted and authenticated by the issuer; goes through the browser, valid for a short time."""
     client_id: _builtins.str
@@ -210,6 +211,10 @@ class Proceed(_message.Message):
     """Whoever has a second factor is to prove it, too; others may go on without."""
     second_factor_demanded: _builtins.bool
     """Nobody goes on without."""
+    user_code: _builtins.str
+    """Where a device asked (RFC 8628): the code to compare, as it is shown; the answer is AllowDevice or RefuseDevice, and
+    there is no redirect. Empty: the browser brought the request.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestedScope]: ...
     @_builtins.property
@@ -236,10 +241,11 @@ class Proceed(_message.Message):
         ui_locales: _abc.Iterable[_builtins.str] | None = ...,
         second_factor_wished: _builtins.bool = ...,
         second_factor_demanded: _builtins.bool = ...,
+        user_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "max_age", b"max_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "client_id", b"client_id", "contact", b"contact", "display_name", b"display_name", "expected_sub", b"expected_sub", "login_hint", b"login_hint", "logo_uri", b"logo_uri", "max_age", b"max_age", "prompt", b"prompt", "redirect_origin", b"redirect_origin", "scopes", b"scopes", "sealed_request", b"sealed_request", "second_factor_demanded", b"second_factor_demanded", "second_factor_wished", b"second_factor_wished", "skip_consent", b"skip_consent", "ui_locales", b"ui_locales"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "client_id", b"client_id", "contact", b"contact", "display_name", b"display_name", "expected_sub", b"expected_sub", "login_hint", b"login_hint", "logo_uri", b"logo_uri", "max_age", b"max_age", "prompt", b"prompt", "redirect_origin", b"redirect_origin", "scopes", b"scopes", "sealed_request", b"sealed_request", "second_factor_demanded", b"second_factor_demanded", "second_factor_wished", b"second_factor_wished", "skip_consent", b"skip_consent", "ui_locales", b"ui_locales", "user_code", b"user_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age: _TypeAlias = _typing.Literal["max_age"]  # noqa: Y015
     _WhichOneofArgType__max_age: _TypeAlias = _typing.Literal["_max_age", b"_max_age"]  # noqa: Y015
@@ -365,6 +371,158 @@ class RefuseAuthorizationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefuseAuthorizationResponse: _TypeAlias = RefuseAuthorizationResponse  # noqa: Y015
+
+@_typing.final
+class BeginDeviceAuthorizationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_CODE_FIELD_NUMBER: _builtins.int
+    user_code: _builtins.str
+    """As it was typed."""
+    def __init__(
+        self,
+        *,
+        user_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_code", b"user_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginDeviceAuthorizationRequest: _TypeAlias = BeginDeviceAuthorizationRequest  # noqa: Y015
+
+@_typing.final
+class BeginDeviceAuthorizationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCEED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proceed(self) -> Global___Proceed: ...
+    @_builtins.property
+    def refused(self) -> Global___Refused:
+        """Show this to the person: the application is disabled, or has lost what it asked for."""
+
+    def __init__(
+        self,
+        *,
+        proceed: Global___Proceed | None = ...,
+        refused: Global___Refused | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "proceed", b"proceed", "refused", b"refused"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "proceed", b"proceed", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["proceed", "refused"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___BeginDeviceAuthorizationResponse: _TypeAlias = BeginDeviceAuthorizationResponse  # noqa: Y015
+
+@_typing.final
+class AllowDeviceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEALED_REQUEST_FIELD_NUMBER: _builtins.int
+    SID_FIELD_NUMBER: _builtins.int
+    SUB_FIELD_NUMBER: _builtins.int
+    AUTH_TIME_FIELD_NUMBER: _builtins.int
+    AMR_FIELD_NUMBER: _builtins.int
+    CONSENTED_SCOPES_FIELD_NUMBER: _builtins.int
+    MINIMUM_POSITION_FIELD_NUMBER: _builtins.int
+    sealed_request: _builtins.str
+    sid: _builtins.str
+    sub: _builtins.str
+    minimum_position: _builtins.int
+    """As in IssueCodeRequest."""
+    @_builtins.property
+    def auth_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def amr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def consented_scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        sealed_request: _builtins.str = ...,
+        sid: _builtins.str = ...,
+        sub: _builtins.str = ...,
+        auth_time: _timestamp_pb2.Timestamp | None = ...,
+        amr: _abc.Iterable[_builtins.str] | None = ...,
+        consented_scopes: _abc.Iterable[_builtins.str] | None = ...,
+        minimum_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auth_time", b"auth_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amr", b"amr", "auth_time", b"auth_time", "consented_scopes", b"consented_scopes", "minimum_position", b"minimum_position", "sealed_request", b"sealed_request", "sid", b"sid", "sub", b"sub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowDeviceRequest: _TypeAlias = AllowDeviceRequest  # noqa: Y015
+
+@_typing.final
+class AllowDeviceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowDeviceResponse: _TypeAlias = AllowDeviceResponse  # noqa: Y015
+
+@_typing.final
+class RefuseDeviceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEALED_REQUEST_FIELD_NUMBER: _builtins.int
+    SID_FIELD_NUMBER: _builtins.int
+    SUB_FIELD_NUMBER: _builtins.int
+    sealed_request: _builtins.str
+    sid: _builtins.str
+    sub: _builtins.str
+    def __init__(
+        self,
+        *,
+        sealed_request: _builtins.str = ...,
+        sid: _builtins.str = ...,
+        sub: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sealed_request", b"sealed_request", "sid", b"sid", "sub", b"sub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseDeviceRequest: _TypeAlias = RefuseDeviceRequest  # noqa: Y015
+
+@_typing.final
+class RefuseDeviceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseDeviceResponse: _TypeAlias = RefuseDeviceResponse  # noqa: Y015
 
 @_typing.final
 class SignUserinfoRequest(_message.Message):

@@ -50,6 +50,21 @@ class AuthorizationStub:
                 request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationRequest.SerializeToString,
                 response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationResponse.FromString,
                 _registered_method=True)
+        self.BeginDeviceAuthorization = channel.unary_unary(
+                '/stagedoor.tokens.v1.Authorization/BeginDeviceAuthorization',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.BeginDeviceAuthorizationRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.BeginDeviceAuthorizationResponse.FromString,
+                _registered_method=True)
+        self.AllowDevice = channel.unary_unary(
+                '/stagedoor.tokens.v1.Authorization/AllowDevice',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.AllowDeviceRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.AllowDeviceResponse.FromString,
+                _registered_method=True)
+        self.RefuseDevice = channel.unary_unary(
+                '/stagedoor.tokens.v1.Authorization/RefuseDevice',
+                request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseDeviceRequest.SerializeToString,
+                response_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseDeviceResponse.FromString,
+                _registered_method=True)
         self.SignUserinfo = channel.unary_unary(
                 '/stagedoor.tokens.v1.Authorization/SignUserinfo',
                 request_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.SignUserinfoRequest.SerializeToString,
@@ -87,6 +102,28 @@ class AuthorizationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginDeviceAuthorization(self, request, context):
+        """What a device asks for (RFC 8628), by the user code that a person typed. NOT_FOUND, `user_code_unknown`: for a code
+        that nobody was given, that is too old, or that was used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AllowDevice(self, request, context):
+        """Opens the grant: the device gets its tokens when it asks next. What is refused is for the person to see.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefuseDevice(self, request, context):
+        """The device gets nothing, and is told so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SignUserinfo(self, request, context):
         """Signs what userinfo answers, for an application that wants it so.
         """
@@ -118,6 +155,21 @@ def add_AuthorizationServicer_to_server(servicer, server):
                     servicer.RefuseAuthorization,
                     request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationRequest.FromString,
                     response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationResponse.SerializeToString,
+            ),
+            'BeginDeviceAuthorization': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginDeviceAuthorization,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.BeginDeviceAuthorizationRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.BeginDeviceAuthorizationResponse.SerializeToString,
+            ),
+            'AllowDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.AllowDevice,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.AllowDeviceRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.AllowDeviceResponse.SerializeToString,
+            ),
+            'RefuseDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefuseDevice,
+                    request_deserializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseDeviceRequest.FromString,
+                    response_serializer=protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseDeviceResponse.SerializeToString,
             ),
             'SignUserinfo': grpc.unary_unary_rpc_method_handler(
                     servicer.SignUserinfo,
@@ -212,6 +264,87 @@ class Authorization:
             '/stagedoor.tokens.v1.Authorization/RefuseAuthorization',
             protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationRequest.SerializeToString,
             protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseAuthorizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginDeviceAuthorization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Authorization/BeginDeviceAuthorization',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.BeginDeviceAuthorizationRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.BeginDeviceAuthorizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AllowDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Authorization/AllowDevice',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.AllowDeviceRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.AllowDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefuseDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stagedoor.tokens.v1.Authorization/RefuseDevice',
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseDeviceRequest.SerializeToString,
+            protos_dot_stagedoor_dot_tokens_dot_v1_dot_tokens__pb2.RefuseDeviceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,14 @@ class AuthorizationStub:
     """Opens the grant and answers where to send the browser."""
     RefuseAuthorization: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.RefuseAuthorizationRequest, _tokens_pb2.RefuseAuthorizationResponse]
     """Where to send the browser when the user, or `prompt=none`, refuses."""
+    BeginDeviceAuthorization: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.BeginDeviceAuthorizationRequest, _tokens_pb2.BeginDeviceAuthorizationResponse]
+    """What a device asks for (RFC 8628), by the user code that a person typed. NOT_FOUND, `user_code_unknown`: for a code
+    that nobody was given, that is too old, or that was used.
+    """
+    AllowDevice: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.AllowDeviceRequest, _tokens_pb2.AllowDeviceResponse]
+    """Opens the grant: the device gets its tokens when it asks next. What is refused is for the person to see."""
+    RefuseDevice: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.RefuseDeviceRequest, _tokens_pb2.RefuseDeviceResponse]
+    """The device gets nothing, and is told so."""
     SignUserinfo: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.SignUserinfoRequest, _tokens_pb2.SignUserinfoResponse]
     """Signs what userinfo answers, for an application that wants it so."""
     BeginLogout: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.BeginLogoutRequest, _tokens_pb2.BeginLogoutResponse]
@@ -55,6 +63,14 @@ class AuthorizationAsyncStub(AuthorizationStub):
     """Opens the grant and answers where to send the browser."""
     RefuseAuthorization: _aio.UnaryUnaryMultiCallable[_tokens_pb2.RefuseAuthorizationRequest, _tokens_pb2.RefuseAuthorizationResponse]  # type: ignore[assignment]
     """Where to send the browser when the user, or `prompt=none`, refuses."""
+    BeginDeviceAuthorization: _aio.UnaryUnaryMultiCallable[_tokens_pb2.BeginDeviceAuthorizationRequest, _tokens_pb2.BeginDeviceAuthorizationResponse]  # type: ignore[assignment]
+    """What a device asks for (RFC 8628), by the user code that a person typed. NOT_FOUND, `user_code_unknown`: for a code
+    that nobody was given, that is too old, or that was used.
+    """
+    AllowDevice: _aio.UnaryUnaryMultiCallable[_tokens_pb2.AllowDeviceRequest, _tokens_pb2.AllowDeviceResponse]  # type: ignore[assignment]
+    """Opens the grant: the device gets its tokens when it asks next. What is refused is for the person to see."""
+    RefuseDevice: _aio.UnaryUnaryMultiCallable[_tokens_pb2.RefuseDeviceRequest, _tokens_pb2.RefuseDeviceResponse]  # type: ignore[assignment]
+    """The device gets nothing, and is told so."""
     SignUserinfo: _aio.UnaryUnaryMultiCallable[_tokens_pb2.SignUserinfoRequest, _tokens_pb2.SignUserinfoResponse]  # type: ignore[assignment]
     """Signs what userinfo answers, for an application that wants it so."""
     BeginLogout: _aio.UnaryUnaryMultiCallable[_tokens_pb2.BeginLogoutRequest, _tokens_pb2.BeginLogoutResponse]  # type: ignore[assignment]
@@ -86,6 +102,32 @@ class AuthorizationServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.RefuseAuthorizationResponse, _abc.Awaitable[_tokens_pb2.RefuseAuthorizationResponse]]:
         """Where to send the browser when the user, or `prompt=none`, refuses."""
+
+    @_abc_1.abstractmethod
+    def BeginDeviceAuthorization(
+        self,
+        request: _tokens_pb2.BeginDeviceAuthorizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.BeginDeviceAuthorizationResponse, _abc.Awaitable[_tokens_pb2.BeginDeviceAuthorizationResponse]]:
+        """What a device asks for (RFC 8628), by the user code that a person typed. NOT_FOUND, `user_code_unknown`: for a code
+        that nobody was given, that is too old, or that was used.
+        """
+
+    @_abc_1.abstractmethod
+    def AllowDevice(
+        self,
+        request: _tokens_pb2.AllowDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.AllowDeviceResponse, _abc.Awaitable[_tokens_pb2.AllowDeviceResponse]]:
+        """Opens the grant: the device gets its tokens when it asks next. What is refused is for the person to see."""
+
+    @_abc_1.abstractmethod
+    def RefuseDevice(
+        self,
+        request: _tokens_pb2.RefuseDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.RefuseDeviceResponse, _abc.Awaitable[_tokens_pb2.RefuseDeviceResponse]]:
+        """The device gets nothing, and is told so."""
 
     @_abc_1.abstractmethod
     def SignUserinfo(
