@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,14 +10,15 @@ import pytest
 from services.identity import events as identity
 from services.registry import events as registry
 from services.token_issuer.authorization import device
+from services.token_issuer.authorization.begin import Proceed
 from services.token_issuer.authorization.issue import issue_code
 from services.token_issuer.authorization.issue import refuse as refuse_browser
 from services.token_issuer.events import CodeRedeemed, GrantEnded, GrantOpened
 from shared.errors import Refusal
 from shared.ids import new_id, new_secret
+from stagedoor import Allowed
 from tests.support.devices import (
     CONFIDENTIAL_DEVICE,
-    GRANT,
     PUBLIC_DEVICE,
     TELEVISION,
     allow,
@@ -27,9 +29,9 @@ from tests.support.devices import (
     poll,
     refuse,
 )
-from tests.support.issuing import CONFIDENTIAL, HUB, MASTER, Client, Stage, error, query, replica
-from tests.support.postgres import Database
+from tests.support.issuing import CONFIDENTIAL, Client, Stage, error
 
+REASON = identity.SessionEndReason.SIGNED_OUT
 MALLORY = "com.mallory/app"
 
 
@@ -63,7 +65,7 @@ async def test_a_second_redemption_ends_the_grant(stage: Stage, television: Clie
     asked, _ = await allowed(stage, television, await stage.user())
     tokens = (await poll(stage, television, asked)).json()
     assert error(await poll(stage, television, asked)) == "invalid_grant"
-    assert not (await stage.validate(tokens["access_token"])).allowed
+    assert not isinstance(await stage.validate(tokens["access_token"]), Allowed)
     assert error(await stage.refresh(television, tokens["refresh_token"])) == "invalid_grant"
     assert len(await stage.facts(GrantEnded)) == 1
 
@@ -94,7 +96,9 @@ async def test_neither_kind_of_code_is_taken_for_the_other(stage: Stage) -> None
     assert error(await poll(stage, hub, tokens.json()["refresh_token"])) == "invalid_grant"
 
 
-@pytest.mark.parametrize("guess", ["", "x", "sdd_", "sdd_{gid}", "sdd_{gid}.{other}", "sdd_{other_gid}.{secret}", "{code} "])
+@pytest.mark.parametrize(
+    "guess", ["", "x", "sdd_", "sdd_{gid}", "sdd_{gid}.{other}", "sdd_{other_gid}.{secret}", "{code} "]
+)
 async def test_it_cannot_be_made_up(stage: Stage, television: Client, guess: str) -> None:
     asked, _ = await allowed(stage, television, await stage.user())
     gid, _, secret = asked.device_code.removeprefix("sdd_").partition(".")
@@ -115,7 +119,8 @@ async def test_the_pages_cannot_swap_one_kind_of_request_for_the_other(stage: St
     with pytest.raises(Refusal):
         refuse_browser(stage.issuer, sealed, "access_denied")
     from_browser = await stage.begin(hub)
-    sealed = getattr(from_browser, "sealed")
+    assert isinstance(from_browser, Proceed)
+    sealed = from_browser.sealed
     assert await refused(device.allow(stage.issuer, sealed, person, position, context(person.sub))) == "invalid_request"
     assert await refused(device.refuse(stage.issuer, sealed, "s", person.sub, context(person.sub))) == "invalid_request"
     assert await stage.facts(GrantOpened) == []
@@ -196,7 +201,7 @@ async def test_what_was_allowed_is_not_given_after_a_denial(stage: Stage, televi
         case "user":
             await stage.of_user(sub, identity.UserDisabled(sub=sub, reason=""))
         case "session":
-            ended = identity.SessionEnded(sid=person.sid, sub=sub, reason=identity.SessionEndReason.SIGNED_OUT)
+            ended = identity.SessionEnded(sid=person.sid, sub=sub, reason=REASON, tokens_end_at=stage.clock())
             await stage.write(stage.identity, f"session-{person.sid}", ended)
         case _:
             withdrawn = identity.ConsentWithdrawn(sub=sub, client_id=TELEVISION)
@@ -210,8 +215,7 @@ async def test_what_was_asked_for_before_a_cut_off_is_not_allowed_after_it(
     stage: Stage, television: Client, heard: bool
 ) -> None:
     """Somebody with a stolen secret asked; the secret was reported; then they talk a person into allowing it."""
-    asked, later = await ask(stage, television), None
-    waiting = await begin(stage, asked)
+    waiting = await begin(stage, await ask(stage, television))
     person, position = await stage.sign_in(await stage.user())
     await stage.follow()
     narrower = CONFIDENTIAL_DEVICE.model_copy(update={"scopes": ("read",)})
@@ -231,7 +235,7 @@ async def test_a_session_that_has_ended_allows_nothing(stage: Stage, television:
     waiting = await begin(stage, await ask(stage, television))
     sub = await stage.user()
     person, position = await stage.sign_in(sub)
-    ended = identity.SessionEnded(sid=person.sid, sub=sub, reason=identity.SessionEndReason.SIGNED_OUT)
+    ended = identity.SessionEnded(sid=person.sid, sub=sub, reason=REASON, tokens_end_at=stage.clock())
     await stage.write(stage.identity, f"session-{person.sid}", ended)
     assert await refused(allow(stage, waiting, person, position)) == "login_required"
 
@@ -256,12 +260,10 @@ async def test_with_the_switch_off_identity_lets_no_device_in(stage: Stage, tele
     asked = await ask(stage, television)
     waiting = await begin(stage, asked)
     person, _ = await stage.sign_in(await stage.user())
-    object.__setattr__(stage.issuer, "policy", _without_identity(stage))
-    for answer in (device.begin(stage.issuer, asked.user_code), allow(stage, waiting, person), refuse(stage, waiting, person)):
-        assert await refused(answer) == "identity_refused"
-
-
-def _without_identity(stage: Stage) -> Any:
-    from dataclasses import replace
-
-    return replace(stage.issuer.policy, issue_for_identity=False)
+    stage.issuer = replace(stage.issuer, policy=replace(stage.issuer.policy, issue_for_identity=False))
+    for answer in (
+        lambda: device.begin(stage.issuer, asked.user_code),
+        lambda: allow(stage, waiting, person),
+        lambda: refuse(stage, waiting, person),
+    ):
+        assert await refused(answer()) == "identity_refused"

@@ -41,9 +41,7 @@ async def test_a_code_that_is_nearly_right_is_wrong(stage: Stage) -> None:
         assert (await answer(stage, code[:place] + other + code[place + 1 :]))[0] == "user_code_unknown"
 
 
-async def test_where_two_devices_show_one_code_neither_is_let_in(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_where_two_devices_show_one_code_neither_is_let_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody could tell whose it is, so the person begins anew."""
     client = await stage.register(PUBLIC_DEVICE, TELEVISION, resources=True)
     monkeypatch.setattr(device, "new_user_code", lambda: "WDJBMJHT")

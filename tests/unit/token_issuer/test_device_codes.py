@@ -31,7 +31,16 @@ def test_a_user_code_is_worth_34_bits_and_spells_no_word() -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["WDJB-MJHT", "wdjb-mjht", "WDJBMJHT", " wdjb mjht ", "W D J B M J H T", "wdjb\u2013mjht", "WDJB\u00a0MJHT", "w.d_jb-mjht\n"],
+    [
+        "WDJB-MJHT",
+        "wdjb-mjht",
+        "WDJBMJHT",
+        " wdjb mjht ",
+        "W D J B M J H T",
+        "wdjb\u2013mjht",
+        "WDJB\u00a0MJHT",
+        "w.d_jb-mjht\n",
+    ],
 )
 def test_it_may_be_typed_in_many_ways(typed: str) -> None:
     assert read_user_code(typed) == "WDJBMJHT"
@@ -71,5 +80,12 @@ def test_device_codes_are_told_from_other_codes() -> None:
     assert grant_of_device_code(code) == gid
     assert grant_of_code(code) is None
     assert grant_of_refresh_token(code) is None
-    for other in (new_code(gid), RefreshTokens(MasterKey(b"m" * 32)).first(gid), code[:-1], f"{code}\n", code.upper(), ""):
+    for other in (
+        new_code(gid),
+        RefreshTokens(MasterKey(b"m" * 32)).first(gid),
+        code[:-1],
+        f"{code}\n",
+        code.upper(),
+        "",
+    ):
         assert grant_of_device_code(other) is None
