@@ -111,12 +111,18 @@ class Visitor:
             )
         raise SystemFailure(f"signing in as {self.user_name} goes round in circles")
 
+    async def let_in(self, address: str, *, allow: bool = True) -> None:
+        """Follow the link that a device shows (RFC 8628 section 3.3.1), to the page that says that it is done."""
+        await self.go(address, until=f"{address.partition('?')[0]}/done", allow=allow)
+
     def _filled(self, forms: list[Form], *, allow: bool) -> Form | None:
-        """The form to send, filled in: to sign in, to consent, or to go on with the account that is signed in."""
+        """The form to send, filled in: to sign in, to consent, or to go on as things stand there."""
         for form in forms:
             if "password" in form.fields:
                 fields = {**form.fields, "user_name": self.user_name, "password": self._password}
                 return Form(form.action, {**fields, **_pressed(form, "sign_in")}, {})
+            if form.fields.get("user_code"):
+                return form
             if "decision" in form.buttons:
                 return Form(form.action, {**form.fields, "decision": "allow" if allow else "deny"}, {})
             if form.action.endswith("/choose"):

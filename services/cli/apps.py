@@ -42,7 +42,7 @@ Grants = Annotated[
     typer.Option(
         "--grant",
         help="authorization_code, refresh_token, client_credentials, "
-        "urn:ietf:params:oauth:grant-type:token-exchange; repeated.",
+        "urn:ietf:params:oauth:grant-type:token-exchange, urn:ietf:params:oauth:grant-type:device_code; repeated.",
     ),
 ]
 AuthMethod = Annotated[

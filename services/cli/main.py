@@ -76,6 +76,9 @@ def login(  # noqa: PLR0913  (each option says where something is)
     ca_file: CaFile = None,
     certificate_file: CertificateFile = None,
     key_file: KeyFile = None,
+    device: Annotated[
+        bool, typer.Option("--device", help="Show a code for a browser on another device, and wait for it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Sign in with the browser. Where the instance is, is taken from the profile, or is this machine's."""
@@ -83,7 +86,7 @@ def login(  # noqa: PLR0913  (each option says where something is)
 
     async def work() -> None:
         there = _instance(path, issuer, origin, service, ca_file, certificate_file, key_file)
-        signed_in = await oauth.sign_in(there, _open)
+        signed_in = await (oauth.sign_in_elsewhere(there, _show) if device else oauth.sign_in(there, _open))
         async with profile.locked(path):
             profile.write(path, signed_in)
         if as_json:
@@ -192,6 +195,14 @@ def _open(address: str) -> None:
     if windows:
         with contextlib.suppress(webbrowser.Error):
             webbrowser.open(address)
+
+
+def _show(code: oauth.DeviceCode) -> None:
+    """Say where to type what."""
+    output.say(f"Go to this address with a browser on any device:\n\n  {code.verification_uri}\n")
+    output.say(f"and type this code:\n\n  {code.user_code}\n")
+    if code.verification_uri_complete:
+        output.say(f"Or go there with the code in it:\n\n  {code.verification_uri_complete}\n")
 
 
 def main() -> None:

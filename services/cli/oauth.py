@@ -1,15 +1,17 @@
 """The command as an OAuth client: a native application with PKCE and a loopback redirect (RFC 8252 section 7.3).
 
-sign_in   opens the browser at the issuer, is called back on a port of this machine, exchanges the code
-refresh   replaces the tokens; the refresh token is used once
+sign_in             opens the browser at the issuer, is called back on a port of this machine, exchanges the code
+sign_in_elsewhere   shows a code for a browser on whatever device (RFC 8628), and asks until somebody has answered
+refresh             replaces the tokens; the refresh token is used once
 """
 
 import asyncio
 import ssl
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -33,6 +35,11 @@ SCOPE: Final = "sec offline_access"
 """Management, and to stay signed in."""
 _BROWSER_SECONDS: Final = 300.0
 _REQUEST_SECONDS: Final = 10.0
+_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_SLOWER: Final = 5
+"""Seconds between two questions where nothing is said, and by which they are further apart on `slow_down`."""
+_LONGEST_WAIT: Final = 1800
+"""Seconds that a code is waited for, whatever the issuer says."""
 
 
 async def sign_in(profile: Profile, open_browser: Callable[[str], None]) -> Profile:
@@ -61,6 +68,52 @@ async def sign_in(profile: Profile, open_browser: Callable[[str], None]) -> Prof
         endpoint = _place(places, "token_endpoint")
         token = await _exchange(client.fetch_token(endpoint, code=answer["code"], code_verifier=verifier))
     return _with(profile, token)
+
+
+@dataclass(frozen=True)
+class DeviceCode:
+    """What is shown to the person (RFC 8628 section 3.2)."""
+
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    """With the code in it; empty: the issuer has none."""
+
+
+async def sign_in_elsewhere(
+    profile: Profile,
+    show: Callable[[DeviceCode], None],
+    *,
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Profile:
+    """The profile with the tokens of whoever types the code that is shown, before it is too old.
+
+    Refuses what the issuer or the person refuses. An issuer that does not answer is asked less and less often (section
+    3.5).
+    """
+    async with _client(profile) as client:
+        places = await _discover(client, profile.issuer)
+        told = await _ask_for_device(client, _place(places, "device_authorization_endpoint"))
+        show(told.shown)
+        endpoint = _place(places, "token_endpoint")
+        waited, interval = 0.0, told.interval
+        while waited < told.expires_in:
+            await wait(interval)
+            waited += interval
+            try:
+                token = await _exchange(
+                    client.fetch_token(endpoint, grant_type=_DEVICE_GRANT, device_code=told.device_code)
+                )
+            except Unavailable:
+                interval *= 2
+            except Refusal as refusal:
+                if refusal.code == "slow_down":
+                    interval += _SLOWER
+                elif refusal.code != "authorization_pending":
+                    raise
+            else:
+                return _with(profile, token)
+    raise Refusal(Kind.UNAUTHENTICATED, "expired_token", "nobody typed the code in time")
 
 
 async def refresh(profile: Profile) -> Profile:
@@ -132,6 +185,45 @@ async def _exchange(asking: Any) -> Mapping[str, Any]:
     if not isinstance(token, dict) or not isinstance(token.get("access_token"), str):
         raise Refusal(Kind.INVALID, "bad_answer", "the issuer's answer holds no access token")
     return token
+
+
+@dataclass(frozen=True)
+class _Told:
+    device_code: str
+    shown: DeviceCode
+    expires_in: float
+    interval: float
+
+
+async def _ask_for_device(client: Any, endpoint: str) -> _Told:
+    """The answer to a device authorization request, which has to be fit for a terminal."""
+    form = {"client_id": client.client_id, "scope": SCOPE}
+    try:
+        answer = await client.request("POST", endpoint, data=form, withhold_token=True)
+        told = answer.json()
+    except (httpx.HTTPError, ValueError):
+        raise Unavailable("issuer_unavailable", "the issuer does not answer") from None
+    if not isinstance(told, dict):
+        raise _bad_answer()
+    if not answer.is_success:
+        raise _refused(str(told.get("error") or ""), str(told.get("error_description") or ""))
+    device_code, *shown = (
+        told.get(name, "") for name in ("device_code", "user_code", "verification_uri", "verification_uri_complete")
+    )
+    expires_in, interval = told.get("expires_in"), told.get("interval", _SLOWER)
+    if not (isinstance(device_code, str) and device_code and all(map(_showable, shown)) and shown[0] and shown[1]):
+        raise _bad_answer()
+    if not (isinstance(expires_in, int) and isinstance(interval, int)):
+        raise _bad_answer()
+    return _Told(device_code, DeviceCode(*shown), min(expires_in, _LONGEST_WAIT), max(interval, 1))
+
+
+def _showable(text: object) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isprintable()
+
+
+def _bad_answer() -> Refusal:
+    return Refusal(Kind.INVALID, "bad_answer", "the issuer's answer is not one that a device can use")
 
 
 def _with(profile: Profile, token: Mapping[str, Any]) -> Profile:

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FREDDIE: Final = ("freddie", "a-kind-of-magic-1986")
 CALLBACK: Final = "http://localhost:8497/callback"
+DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 METHODS: Final = (
     *("client_secret_basic", "client_secret_post", "private_key_jwt", "none"),
     *("client_secret_jwt", "tls_client_auth"),
@@ -64,7 +65,7 @@ class Using:
         public = method == "none"
         usual = {
             "scopes": ["read"],
-            "grants": ["authorization_code", "refresh_token", *([] if public else ["client_credentials"])],
+            "grants": ["authorization_code", "refresh_token", DEVICE, *([] if public else ["client_credentials"])],
             "redirect_uris": [CALLBACK],
         }
         asked = registry_pb2.ApplicationSettings(
@@ -386,15 +387,13 @@ async def _page(using: Using, _: Any) -> None:
 @entry("grant_types_supported")
 async def _grants(using: Using, grants: list[str]) -> None:
     hub = await using.hub()
-    others = (
-        *("password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-        "urn:ietf:params:oauth:grant-type:device_code",
-    )
+    others = (*("password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer"),)
     exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
-    known = ("authorization_code", "refresh_token", "client_credentials", exchange, *others)
+    known = ("authorization_code", "refresh_token", "client_credentials", exchange, DEVICE, *others)
     form = {
         "code": "made-up",
         "refresh_token": "made-up",
+        "device_code": "made-up",
         "subject_token": "made-up",
         "subject_token_type": ACCESS_TOKEN,
     }
@@ -425,6 +424,18 @@ async def _exchange(using: Using, grant: str) -> None:
     assert told["act"]["act"]["client_id"] == shown.client_id
     gone = registry_pb2.RemoveResourceRequest(identifier=request.identifier)
     await using.outside.manage(using.outside.registry.RemoveResource, gone)
+
+
+@entry("device_authorization_endpoint")
+async def _device(using: Using, _: Any) -> None:
+    made = await using.make("none")
+    told = (await using.post("device_authorization_endpoint", made, scope="openid read")).json()
+    async with Visitor(*FREDDIE) as freddie:
+        await freddie.let_in(told["verification_uri_complete"])
+    tokens = await using.post("token_endpoint", made, grant_type=DEVICE, device_code=told["device_code"])
+    assert read(tokens.json()["id_token"])["aud"] == made.client_id
+    refused = await using.post("device_authorization_endpoint", made, scope="everything")
+    assert refused.json()["error"] == "invalid_scope"
 
 
 @entry("subject_types_supported")

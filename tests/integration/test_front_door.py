@@ -99,6 +99,7 @@ async def door(ports: Ports) -> AsyncIterator[httpx.AsyncClient]:
         ("/id/signin", "identity"),
         ("/id/signin/password?x=y", "identity"),
         ("/id/consent", "identity"),
+        ("/id/device?user_code=WDJB-MJHT", "identity"),
         ("/id/signedout", "identity"),
         ("/id/account", "identity"),
         ("/id/account/sessions", "identity"),

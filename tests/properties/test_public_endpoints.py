@@ -45,6 +45,8 @@ TOKEN_ERRORS: Final = {
     *("invalid_scope", "invalid_target", "unsupported_token_type", "request_too_large", "method_not_allowed"),
 }
 """RFC 6749 section 5.2, RFC 8707 section 2, RFC 7009 section 2.2.1, and what HTTP itself has to say."""
+DEVICE_ERRORS: Final = {"authorization_pending", "slow_down", "access_denied", "expired_token"}
+"""RFC 8628 section 3.5."""
 REDIRECTED_ERRORS: Final = {
     *("invalid_request", "unauthorized_client", "access_denied", "unsupported_response_type", "invalid_scope"),
     *("server_error", "temporarily_unavailable", "login_required", "consent_required", "interaction_required"),
@@ -95,8 +97,8 @@ KINDS: Final = (
     Kind("/id/connect/authorize", AUTHORIZE),
     Kind(
         "/id/connect/token",
-        (*TOKEN, *EXCHANGE, *CLIENT),
-        frozenset(TOKEN_ERRORS),
+        (*TOKEN, *EXCHANGE, "device_code", *CLIENT),
+        frozenset(TOKEN_ERRORS | DEVICE_ERRORS),
         ("POST", "POST", "POST", "GET", "OPTIONS", "PUT"),
     ),
     Kind("/id/connect/introspect", ("token", "token_type_hint", *CLIENT), frozenset(TOKEN_ERRORS), ("POST", "GET")),
@@ -119,11 +121,19 @@ KINDS: Final = (
         frozenset(REGISTRATION_ERRORS | {"not_found"}),
         ("GET", "PUT", "PUT", "DELETE", "POST"),
     ),
+    Kind(
+        "/id/connect/device",
+        ("scope", "resource", *CLIENT),
+        frozenset(TOKEN_ERRORS),
+        ("POST", "POST", "GET", "OPTIONS"),
+    ),
     Kind("/id/connect/userinfo", ("access_token",), frozenset(BEARER_ERRORS), ("GET", "POST", "HEAD", "OPTIONS")),
     Kind("/id/connect/endsession", ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "logout_hint")),
     Kind("/id/signin", PAGE),
     Kind("/id/signin/choose", PAGE),
     Kind("/id/consent", PAGE),
+    Kind("/id/device", ("user_code", "form", "request")),
+    Kind("/id/device/done", ("outcome",)),
     Kind("/id/signedout", ("state", "client_id", "request")),
     Kind("/id/account", PAGE),
     Kind("/id/account/password", ("form", "current", "new", "again")),
@@ -207,6 +217,14 @@ async def outside(running: System) -> AsyncIterator[Outside]:
         pages = [
             (await freddie.browser.get(f"{ports.issuer}/account{path}")).text for path in ("/password", "/tokens/new")
         ]
+    async with httpx.AsyncClient(trust_env=False) as television:
+        device = (
+            await television.post(
+                f"{ports.issuer}/connect/device",
+                data={"scope": "openid read"},
+                auth=httpx.BasicAuth(quote_plus(HUB), hub["client_secret"]),
+            )
+        ).json()
     forms = {value for page in pages for value in re.findall(r'name="form" value="([^"]+)"', page)}
     truths = (
         *("code", "query", "S256", "none", "login", "consent", "page", "en de", "0", "3600", "-1", "read update"),
@@ -220,6 +238,7 @@ async def outside(running: System) -> AsyncIterator[Outside]:
         *(flow.verifier, "A" * 43, f"{ports.origin}/api", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
         *(
             *sorted(forms),
+            *(device["device_code"], device["user_code"], "urn:ietf:params:oauth:grant-type:device_code", "allowed"),
             "sign_in",
             "allow",
             "deny",

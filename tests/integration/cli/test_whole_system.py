@@ -111,6 +111,26 @@ async def test_signing_in_with_the_browser(newcomer: Command) -> None:
     assert (status, out, err.count("\n")) == (1, "", 1)
 
 
+async def test_signing_in_with_a_browser_elsewhere(newcomer: Command) -> None:
+    process = await newcomer.start("login", "--device", "--json")
+    assert process.stderr is not None
+    async with asyncio.timeout(90), Visitor(*AUDITOR) as person:
+        said = ""
+        while "user_code=" not in said:
+            line = await process.stderr.readline()
+            assert line, "it ended without showing an address"
+            said += line.decode()
+        page, code, address = re.findall(r"^  (\S+)$", said, re.MULTILINE)
+        assert (page, address) == (f"{newcomer.system.ports.issuer}/device", f"{page}?user_code={code}")
+        await person.let_in(address)
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert json.loads(out)["issuer"] == newcomer.system.ports.issuer
+    assert stat.S_IMODE(newcomer.profile.stat().st_mode) == 0o600
+    assert profile.read(newcomer.profile).refresh_token
+    assert (await newcomer("audit", "replay", "--limit", "1"))[0] == 0
+
+
 async def test_a_token_that_ends_is_refreshed_on_the_way(newcomer: Command) -> None:
     await _login(newcomer, *AUDITOR)
     before = profile.read(newcomer.profile)

@@ -24,7 +24,9 @@ from joserfc.jwk import KeySet, RSAKey
 
 from infra.local.sign_in import Visitor
 from infra.local.system import System
+from tests.support.browsing import Page
 from tests.support.command import stagedoor
+from tests.support.work import eventually
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", AuthlibDeprecationWarning)
@@ -33,6 +35,7 @@ with warnings.catch_warnings():
 HUB = "com.backstagehub/app"
 SPA = "com.roadie/spa"
 SERVICE = "com.merchsync/service"
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 FREDDIE = ("freddie", "a-kind-of-magic-1986")
 SCOPE = "openid profile offline_access read"
 
@@ -60,6 +63,12 @@ class Provider:
             trust_env=False,
             **more,
         )
+
+    async def device(self, client: Any, scope: str) -> dict[str, Any]:
+        """What a device is told that asks for these scopes."""
+        address, auth = self.metadata["device_authorization_endpoint"], client.client_auth("client_secret_basic")
+        answer = await client.request("POST", address, data={"scope": scope}, auth=auth, withhold_token=True)
+        return dict(answer.json())
 
     async def sign_in(self, client: Any, nonce: str) -> dict[str, Any]:
         """Freddie signs in; the library makes the address, and reads the one that he comes back at."""
@@ -206,3 +215,45 @@ async def test_refusals_are_what_the_library_understands(provider: Provider) -> 
         with pytest.raises(OAuthError) as refused:
             await client.refresh_token(provider.metadata["token_endpoint"], refresh_token="made-up")
         assert refused.value.error == "invalid_grant"
+
+
+async def test_a_device_is_let_in_reads_refreshes_and_is_stopped(provider: Provider) -> None:
+    """RFC 8628, in which this library knows the token request; to ask for the codes is one form."""
+    tours = f"{provider.system.ports.origin}/api/tours"
+    scope = "openid read offline_access"
+    async with provider.client(HUB, scope) as client, Visitor(*FREDDIE) as freddie:
+        told = await provider.device(client, scope)
+        code = {"grant_type": DEVICE, "device_code": told["device_code"]}
+        with pytest.raises(OAuthError, match="authorization_pending"):
+            await client.fetch_token(provider.metadata["token_endpoint"], **code)
+        await freddie.let_in(told["verification_uri_complete"])
+        tokens = await client.fetch_token(provider.metadata["token_endpoint"], **code)
+        claims = jwt.decode(tokens["id_token"], provider.keys, algorithms=["RS256"]).claims
+        assert (claims["aud"], "nonce" in claims) == (HUB, False)
+        assert (await client.get(tours)).status_code == 200
+        refreshed = await client.refresh_token(provider.metadata["token_endpoint"])
+        assert refreshed["access_token"] != tokens["access_token"]
+
+        page = await freddie.browser.get(f"{provider.system.ports.issuer}/account")
+        assert "BackstageHub" in page.text
+        (form,) = [one for one in Page(page).forms if one.action.endswith("/stop")]
+        stopped = await freddie.browser.post(f"{provider.system.ports.origin}{form.action}", data=form.fields)
+        assert stopped.status_code == 303
+        with pytest.raises(OAuthError, match="invalid_grant"):
+            await client.refresh_token(provider.metadata["token_endpoint"])
+
+        async def refused() -> bool:
+            bearer = {"Authorization": f"Bearer {refreshed['access_token']}"}
+            return (await freddie.browser.get(tours, headers=bearer)).status_code == 401
+
+        await eventually(refused)
+
+
+async def test_a_device_that_was_refused_hears_of_it(provider: Provider) -> None:
+    async with provider.client(HUB) as client, Visitor(*FREDDIE) as freddie:
+        told = await provider.device(client, "read")
+        await freddie.let_in(told["verification_uri_complete"], allow=False)
+        with pytest.raises(OAuthError, match="access_denied"):
+            await client.fetch_token(
+                provider.metadata["token_endpoint"], grant_type=DEVICE, device_code=told["device_code"]
+            )

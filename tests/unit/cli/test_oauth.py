@@ -32,13 +32,28 @@ class Issuer:
         self.refresh_token = ""
         self.issued = 0
         self.ended = False
+        self.device_answers: list[tuple[int, dict[str, Any]]] = []
+        """What a device is told, one time after the other; then it gets tokens."""
+        self.device: dict[str, Any] = {
+            "device_code": "the-device-code",
+            "user_code": "WDJB-MJHT",
+            "verification_uri": f"{self.issuer}/device",
+            "verification_uri_complete": f"{self.issuer}/device?user_code=WDJB-MJHT",
+            "expires_in": 600,
+            "interval": 5,
+        }
 
     def metadata(self) -> dict[str, str]:
         return {
             "issuer": self.claims_to_be,
             "authorization_endpoint": f"{self.issuer}/connect/authorize",
             "token_endpoint": f"{self.issuer}/connect/token",
+            "device_authorization_endpoint": f"{self.issuer}/connect/device",
         }
+
+    def ask_for_device(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        assert form == {"client_id": profile.CLIENT_ID, "scope": oauth.SCOPE}
+        return (400 if "error" in self.device else 200), self.device
 
     def authorize(self, address: str) -> tuple[str, dict[str, str]]:
         """What a browser would be sent back with."""
@@ -58,6 +73,10 @@ class Issuer:
                 proof = urlsafe_b64encode(sha256(form["code_verifier"].encode()).digest()).rstrip(b"=").decode()
                 assert proof == challenge
                 assert form["redirect_uri"] == redirect_uri
+            elif form["grant_type"] == "urn:ietf:params:oauth:grant-type:device_code":
+                assert form["device_code"] == "the-device-code"
+                if self.device_answers:
+                    return self.device_answers.pop(0)
             elif self.ended or form["refresh_token"] != self.refresh_token:
                 self.ended = True
                 return 400, {"error": "invalid_grant", "error_description": "reused\x1b[2J"}
@@ -82,7 +101,8 @@ class Issuer:
             def do_POST(self) -> None:
                 form = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 assert all(len(values) == 1 for values in parse_qs(form).values())
-                self._answer(*issuer.token(dict(parse_qsl(form))))
+                answer = issuer.ask_for_device if self.path.endswith("/device") else issuer.token
+                self._answer(*answer(dict(parse_qsl(form))))
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
@@ -136,6 +156,64 @@ async def test_signing_in(issuer: Issuer, nobody: Profile) -> None:
     assert (signed_in.access_token, signed_in.refresh_token) == ("access-1", "refresh-1")
     assert signed_in.signed_in
     assert not nobody.signed_in
+
+
+async def sign_in_elsewhere(nobody: Profile) -> tuple[Profile, list[oauth.DeviceCode], list[float]]:
+    """Sign in with a code; answers what was shown and how long was waited, too."""
+    shown: list[oauth.DeviceCode] = []
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    return await oauth.sign_in_elsewhere(nobody, shown.append, wait=wait), shown, waits
+
+
+async def test_signing_in_with_a_code(issuer: Issuer, nobody: Profile) -> None:
+    pending, slower = (400, {"error": "authorization_pending"}), (400, {"error": "slow_down"})
+    issuer.device_answers = [pending, slower, pending, slower, pending]
+    signed_in, shown, waits = await sign_in_elsewhere(nobody)
+    assert (signed_in.access_token, signed_in.refresh_token) == ("access-1", "refresh-1")
+    page = f"{issuer.issuer}/device"
+    assert shown == [oauth.DeviceCode("WDJB-MJHT", page, f"{page}?user_code=WDJB-MJHT")]
+    assert waits == [5, 5, 10, 10, 15, 15]
+
+
+@pytest.mark.parametrize("code", ["access_denied", "expired_token", "invalid_grant"])
+async def test_what_ends_the_waiting_for_a_code(issuer: Issuer, nobody: Profile, code: str) -> None:
+    issuer.device_answers = [(400, {"error": "authorization_pending"}), (400, {"error": code})]
+    with pytest.raises(Refusal) as refused:
+        await sign_in_elsewhere(nobody)
+    assert refused.value.code == code
+    assert issuer.issued == 0
+
+
+async def test_a_code_is_not_waited_for_for_ever(issuer: Issuer, nobody: Profile) -> None:
+    issuer.device_answers = [(400, {"error": "authorization_pending"})] * 1000
+    with pytest.raises(Refusal) as refused:
+        await sign_in_elsewhere(nobody)
+    assert refused.value.code == "expired_token"
+    assert len(issuer.device_answers) == 1000 - 600 // 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"error": "unauthorized_client"}, "unauthorized_client"),
+        ({"user_code": "x\x1b[2J"}, "bad_answer"),
+        ({"user_code": ""}, "bad_answer"),
+        ({"verification_uri": 7}, "bad_answer"),
+        ({"device_code": None}, "bad_answer"),
+        ({"expires_in": "600"}, "bad_answer"),
+    ],
+)
+async def test_answers_that_no_code_is_shown_for(
+    issuer: Issuer, nobody: Profile, changes: dict[str, Any], code: str
+) -> None:
+    issuer.device.update(changes)
+    with pytest.raises(Refusal) as refused:
+        await sign_in_elsewhere(nobody)
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize(
