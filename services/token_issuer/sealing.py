@@ -27,8 +27,6 @@ class AskedByDevice:
     """Of the grant that it may lead to."""
     code_digest: str
     """Of its device code."""
-    born: int
-    """Position of its request."""
     expires_at: datetime
 
 

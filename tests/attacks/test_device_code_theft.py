@@ -162,7 +162,7 @@ async def test_nor_a_second_one_when_the_row_comes_back(stage: Stage, television
     await refuse(stage, await begin(stage, asked), person)
     await pool.execute("UPDATE token_issuer.device_requests SET refused = false")
     waiting = await begin(stage, asked)
-    assert await refused(allow(stage, waiting, person, position)) == "user_code_unknown"
+    assert await refused(allow(stage, waiting, person, position)) == "busy"
     await pool.execute("DELETE FROM token_issuer.device_requests")
     columns = ", ".join(f"${number}" for number in range(1, len(row) + 1))
     await pool.execute(f"INSERT INTO token_issuer.device_requests VALUES ({columns})", *row.values())  # noqa: S608

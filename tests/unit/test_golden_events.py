@@ -69,6 +69,7 @@ NEVER_LOOKED_BACK_ON = {
     "identity.SessionSteppedUp",
     "identity.SignInsFailed",
     "resource.DataRead",
+    "token_issuer.DeviceAuthorizationRefused",
     "token_issuer.ReferenceTokenUsed",
     "ledger.LogQueried",
     "ledger.PartitionArchived",

@@ -27,15 +27,15 @@ from services.token_issuer.authorization.device_requests import (
     DEVICES,
     INTERVAL_SECONDS,
     WaitingRequest,
-    client_cut_off,
     find,
+    may_be_allowed,
 )
 from services.token_issuer.authorization.parameters import Parameters
 from services.token_issuer.authorization.person import SignedIn, check_not_stopped, check_said, given, user_of
 from services.token_issuer.authorization.rules import Surroundings, invalid_request
 from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain import device_request, grant
-from services.token_issuer.domain.device_request import DeviceRequest, unknown_user_code
+from services.token_issuer.domain.refusals import unknown_user_code
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from services.token_issuer.scopes import OFFLINE_ACCESS, asked, description, parse, roles
 from services.token_issuer.sealing import AskedByDevice, AuthorizationRequest
@@ -44,7 +44,7 @@ from shared.denials import DenialKind
 from shared.errors import Kind, Refusal, Unavailable
 from shared.http.forms import Params
 from shared.ids import digest, new_ordered_id
-from shared.log.append import AlreadyUsed, Append, Context, Fence, OnceKey, VersionConflict
+from shared.log.append import Append, Context, Fence, VersionConflict
 from shared.log.event import Delete, Patch, Put, RowChange, RowValue, Stamp
 
 _ASKED = ("scope", "resource")
@@ -89,7 +89,7 @@ async def request(issuer: Issuer, who: Presented, form: Params) -> DeviceAuthori
         expires_at = issuer.clock() + issuer.policy.device_code
         command = device_request.Request(gid, application.client_id, digest(device_code), expires_at)
         fence = Fence(known.as_of, ((DenialKind.CLIENT, application.client_id), *proof(who)))
-        append = append_of(stream, 0, device_request.decider.decide(command, None), context, fence)
+        append = append_of(stream, None, device_request.decider.decide(command, None), context, fence)
         row: dict[str, RowValue] = {
             "gid": gid,
             "digest": command.device_code_digest,
@@ -165,7 +165,7 @@ async def _proceed(issuer: Issuer, found: WaitingRequest) -> Proceed:
     if application is None or not application.enabled:
         raise Refusal(Kind.INVALID, "invalid_client", "this application is not registered here, or it is disabled")
     wanted = check(application, parameters, surroundings(issuer, known))
-    device = AskedByDevice(found.gid, found.digest, found.born, found.expires_at)
+    device = AskedByDevice(found.gid, found.digest, found.expires_at)
     wanted = dataclasses.replace(wanted, device=device, head=known.head)
     return Proceed(
         sealed=issuer.sealing.seal(wanted),
@@ -195,14 +195,15 @@ async def allow(issuer: Issuer, sealed: str, person: SignedIn, minimum: int, con
         known = await issuer.questions.known(
             wanted.client_id, gid=device.gid, sub=person.sub, sid=person.sid, identifiers=wanted.audiences
         )
-        # After the fence's view was read: what is denied later than that, the fence refuses.
-        cut_off = await client_cut_off(issuer.log.pool, wanted.client_id)
         now = issuer.clock()
+        # After what the fence is about: what is denied later, the fence refuses. The row itself is looked at since what
+        # the pages carry may be of a tail of the log that was lost.
+        waits = await may_be_allowed(issuer.log.pool, device.gid, device.code_digest, now)
         application = known.application
         if application is None or not application.enabled:
             raise Refusal(Kind.PRECONDITION, "invalid_client", "the application was disabled meanwhile")
         check_uses(application)
-        if known.grant is not None or cut_off >= device.born or now >= device.expires_at:
+        if not waits or known.grant is not None:
             raise unknown_user_code()
         user = user_of(known, wanted, person, now)
         check_not_stopped(known, max(minimum, wanted.head))
@@ -228,12 +229,9 @@ async def allow(issuer: Issuer, sealed: str, person: SignedIn, minimum: int, con
         )
         fence = Fence(known.as_of, parties(wanted.client_id, user.sub, person.sid))
         append = append_of(stream, 0, grant.decider.decide(command, None), context, fence)
-        return None, _answered(issuer, append, device, Delete(DEVICES, {"gid": device.gid}))
+        return None, _answered(append, Delete(DEVICES, {"gid": device.gid}))
 
-    try:
-        _, appended = await issuer.write(decide)
-    except AlreadyUsed:
-        raise unknown_user_code() from None
+    _, appended = await issuer.write(decide)
     if appended is None:
         raise TypeError("a grant is never opened without an event")
     return appended.position
@@ -243,14 +241,14 @@ async def refuse(issuer: Issuer, sealed: str, sid: str, sub: str, context: Conte
     """Tell the device that it gets nothing; answers where that stands in the log."""
     issuer.check_switch()
     wanted, device = _opened(issuer, sealed)
-    state = DeviceRequest(device.gid, wanted.client_id)
-    events = device_request.decider.decide(device_request.Refuse(sub, sid), state)
-    append = append_of(device_request.decider.stream(device.gid), 1, events, context)
-    refused = Patch(DEVICES, {"gid": device.gid}, {"refused": True})
+    command = grant.Refuse(gid=device.gid, client_id=wanted.client_id, sub=sub, sid=sid)
+    append = append_of(grant.decider.stream(device.gid), 0, grant.decider.decide(command, None), context)
     try:
         # It gives nothing, so there is no fence; and whoever comes second is not asked again.
-        return (await issuer.log.append(_answered(issuer, append, device, refused))).position
-    except (AlreadyUsed, VersionConflict):
+        return (
+            await issuer.log.append(_answered(append, Patch(DEVICES, {"gid": device.gid}, {"refused": True})))
+        ).position
+    except VersionConflict:
         raise unknown_user_code() from None
 
 
@@ -261,7 +259,6 @@ def _opened(issuer: Issuer, sealed: str) -> tuple[AuthorizationRequest, AskedByD
     return wanted, wanted.device
 
 
-def _answered(issuer: Issuer, append: Append, device: AskedByDevice, row: RowChange) -> Append:
-    """The append of a person's answer, after which there is no other: whatever began before it ends with nothing."""
-    once = OnceKey(bytes.fromhex(device.code_digest), device.expires_at + issuer.policy.authorization)
-    return replace(append, rows=(*append.rows, row), once=(*append.once, once))
+def _answered(append: Append, row: RowChange) -> Append:
+    """The append of a person's answer, the first of its stream: after it there is no other."""
+    return replace(append, rows=(*append.rows, row))

@@ -16,11 +16,15 @@ INTERVAL_SECONDS = 5
 """Between two questions of a device; and by so much longer after each that came too soon (sections 3.2 and 3.5)."""
 
 _BY_USER_CODE = """
-SELECT d.gid, d.digest, d.client_id, d.sealed, d.born, d.expires_at FROM token_issuer.device_requests d
+SELECT d.gid, d.digest, d.client_id, d.sealed, d.expires_at FROM token_issuer.device_requests d
  WHERE d.user_code = $1 AND d.expires_at > $2 AND NOT d.refused LIMIT 2
 """
-_CLIENT_CUT_OFF = """
-SELECT max(d.position) FROM token_issuer.denials d WHERE d.kind = 'client' AND d.id = $1 AND d.rule = 'cut_off'
+_MAY_BE_ALLOWED = """
+SELECT EXISTS (
+    SELECT FROM token_issuer.device_requests d
+     WHERE d.gid = $1 AND d.digest = $2 AND d.expires_at > $3 AND NOT d.refused
+       AND NOT EXISTS (SELECT FROM token_issuer.denials n WHERE n.kind = 'client' AND n.id = d.client_id
+                          AND n.rule = 'cut_off' AND n.position >= d.born))
 """
 _LEEWAY_SECONDS = 1
 """By which a question may come too soon: the way to here is not always equally long."""
@@ -69,8 +73,6 @@ class WaitingRequest(Struct, frozen=True):
     client_id: str
     sealed: str
     """The parameters."""
-    born: int
-    """Position of its request: what was denied up to a later one is denied to it."""
     expires_at: datetime
 
 
@@ -80,6 +82,6 @@ async def find(pool: Connections, user_code: str, now: datetime) -> WaitingReque
     return WaitingRequest(**dict(rows[0])) if len(rows) == 1 else None
 
 
-async def client_cut_off(pool: Connections, client_id: str) -> int:
-    """The position up to which whatever was given to a client is denied, as far as the issuer knows; else 0."""
-    return await ask(pool.fetchval(_CLIENT_CUT_OFF, client_id)) or 0
+async def may_be_allowed(pool: Connections, gid: str, digest: str, now: datetime) -> bool:
+    """Whether it still waits, and whatever its client was given before it is not denied, as far as is known."""
+    return await ask(pool.fetchval(_MAY_BE_ALLOWED, gid, digest, now))

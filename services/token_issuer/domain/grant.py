@@ -1,6 +1,7 @@
 """One grant: what one user allowed one application, from the code to its end.
 
-The code is an authorization code, or the device code of a device that the user allowed it to (RFC 8628).
+The code is an authorization code, or the device code of a device that the user allowed it to (RFC 8628). A device that
+asked may be refused instead: this stream says which of both happened.
 
     (none) ── Open ──▶ open, its code unused ── Redeem ──▶ open ⟲ Refresh ──▶ ended
                               └────────── a code or refresh token used twice, or End ──────┘
@@ -13,13 +14,14 @@ import hashlib
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from services.token_issuer.domain.refusals import expired_token, invalid_grant
+from services.token_issuer.domain.refusals import expired_token, invalid_grant, unknown_user_code
 from services.token_issuer.events import (
     CodeRedeemed,
+    DeviceAuthorizationRefused,
     GrantEnded,
     GrantEndReason,
     GrantOpened,
@@ -114,7 +116,17 @@ class End:
     now: datetime
 
 
-Command = Open | Redeem | Refresh | End
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The user did not agree to what a device asked for: there will be no such grant."""
+
+    gid: str
+    client_id: str
+    sub: str
+    sid: str
+
+
+Command = Open | Redeem | Refresh | End | Refuse
 
 
 # State
@@ -201,6 +213,10 @@ def decide(command: Command, state: State) -> Sequence[Event]:
             if state is None:
                 raise Refusal(Kind.NOT_FOUND, "grant_not_found", "there is no such grant")
             return _end(state, command.reason, command.now) if state.ended is None else ()
+        case Refuse():
+            if state is not None:
+                raise unknown_user_code()
+            return (DeviceAuthorizationRefused(**asdict(command)),)
         case _:
             assert_never(command)
 

@@ -1,4 +1,4 @@
-"""How the token endpoint says no (RFC 6749 section 5.2, RFC 8628 section 3.5)."""
+"""How the token endpoint says no (RFC 6749 section 5.2, RFC 8628 section 3.5), and to user codes."""
 
 from shared.errors import Kind, Refusal
 
@@ -26,3 +26,8 @@ def access_denied() -> Refusal:
 def expired_token() -> Refusal:
     """The device code is too old: begin anew."""
     return Refusal(Kind.INVALID, "expired_token", "the device code has expired")
+
+
+def unknown_user_code() -> Refusal:
+    """The one answer to a user code that nobody was given, that is too old, or that was used (RFC 8628 section 5.1)."""
+    return Refusal(Kind.NOT_FOUND, "user_code_unknown", "This code is not known here, is too old, or was used before.")

@@ -11,7 +11,7 @@ from protos.stagedoor.registry.v1 import registry_pb2 as pb
 from services.identity.events import Role
 from shared.errors import Refusal
 from tests.properties.token_life import model as life
-from tests.properties.token_life.clients import NEED_PROOF, app_settings, scopes_of_api
+from tests.properties.token_life.clients import DEVICE, NEED_PROOF, app_settings, scopes_of_api
 from tests.properties.token_life.model import App, Secret, User
 from tests.properties.token_life.playing import GRANTS, PASSWORD, PICK, REFERENCES, SCOPES, SECONDS, SELDOM, Playing
 from tests.properties.token_life.world import API, APPS, name_of_app
@@ -48,7 +48,7 @@ class Administering(Playing):
         message = app_settings(
             confidential=confidential,
             scopes=scopes,
-            grants=("authorization_code", *grants),
+            grants=("authorization_code", DEVICE, *grants),
             redirect_uri=redirect_uri,
             account=acting,
             seconds=seconds,
@@ -122,7 +122,9 @@ class Administering(Playing):
             grants = [grant for grant in grants if grant not in NEED_PROOF]
         if app.account is not None and app.references == "none" and "client_credentials" not in grants:
             grants = [*grants, "client_credentials"]
-        settings = pb.ApplicationSettings(scopes=scopes, grants=["authorization_code", *grants], user_kinds=kinds)
+        settings = pb.ApplicationSettings(
+            scopes=scopes, grants=["authorization_code", DEVICE, *grants], user_kinds=kinds
+        )
         answer = self.change(app, settings, "scopes", "grants", "user_kinds")
         if answer is None:
             return

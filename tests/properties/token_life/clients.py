@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from protos.stagedoor.registry.v1 import registry_pb2 as registry_pb
 
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 NEED_PROOF = frozenset({"client_credentials", EXCHANGE})
 """Grants of applications that can prove to be themselves."""

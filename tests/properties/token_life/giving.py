@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from tests.properties.token_life import model as life
-from tests.properties.token_life.clients import EXCHANGE, Credentials, Form
+from tests.properties.token_life.clients import DEVICE, EXCHANGE, Credentials, Form
 from tests.properties.token_life.model import App, Grant, Session, Token
 from tests.properties.token_life.playing import ASKED, ASKED_AGAIN, PASSWORD, PICK, PLACES, SECONDS, SELDOM
 from tests.properties.token_life.signing_in import SigningIn
@@ -114,6 +114,8 @@ class Giving(SigningIn):
         return found, bool(left) and not found and not self.model.grant_denied(grant)
 
     def redemption(self, grant: Grant, client: App, how: str = "right") -> dict[str, Form]:
+        if grant.by_device:
+            return {"grant_type": DEVICE, "device_code": grant.code}
         return {
             "grant_type": "authorization_code",
             "code": grant.code,
@@ -134,7 +136,8 @@ class Giving(SigningIn):
         given = {api: self.given(grant, (), places, api) for api in self.apis}
         now_given, misasked = given[self.model.api_scopes]
         authentic = proved and self.model.app_serves(client)
-        valid = authentic and client.client_id == grant.client_id and how not in ("verifier", "redirect")
+        with_proofs = grant.by_device or how not in ("verifier", "redirect")
+        valid = authentic and client.client_id == grant.client_id and with_proofs
         again = bool(grant.tokens)
         could = valid and not again and self.model.now < grant.code_expires_at and not self.model.grant_denied(grant)
         allowed = [scopes for scopes, _ in given.values() if could and scopes]

@@ -13,6 +13,7 @@ API_SCOPES = frozenset({"read", "update"})
 PROTOCOL_SCOPES = frozenset({"openid", "offline_access"})
 
 CODE_LIFE = timedelta(seconds=60)
+DEVICE_LIFE = timedelta(minutes=10)
 GRACE = timedelta(seconds=10)
 REQUEST_LIFE = timedelta(minutes=15)
 CONFIDENTIAL_REFRESH_LIFE = timedelta(days=30)
@@ -138,6 +139,8 @@ class Grant:
     code: str
     code_expires_at: datetime
     refresh_expires_at: datetime | None
+    by_device: bool = False
+    """Its code is a device code."""
     refresh_tokens: list[str] = field(default_factory=list)
     """All that were given, the current one last."""
     newest_scopes: frozenset[str] = frozenset()

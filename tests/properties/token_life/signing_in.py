@@ -23,6 +23,17 @@ from tests.support.issuing import CHALLENGE
 
 
 @dataclass
+class Device:
+    """One that asked, and shows its user code."""
+
+    code: str
+    born: int
+    """Position of its request."""
+    expires_at: datetime
+    let_in: bool = False
+
+
+@dataclass
 class Visit:
     """A person at the identity server, sent there by an application."""
 
@@ -32,6 +43,8 @@ class Visit:
     begun_at: datetime
     row: SessionRow | None = None
     """What identity has seen of the session; perhaps some time ago."""
+    device: "Device | None" = None
+    """The device that waits for it; None: the browser does."""
     agreed: int | None = None
     """Position up to which it is known that the person agrees; None: they have not said so."""
 
@@ -162,12 +175,7 @@ class SigningIn(Administering):
         def start() -> Proceed | Answer | Refusal:
             return self.attempt(self.world.issuer_of_identity.begin(list(parameters.items())))
 
-        wanted = asked.split() or sorted(self.model.own(app))
-        may = (
-            self.model.app_serves(app)
-            and all(scope in self.model.own(app) for scope in wanted if scope not in life.PROTOCOL_SCOPES)
-            and any(scope != "offline_access" for scope in wanted)
-        )
+        may = self.may_ask(app, asked)
         outcome = start()
         if may and not isinstance(outcome, Proceed):
             assert not self.followed, outcome
@@ -181,6 +189,15 @@ class SigningIn(Administering):
         visit = Visit(app, session, outcome, self.model.now)
         self.visits.append(visit)
         return visit
+
+    def may_ask(self, app: App, asked: str) -> bool:
+        """Whether what an application asks for can be had by anybody."""
+        wanted = asked.split() or sorted(self.model.own(app))
+        return (
+            self.model.app_serves(app)
+            and all(scope in self.model.own(app) for scope in wanted if scope not in life.PROTOCOL_SCOPES)
+            and any(scope != "offline_access" for scope in wanted)
+        )
 
     @precondition(lambda self: self.visits)
     @rule(which=PICK, look_again=st.booleans())
@@ -223,13 +240,20 @@ class SigningIn(Administering):
         self.consented.setdefault(key, set()).update(visit.scopes)
         visit.agreed = answer or self.model.head
 
+    def waits(self, app: App, device: Device) -> bool:
+        """Whether it can still be let in: not again, not too late, and not after a cut-off of its application."""
+        cut_off = any(device.born <= position for position in app.stops.cut_offs)
+        return not device.let_in and self.model.now < device.expires_at and not cut_off
+
     def issued(self, visit: Visit) -> Grant | None:
         assert visit.row is not None
         row, agreed = visit.row, visit.agreed or 0
         allowed = [self.model.remaining(visit.scopes, visit.app, api) for api in self.apis]
         withdrawn = self.model.withdrawn.get((visit.session.sub, visit.app.client_id), [])
+        device = visit.device
         could = (
-            self.model.session_holds(visit.session)
+            (device is None or self.waits(visit.app, device))
+            and self.model.session_holds(visit.session)
             and self.model.app_serves(visit.app)
             and self.model.now < visit.begun_at + life.REQUEST_LIFE
             and not any(position > agreed for position in withdrawn)
@@ -238,10 +262,16 @@ class SigningIn(Administering):
 
         def issue() -> str | None:
             position = agreed if visit.row is not None and not row.consented >= set(visit.scopes) else 0
-            answer = self.attempt(self.world.issuer_of_identity.issue_code(visit.proceed, row, position))
+            issuer = self.world.issuer_of_identity
+            if device is not None:
+                answer = self.attempt(issuer.allow_device(visit.proceed, row, position))
+            else:
+                answer = self.attempt(issuer.issue_code(visit.proceed, row, position))
             if isinstance(answer, Refusal):
-                note(f"refused: {answer.code}")
+                note(f"refused: {answer.code}: {answer.message}")
                 return None
+            if device is not None:
+                return device.code
             assert isinstance(answer, Redirect), answer
             found = parse_qs(urlsplit(answer.to).query)
             return found["code"][0] if "code" in found else None
@@ -258,7 +288,7 @@ class SigningIn(Administering):
         assert could, "a code was issued that must not be"
         assert any(allowed), "a code was issued for nothing"
         assert self.observe() == 1
-        gid = code.removeprefix("sdc_").partition(".")[0]
+        gid = code[len("sdc_") :].partition(".")[0]
         scopes = allowed[0] if len(set(allowed)) == 1 else self.do(self.world.scopes_of_grant(gid))
         assert scopes in allowed
         grant = Grant(
@@ -269,8 +299,12 @@ class SigningIn(Administering):
             born=self.model.head,
             scopes=scopes,
             code=code,
-            code_expires_at=self.model.now + life.CODE_LIFE,
+            code_expires_at=self.model.now + life.CODE_LIFE if device is None else device.expires_at,
             refresh_expires_at=self.model.now + visit.app.refresh_life if "offline_access" in scopes else None,
+            by_device=device is not None,
         )
+        if device is not None:
+            device.let_in = True
+            self.saw("a device was let in")
         self.model.grants.append(grant)
         return grant

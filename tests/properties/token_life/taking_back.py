@@ -8,12 +8,12 @@ from hypothesis.stateful import precondition, rule
 
 from shared.errors import Refusal
 from tests.properties.token_life import model as life
-from tests.properties.token_life.exchanging import Exchanging
+from tests.properties.token_life.letting_in import LettingIn
 from tests.properties.token_life.model import Token
 from tests.properties.token_life.playing import PICK
 
 
-class TakingBack(Exchanging):
+class TakingBack(LettingIn):
     """Revocation, introspection, `Validate`."""
 
     # Taking back

@@ -379,6 +379,9 @@ class World:
     async def token(self, who: Credentials, **form: Form) -> httpx.Response:
         return await self._post("token", who, form)
 
+    async def device(self, who: Credentials, **form: Form) -> httpx.Response:
+        return await self._post("device", who, form)
+
     async def introspect(self, who: Credentials, token: str) -> httpx.Response:
         return await self._post("introspect", who, {"token": token})
 

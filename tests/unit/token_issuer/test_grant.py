@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.token_issuer.domain.grant import SLACK, Command, End, Grant, Open, Redeem, Refresh, State, decider
+from services.token_issuer.domain.grant import SLACK, Command, End, Grant, Open, Redeem, Refresh, Refuse, State, decider
 from services.token_issuer.events import (
     CodeRedeemed,
+    DeviceAuthorizationRefused,
     GrantEnded,
     GrantEndReason,
     GrantOpened,
@@ -172,6 +173,13 @@ def test_neither_kind_of_code_is_redeemed_as_the_other() -> None:
     opened(**DEVICE).when(replace(BY_DEVICE, by_device=False)).refused("invalid_grant", "unknown")
     opened(**DEVICE).when(replace(BY_DEVICE, by_device=False, redirect_uri="")).refused("invalid_grant", "unknown")
     opened().when(replace(REDEEM, by_device=True)).refused("invalid_grant", "unknown")
+
+
+def test_what_a_device_asked_for_is_refused_as_long_as_it_was_not_allowed() -> None:
+    refuse = Refuse(gid="g", client_id=HUB, sub="freddie", sid="s")
+    refused = DeviceAuthorizationRefused(gid="g", client_id=HUB, sub="freddie", sid="s")
+    assert given(decider).when(refuse).then(refused).state is None
+    opened(**DEVICE).when(refuse).refused("user_code_unknown")
 
 
 def test_a_device_code_that_is_used_twice_ends_the_grant_however_late() -> None:
