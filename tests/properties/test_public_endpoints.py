@@ -422,7 +422,7 @@ def test_nothing_that_is_named_to_applications_is_left_out(outside: Outside) -> 
     origin, asked = outside.system.ports.origin, {kind.path for kind in KINDS}
     metadata = outside.http.get("/id/.well-known/openid-configuration").json()
     named = {value.removeprefix(origin) for name, value in metadata.items() if name.endswith(("_endpoint", "_uri"))}
-    assert len(named) == 9
+    assert len(named) == 10
     assert named <= asked
 
 

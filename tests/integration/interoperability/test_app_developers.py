@@ -73,6 +73,30 @@ async def test_an_application_that_registers_itself(system: System, monkeypatch:
         await asyncio.to_thread(example["uninstall"], application)
 
 
+async def test_a_device_without_a_browser(
+    system: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await register(system, "com.example/device")
+    loop = asyncio.get_running_loop()
+    waits: list[float] = []
+
+    async def let_in(said: str) -> None:
+        found = re.search(r"Go to (\S+) and type (\S+)", said)
+        assert found, said
+        async with Visitor(*FREDDIE) as freddie:
+            await freddie.let_in(f"{found[1]}?user_code={found[2]}")
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            asyncio.run_coroutine_threadsafe(let_in(capsys.readouterr().out), loop).result(30)
+
+    example = run(block("python", "com.example/device"))
+    monkeypatch.setattr(example["time"], "sleep", sleep)
+    assert isinstance(await asyncio.to_thread(example["main"]), list)
+    assert waits == [5, 5]
+
+
 async def test_a_background_service(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIENT_SECRET", await register(system, "com.example/service"))
     example = run(block("python", "com.example/service"))

@@ -43,7 +43,7 @@ class LettingIn(Exchanging):
         may = proved and self.may_ask(app, asked)
 
         def ask() -> httpx.Response:
-            return self.do(self.world.device(credentials, **({"scope": asked} if asked else {})))
+            return self.do(self.world.device(credentials, scope=asked))
 
         answer = self.answered(ask(), may, ask, possible=proved and self.model.app_serves(app))
         assert self.observe() == int(answer is not None)
