@@ -4,6 +4,7 @@ import asyncpg
 import httpx
 import pytest
 
+from services.registry.events import GrantType
 from services.token_issuer import read_model
 from tests.support.issuing import CHALLENGE, HUB, ISSUER, ORIGIN, PUBLIC, SPA, SPA_CALLBACK, Stage, error
 
@@ -24,8 +25,7 @@ async def test_both_documents_say_the_same(stage: Stage) -> None:
     assert told["code_challenge_methods_supported"] == ["S256"]
     assert told["authorization_response_iss_parameter_supported"] is True
     assert told["request_uri_parameter_supported"] is False
-    exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
-    assert set(told["grant_types_supported"]) == {"authorization_code", "refresh_token", "client_credentials", exchange}
+    assert told["grant_types_supported"] == [grant.value for grant in GrantType]
 
 
 async def test_what_is_named_answers(stage: Stage) -> None:
@@ -40,7 +40,7 @@ async def test_what_is_named_answers(stage: Stage) -> None:
         assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & key.keys()
 
 
-POSTED = ("/id/connect/token", "/id/connect/par", "/id/connect/revocation")
+POSTED = ("/id/connect/token", "/id/connect/par", "/id/connect/device", "/id/connect/revocation")
 
 
 @pytest.mark.parametrize("path", [*POSTED, "/id/connect/jwks", OPENID, OAUTH])
