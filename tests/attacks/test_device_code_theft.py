@@ -10,7 +10,7 @@ import pytest
 from services.identity import events as identity
 from services.registry import events as registry
 from services.token_issuer.authorization import device
-from services.token_issuer.authorization.begin import Proceed
+from services.token_issuer.authorization.begin import Proceed, Refused
 from services.token_issuer.authorization.issue import issue_code
 from services.token_issuer.authorization.issue import refuse as refuse_browser
 from services.token_issuer.events import CodeRedeemed, GrantEnded, GrantOpened
@@ -181,7 +181,7 @@ async def test_nothing_is_allowed_to_a_disabled_application(stage: Stage, televi
     await stage.follow()
     await stage.of_application(DISABLED, client_id=TELEVISION)
     assert await refused(allow(stage, waiting, person, position)) == "invalid_client"
-    assert isinstance(await device.begin(stage.issuer, asked.user_code), device.Refused)
+    assert isinstance(await device.begin(stage.issuer, asked.user_code), Refused)
     assert error(await poll(stage, television, asked)) == "invalid_client"
     await stage.of_application(registry.ApplicationEnabled(client_id=TELEVISION), client_id=TELEVISION)
     await stage.follow()

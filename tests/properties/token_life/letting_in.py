@@ -35,8 +35,9 @@ class LettingIn(Exchanging):
         if visit.row is not None and visit.agreed is None:
             self.agreed(visit)
         grant = self.issued(visit) if visit.row is not None and visit.agreed is not None else None
-        for how in at_once if grant is not None else ():
-            self.redeemed(grant, self.credentials(visit.app, 0), visit.app, how)
+        if grant is not None:
+            for how in at_once:
+                self.redeemed(grant, self.credentials(visit.app, 0), visit.app, how)
 
     def asked_by_device(self, app: App, session: Session, asked: str, quality: int) -> Visit | None:
         credentials, proved = self.credentials(app, quality)

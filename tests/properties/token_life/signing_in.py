@@ -263,6 +263,7 @@ class SigningIn(Administering):
         def issue() -> str | None:
             position = agreed if visit.row is not None and not row.consented >= set(visit.scopes) else 0
             issuer = self.world.issuer_of_identity
+            answer: Answer | Refusal | None
             if device is not None:
                 answer = self.attempt(issuer.allow_device(visit.proceed, row, position))
             else:
