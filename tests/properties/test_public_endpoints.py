@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
+from shared.http.forms import FORM_BYTES
 from tests.support.system import running_system
 
 EXAMPLES: Final = int(os.environ.get("STAGEDOOR_FUZZ_EXAMPLES", "40"))
@@ -432,7 +433,13 @@ def test_whatever_is_asked_it_stays_itself(outside: Outside, kind: Kind) -> None
     @given(st.data())
     def ask(data: st.DataObject) -> None:
         request = data.draw(_requests(kind, outside))
-        _check(kind, outside, request, outside.http.send(request, follow_redirects=False))
+        try:
+            answer = outside.http.send(request, follow_redirects=False)
+        except httpx.RemoteProtocolError:
+            # Who sends more than is read is hung up on, perhaps before they have read why.
+            assert len(request.content) > FORM_BYTES
+        else:
+            _check(kind, outside, request, answer)
 
     ask()
 
