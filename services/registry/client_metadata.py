@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from services.registry.domain.public_keys import jwks_text, public_keys
 from services.registry.domain.refusals import invalid
 from services.registry.domain.text import PROTOCOL_SCOPES
+from services.registry.domain.trust import BEGUN_BY_A_PERSON
 from services.registry.events import ApplicationSettings, ApplicationType, AuthMethod, GrantType, ResponseAlgorithm
 from shared.errors import Kind, Refusal
 
@@ -88,7 +89,8 @@ def changes_of(metadata: Metadata, client_id: str) -> dict[str, Any]:
 def metadata_of(client_id: str, settings: ApplicationSettings, registered_at: datetime) -> dict[str, Any]:
     """What is registered, as it is answered (RFC 7591 section 3.2.1)."""
     code = GrantType.AUTHORIZATION_CODE in settings.grants
-    protocol = [*_PROTOCOL, *([_OFFLINE] if GrantType.REFRESH_TOKEN in settings.grants else [])] if code else []
+    offline = [_OFFLINE] if GrantType.REFRESH_TOKEN in settings.grants else []
+    protocol = [*_PROTOCOL, *offline] if BEGUN_BY_A_PERSON & set(settings.grants) else []
     said: dict[str, Any] = {
         "client_id": client_id,
         "client_id_issued_at": int(registered_at.timestamp()),

@@ -75,7 +75,8 @@ def narrowed(before: ApplicationSettings, after: ApplicationSettings) -> bool:
     )
 
 
-_BEGUN_BY_A_PERSON = frozenset({GrantType.AUTHORIZATION_CODE, GrantType.DEVICE_CODE})
+BEGUN_BY_A_PERSON = frozenset({GrantType.AUTHORIZATION_CODE, GrantType.DEVICE_CODE})
+"""Grants that give access to what is a person's."""
 _ADMITTED = (ReferenceTokens.NONE, ReferenceTokens.ADMINISTRATORS_ONLY, ReferenceTokens.AUTHENTICATED_USERS)
 """From nobody to everybody."""
 
@@ -98,7 +99,7 @@ def _check_grants(settings: ApplicationSettings) -> None:
     check_distinct(grants, "grants", most=len(GrantType))
     if not grants and settings.reference_tokens is ReferenceTokens.NONE:
         raise invalid("an application has one grant at least, unless reference tokens are made for it")
-    if GrantType.REFRESH_TOKEN in grants and not _BEGUN_BY_A_PERSON & set(grants):
+    if GrantType.REFRESH_TOKEN in grants and not BEGUN_BY_A_PERSON & set(grants):
         raise invalid("refresh_token continues what a person began: it needs authorization_code, or the device code")
     if GrantType.AUTHORIZATION_CODE in grants and not settings.redirect_uris:
         raise invalid("authorization_code needs a redirect URI", "invalid_redirect_uri")

@@ -111,6 +111,9 @@ def test_what_is_answered_registers_the_same(settings: ApplicationSettings) -> N
 
 def test_what_an_application_may_ask_for_is_answered() -> None:
     assert metadata_of(NAME, native(), AT)["scope"] == "openid profile email offline_access read"
+    device = native(grants=(GrantType.DEVICE_CODE,), redirect_uris=())
+    assert metadata_of(NAME, device, AT)["scope"] == "openid profile email read"
+    assert metadata_of(NAME, device, AT)["response_types"] == []
     own = confidential(grants=(CLIENT,), redirect_uris=())
     assert metadata_of(NAME, own, AT)["scope"] == "read update"
     assert metadata_of(NAME, own, AT)["response_types"] == []

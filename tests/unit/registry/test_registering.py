@@ -1,5 +1,6 @@
 """Who is trusted: every rule about what is registered, by an example that keeps it and one that breaks it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -158,6 +159,15 @@ def test_broken_rules(settings: ApplicationSettings, code: str, about: str) -> N
 )
 def test_what_a_confidential_application_may_be(changes: dict[str, Any]) -> None:
     settings = confidential(**changes)
+    given(decider).when(register(settings)).then(*registered(settings))
+
+
+@pytest.mark.parametrize("kind", [confidential, native, public])
+@pytest.mark.parametrize("more", [(), (REFRESH,)])
+def test_a_device_needs_no_redirect_uri_whatever_it_is(
+    kind: Callable[..., ApplicationSettings], more: tuple[GrantType, ...]
+) -> None:
+    settings = kind(grants=(GrantType.DEVICE_CODE, *more), redirect_uris=())
     given(decider).when(register(settings)).then(*registered(settings))
 
 
