@@ -52,6 +52,7 @@ class _Asking:
         other = site.pages.path(self.path, request=self.sealed, then=self.then, by="" if recovery else RECOVERY)
         fields = {
             "application": "" if self.pending is None else self.pending.proceed.display_name,
+            "device": self.pending is not None and self.pending.of_device,
             "alert": alert,
             "wrong": status == 422,
             "recovery": recovery,

@@ -176,6 +176,8 @@ async def _proceed(issuer: Issuer, found: WaitingRequest) -> Proceed:
         login_hint="",
         ui_locales=(),
         skip_consent=False,
+        second_factor_wished=False,
+        second_factor_demanded=False,
     )
 
 

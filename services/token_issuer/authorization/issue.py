@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.token_issuer.acr import met
 from services.token_issuer.authorization.answers import Redirect, ResponseMode, answer
 from services.token_issuer.authorization.begin import error
 from services.token_issuer.authorization.person import SignedIn, check_not_stopped, check_said, denied, given, user_of
