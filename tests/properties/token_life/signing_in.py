@@ -80,7 +80,7 @@ class SigningIn(Administering):
         )
         may = bool(right) and not self.model.session_over(session) and not user.stops.is_off(self.model.head)
         if isinstance(answer, Refusal):
-            assert not may or self.model.touched_since(session, row.position), answer
+            assert not may or self.touched_since(session, row), answer
             assert self.observe() == 0
             return
         assert may
@@ -124,6 +124,10 @@ class SigningIn(Administering):
             self.note_seen(current)
         session = Session(row.sid, user.sub, answer, self.model.head, now + life.SESSION_LIFE, now)
         self.model.sessions.append(session)
+
+    def touched_since(self, session: Session, row: SessionRow) -> bool:
+        """Whether who looked so has to look again: also where that was in another epoch."""
+        return row.user.epoch != self.model.epoch or self.model.touched_since(session, row.position)
 
     def note_seen(self, session: Session) -> None:
         if self.model.now - session.seen_at >= life.SEEN_EVERY:
@@ -230,7 +234,7 @@ class SigningIn(Administering):
             self.world.identity.consents.give(visit.row, visit.app.client_id, visit.scopes, self.world.context())
         )
         if isinstance(answer, Refusal):
-            assert self.model.touched_since(visit.session, visit.row.position), answer
+            assert self.touched_since(visit.session, visit.row), answer
             assert self.observe() == 0
             return
         assert self.changed() == bool(new)
