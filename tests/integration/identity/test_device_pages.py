@@ -5,6 +5,7 @@ import pytest
 from services.identity.issuer import Issuer
 from shared.errors import Kind, Refusal
 from tests.support.identity_service import PASSWORD, Identity, sign_in
+from tests.support.second_factor import set_up
 
 CODE = "WDJB-MJHT"
 
@@ -156,3 +157,22 @@ async def test_what_the_issuer_refuses_for_this_person_is_shown_to_them(
     page = await browser.submit(page, decision="allow")
     assert page.status == 403
     assert "The application does not admit this kind of user." in page.text
+
+
+async def test_who_signs_in_by_two_factors_does_so_here(identity: Identity) -> None:
+    browser = identity.browser()
+    await sign_in(browser)
+    telephone = await set_up(identity, browser)
+    browser = identity.browser()
+    page = await browser.submit(await browser.get("device"), user_code=CODE)
+    page = await browser.submit(page, user_name="freddie", password=PASSWORD, action="sign_in")
+    assert page.path == "/id/signin/second-factor"
+    assert "go back" not in page.text
+    assert (await browser.submit(page, action="cancel")).path == "/id/device"
+    page = await browser.submit(await browser.get("device"), user_code=CODE)
+    page = await browser.submit(page, user_name="freddie", password=PASSWORD, action="sign_in")
+    page = await browser.submit(page, code=telephone.code(), action="go_on")
+    assert page.path == "/id/consent"
+    assert CODE in page.text
+    await browser.submit(page, decision="allow")
+    assert list(identity.issuer.allowed[0].amr) == ["pwd", "otp", "mfa"]
