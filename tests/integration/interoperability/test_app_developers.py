@@ -143,10 +143,10 @@ async def test_an_api_that_calls_another(system: System, monkeypatch: pytest.Mon
 
 
 def test_every_example_is_run() -> None:
-    assert len(blocks("python")) == 5
+    assert len(blocks("python")) == 6
     assert len(blocks("html")) == 1
-    assert len(blocks("sh")) == 6
-    assert PAGE.read_text().count("```") == 2 * 12
+    assert len(blocks("sh")) == 7
+    assert PAGE.read_text().count("```") == 2 * 14
 
 
 def test_nothing_that_is_named_is_missing() -> None:
