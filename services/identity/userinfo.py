@@ -19,6 +19,7 @@ from shared.errors import Refusal as Refused
 from shared.http.errors import invalid_request, json_error
 from shared.http.forms import read_form, single
 from stagedoor.asgi import VERDICT, GuardMiddleware, Refusal
+from stagedoor.dpop import ALGORITHMS
 from stagedoor.guard import Guard
 from stagedoor.verdict import Allowed
 
@@ -31,7 +32,7 @@ _CORS = {
 }
 _PREFLIGHT = {
     "access-control-allow-methods": "GET, POST",
-    "access-control-allow-headers": "Authorization, Content-Type",
+    "access-control-allow-headers": "Authorization, Content-Type, DPoP",
     "access-control-max-age": "3600",
 }
 
@@ -173,4 +174,5 @@ def metadata(issuer: str) -> dict[str, object]:
         "authorization_servers": [issuer],
         "scopes_supported": list(SCOPES),
         "bearer_methods_supported": ["header", "body"],
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
     }

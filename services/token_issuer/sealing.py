@@ -48,6 +48,8 @@ class AuthorizationRequest:
     """Until then a sign-in could begin with that."""
     acr: tuple[str, ...] = ()
     """The sign-in has to be worth one of these; empty: it may be worth anything."""
+    dpop_jkt: str | None = None
+    """Thumbprint of the key that whoever redeems the code has to have (RFC 9449 section 10)."""
 
 
 class Sealing:

@@ -20,6 +20,7 @@ from services.token_issuer.authorization.rules import check, destination, invali
 from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.pushed_request import Push, decider
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
+from services.token_issuer.key_proof import invalid_proof
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
@@ -77,6 +78,22 @@ def pairs_of(who: Presented, form: Params) -> list[tuple[str, str]]:
     """The request in a form: everything but the proof of who pushes it."""
     if "request_uri" in form:
         raise invalid_request("what is pushed cannot be a reference itself")  # section 2.1
+    if who.key is not None:
+        return _bound(who.key.jkt, who, form)
+    return _named(who, form)
+
+
+def _bound(jkt: str, who: Presented, form: Params) -> list[tuple[str, str]]:
+    """The same, its code bound to the key that was shown with it (RFC 9449 section 10.1)."""
+    asked_for = form.get("dpop_jkt")
+    if asked_for is None:
+        return [*_named(who, form), ("dpop_jkt", jkt)]
+    if asked_for != jkt:
+        raise invalid_proof("dpop_jkt is the thumbprint of another key than that of the DPoP proof")
+    return _named(who, form)
+
+
+def _named(who: Presented, form: Params) -> list[tuple[str, str]]:
     named = [(name, value) for name in form if name not in _PROOFS for value in form.all(name)]
     return named if "client_id" in form else [("client_id", who.client_id), *named]
 
