@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
 from shared.ids import new_id
+from tests.support.issuing import ISSUER, VERIFIER, Client, Stage
+
+TOKEN = f"{ISSUER}/connect/token"
+PAR = f"{ISSUER}/connect/par"
 
 _THUMBED = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 
@@ -70,8 +75,35 @@ class ProofKey:
         """A proof with these claims, and another header where that is asked for."""
         kept = {name: value for name, value in claims.items() if value is not None}
         full = {"typ": "dpop+jwt", "jwk": self.jwk, **header}
-        return jwt.encode(kept, self.private, self.algorithm, headers={name: value for name, value in full.items()})
+        return jwt.encode(kept, self.private, self.algorithm, headers=full)
 
     def headers(self, method: str, uri: str, token: str) -> dict[str, str]:
         """Those of a request with a bound token."""
         return {"Authorization": f"DPoP {token}", "DPoP": self.proof(method, uri, token)}
+
+
+async def ask(
+    stage: Stage, client: Client, key: ProofKey | None, *proofs: str, at: str = TOKEN, **form: str
+) -> httpx.Response:
+    """A request to the issuer with a proof of this key, or with these proofs as they stand."""
+    headers = list(client.headers().items())
+    shown = proofs or (() if key is None else (key.proof("POST", at, iat=int(stage.clock().timestamp())),))
+    return await stage.http.post(at, data=client.form(**form), headers=[*headers, *(("DPoP", one) for one in shown)])
+
+
+async def redeem(stage: Stage, client: Client, key: ProofKey | None, code: str, **form: str) -> httpx.Response:
+    """Exchange a code."""
+    said = {"code": code, "redirect_uri": client.redirect_uri, "code_verifier": VERIFIER, **form}
+    return await ask(stage, client, key, grant_type="authorization_code", **said)
+
+
+async def refresh(stage: Stage, client: Client, key: ProofKey | None, token: str, **form: str) -> httpx.Response:
+    """Exchange a refresh token."""
+    return await ask(stage, client, key, grant_type="refresh_token", refresh_token=token, **form)
+
+
+async def tokens(stage: Stage, client: Client, key: ProofKey | None, sub: str, **changes: str) -> dict[str, Any]:
+    """Everything that a sign-in gives, bound to the key."""
+    answer = await redeem(stage, client, key, await stage.code(client, sub, **changes))
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / ".venv" / "envoy" / "envoy" / "_bin" / "envoy"
 CONFIGURATION = ROOT / "infra" / "envoy" / "envoy.yaml"
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
+DPOP = 'DPoP algs="ES256 RS256 PS256 EdDSA"'
 
 pytestmark = pytest.mark.skipif(
     not PROGRAM.exists(), reason="Envoy is a wheel for Linux alone; there, `make test` installs infra/envoy.lock"
@@ -108,7 +109,10 @@ async def test_it_lets_through_and_says_who_it_is(stage: Stage, door: Envoy) -> 
 async def test_it_refuses_with_a_challenge(stage: Stage, door: Envoy) -> None:
     shown = await token(stage)
     none = await door.ask()
-    assert (none.status_code, none.headers["www-authenticate"]) == (401, f'Bearer resource_metadata="{METADATA}"')
+    assert (none.status_code, none.headers["www-authenticate"]) == (
+        401,
+        f'Bearer resource_metadata="{METADATA}", {DPOP}',
+    )
     wrong = await door.ask(token=f"{shown[:-4]}AAAA")
     assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_token")
     for method in ("POST", "PUT", "DELETE"):

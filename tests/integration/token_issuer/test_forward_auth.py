@@ -26,6 +26,7 @@ from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixt
 from tests.support.work import eventually
 
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
+DPOP = 'DPoP algs="ES256 RS256 PS256 EdDSA"'
 INFRA = Path(__file__).parents[3] / "infra"
 
 
@@ -158,7 +159,10 @@ async def test_no_other_header_that_sounds_like_ours_goes_on(stage: Stage, proxy
 async def test_it_refuses_with_a_challenge(stage: Stage, proxy: Proxy) -> None:
     shown = await token(stage)
     none = await proxy.ask(x_stagedoor_sub="brian")
-    assert (none.status_code, none.headers["www-authenticate"]) == (401, f'Bearer resource_metadata="{METADATA}"')
+    assert (none.status_code, none.headers["www-authenticate"]) == (
+        401,
+        f'Bearer resource_metadata="{METADATA}", {DPOP}',
+    )
     wrong = await proxy.ask(authorization=f"Bearer {shown[:-4]}AAAA")
     assert (wrong.status_code, 'error="invalid_token"' in wrong.headers["www-authenticate"]) == (401, True)
     for method in ("POST", "DELETE"):

@@ -29,6 +29,7 @@ from tests.support.references import OPEN, make
 from tests.support.work import eventually
 
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
+DPOP = 'DPoP algs="ES256 RS256 PS256 EdDSA"'
 
 
 @dataclass
@@ -103,7 +104,7 @@ async def test_envoy_lets_through_and_says_who_it_is(stage: Stage, proxy: Envoy)
     assert told.pop("x-stagedoor-position").isdigit()
     assert told == {"x-stagedoor-sub": HUB, "x-stagedoor-client-id": HUB, "x-stagedoor-scope": "read"}
     removed = set(answer.ok_response.headers_to_remove)
-    assert removed == {"authorization", "x-api-key", "x-stagedoor-roles", "x-stagedoor-actors"}
+    assert removed == {"authorization", "dpop", "x-api-key", "x-stagedoor-roles", "x-stagedoor-actors"}
 
 
 async def test_envoy_says_who_acts_for_whom(stage: Stage, proxy: Envoy) -> None:
@@ -116,7 +117,7 @@ async def test_envoy_refuses_with_a_challenge(stage: Stage, proxy: Envoy) -> Non
     shown = await token(stage)
     none = await proxy.check({"accept": "*/*"})
     assert (status(none), none.status.code) == (401, code_pb2.UNAUTHENTICATED)
-    assert set_by(none)["www-authenticate"] == f'Bearer resource_metadata="{METADATA}"'
+    assert set_by(none)["www-authenticate"] == f'Bearer resource_metadata="{METADATA}", {DPOP}'
     wrong = await proxy.check({"authorization": f"Bearer {shown[:-4]}AAAA"})
     assert status(wrong) == 401
     assert 'error="invalid_token"' in set_by(wrong)["www-authenticate"]
