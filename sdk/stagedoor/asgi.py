@@ -27,7 +27,8 @@ Request = TypeVar("Request")
 VERDICT = "stagedoor"
 """Where the verdict is found in the scope of a request."""
 _METADATA = "stagedoor.resource_metadata"
-_SCHEME = "stagedoor.scheme"
+SCHEME = "stagedoor.scheme"
+"""Where it is found how the token came: `Bearer` or `DPoP`."""
 
 _RETRY_AFTER = "1"
 _ALGORITHMS = " ".join(ALGORITHMS)
@@ -161,7 +162,7 @@ class GuardMiddleware:
         if isinstance(verdict, Denied):
             await refusal(verdict, metadata=self._metadata, scheme=scheme)(scope, receive, send)
             return
-        await self._app({**scope, VERDICT: verdict, _METADATA: self._metadata, _SCHEME: scheme}, receive, send)
+        await self._app({**scope, VERDICT: verdict, _METADATA: self._metadata, SCHEME: scheme}, receive, send)
 
     def _presented(self, scope: Scope) -> Presented | Refusal:
         """The one token of a request."""
@@ -225,7 +226,7 @@ def require(
                     "the token does not have the scope that this needs",
                     metadata=scope[_METADATA],
                     scopes=scopes,
-                    scheme=scope[_SCHEME],
+                    scheme=scope[SCHEME],
                 )
             return await endpoint(request)
 

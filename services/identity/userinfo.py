@@ -18,7 +18,7 @@ from services.identity.read_model import Questions, UserRow
 from shared.errors import Refusal as Refused
 from shared.http.errors import invalid_request, json_error
 from shared.http.forms import read_form, single
-from stagedoor.asgi import VERDICT, GuardMiddleware, Refusal
+from stagedoor.asgi import SCHEME, VERDICT, GuardMiddleware, Refusal
 from stagedoor.dpop import ALGORITHMS
 from stagedoor.guard import Guard
 from stagedoor.verdict import Allowed
@@ -79,7 +79,8 @@ class Userinfo:
         try:
             found = await self._questions.user_for(verdict.sub, verdict.client_id)
             if found is None or not found[0].enabled:
-                gone = Refusal(401, "invalid_token", "the user of the token is not there", metadata=self._metadata)
+                description = "the user of the token is not there"
+                gone = Refusal(401, "invalid_token", description, metadata=self._metadata, scheme=scope[SCHEME])
                 await gone(scope, receive, send)
                 return
             user, signed = found

@@ -21,6 +21,7 @@ from services.token_issuer.references.texts import new_reference
 from shared.rpc.client import channel, translate
 from shared.rpc.server import RpcServer
 from tests.support.exchanging import TOURBUS
+from tests.support.dpop import ProofKey
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
 from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixture)
@@ -45,13 +46,14 @@ class Envoy:
         *,
         path: str = "/tours",
         name: str = "tours",
+        method: str = "GET",
         raw: list[tuple[str, str]] | None = None,
         **extensions: str,
     ) -> pb.CheckResponse:
-        request = AttributeContext.HttpRequest(method="GET", path=path, headers=headers, host="api.example.com")
+        request = AttributeContext.HttpRequest(method=method, path=path, headers=headers, host="mallory.example")
         if raw is not None:
             request = AttributeContext.HttpRequest(
-                method="GET",
+                method=method,
                 path=path,
                 header_map=HeaderMap(headers=[HeaderValue(key=key, raw_value=value.encode()) for key, value in raw]),
             )
@@ -218,3 +220,54 @@ def test_the_usual_place_of_metadata() -> None:
     assert metadata_url("https://resource.example.com") == (
         "https://resource.example.com/.well-known/oauth-protected-resource"
     )
+
+
+async def test_envoy_lets_a_bound_token_through_with_its_proof(stage: Stage, proxy: Envoy) -> None:
+    key = ProofKey()
+    shown = await token(stage, key=key)
+    address = f"{ORIGIN}/tours"
+    for path in ("/tours", "/tours?page=2"):
+        sent = {name.lower(): value for name, value in key.headers("GET", address, shown).items()}
+        answer = await proxy.check(sent, path=path)
+        assert answer.status.code == code_pb2.OK, answer
+        assert set(answer.ok_response.headers_to_remove) == {"authorization", "dpop", "x-api-key"}
+        assert 'DPoP error="invalid_dpop_proof"' in set_by(await proxy.check(sent, path=path))["www-authenticate"]
+    elsewhere = {"audience": API, "scopes": "read", "origin": "https://tours.example.com"}
+    sent = {name.lower(): value for name, value in key.headers("GET", "https://tours.example.com/tours", shown).items()}
+    assert (await proxy.check(sent, **elsewhere)).status.code == code_pb2.OK
+
+
+async def test_envoy_refuses_a_bound_token_otherwise(stage: Stage, proxy: Envoy) -> None:
+    key = ProofKey()
+    shown = await token(stage, key=key)
+
+    def sent(method: str = "GET", address: str = f"{ORIGIN}/tours", held: ProofKey = key) -> dict[str, str]:
+        return {name.lower(): value for name, value in held.headers(method, address, shown).items()}
+
+    good = sent()
+    for headers, error in (
+        ({"authorization": f"Bearer {shown}"}, "invalid_token"),
+        ({**good, "authorization": f"Bearer {shown}"}, "invalid_token"),
+        ({"authorization": f"DPoP {shown}"}, "invalid_dpop_proof"),
+        ({**good, "dpop": f"{good['dpop']},{sent()['dpop']}"}, "invalid_dpop_proof"),
+        (sent("POST"), "invalid_dpop_proof"),
+        (sent(address="http://mallory.example/tours"), "invalid_dpop_proof"),
+        (sent(address=f"{ORIGIN}/tours/7"), "invalid_dpop_proof"),
+        (sent(held=ProofKey()), "invalid_token"),
+    ):
+        answer = await proxy.check(headers)
+        assert status(answer) == 401
+        assert f'error="{error}"' in set_by(answer)["www-authenticate"], headers
+    assert status(await proxy.check(good, method="")) == 401
+    assert status(await proxy.check(good, path="tours")) == 401
+    raw = [*good.items(), ("dpop", sent()["dpop"])]
+    assert status(await proxy.check({}, raw=raw)) == 401
+    assert (await proxy.check({}, raw=list(good.items()))).status.code == code_pb2.OK
+
+
+async def test_a_reference_token_has_no_proof(stage: Stage, proxy: Envoy) -> None:
+    await token(stage)
+    key, kept = ProofKey(), new_reference(ReferenceKind.SERVICE)
+    sent = {name.lower(): value for name, value in key.headers("GET", f"{ORIGIN}/tours", kept).items()}
+    answer = await proxy.check(sent)
+    assert 'DPoP error="invalid_token"' in set_by(answer)["www-authenticate"]
