@@ -8,9 +8,9 @@ import jwt
 import pytest
 
 from services.registry.events import ApplicationSettings
-from services.token_issuer import read_model
 from services.token_issuer.authorization.answers import Redirect
 from services.token_issuer.authorization.begin import Proceed
+from services.token_issuer.domain.grant import evolve
 from services.token_issuer.events import (
     AccessTokenIssued,
     AuthorizationRequestPushed,
@@ -282,7 +282,7 @@ async def test_what_the_tables_know_is_what_a_rebuild_makes(stage: Stage) -> Non
     events = [recorded.event for recorded in await stage.issuer.log.read(0, sources=("token_issuer",))]
     state = None
     for event in events:
-        state = read_model.evolve(state, event)
+        state = evolve(state, event)
     assert state is not None
     assert (state.gid, state.dpop_jkt, state.token_jkt, state.refresh_jkt) == (gid, *known)
 

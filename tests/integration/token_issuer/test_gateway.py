@@ -232,9 +232,10 @@ async def test_envoy_lets_a_bound_token_through_with_its_proof(stage: Stage, pro
         assert answer.status.code == code_pb2.OK, answer
         assert set(answer.ok_response.headers_to_remove) == {"authorization", "dpop", "x-api-key"}
         assert 'DPoP error="invalid_dpop_proof"' in set_by(await proxy.check(sent, path=path))["www-authenticate"]
-    elsewhere = {"audience": API, "scopes": "read", "origin": "https://tours.example.com"}
     sent = {name.lower(): value for name, value in key.headers("GET", "https://tours.example.com/tours", shown).items()}
-    assert (await proxy.check(sent, **elsewhere)).status.code == code_pb2.OK
+    assert (
+        await proxy.check(sent, audience=API, scopes="read", origin="https://tours.example.com")
+    ).status.code == code_pb2.OK
 
 
 async def test_envoy_refuses_a_bound_token_otherwise(stage: Stage, proxy: Envoy) -> None:

@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from stagedoor import dpop
 from stagedoor.dpop import ALGORITHMS, Proof, Shown, Used, normalized, read, same_uri
+from stagedoor.token import base64url_bytes
 from tests.support.dpop import ProofKey, ath
 from tests.support.sdk_tokens import SigningKey, b64
 
@@ -55,8 +57,8 @@ def test_the_example_of_the_standard() -> None:
     assert found is not None
     assert (found.jkt, found.jti) == (EXAMPLE_JKT, "e1j3V_bKic8-LAEB")
     assert found.is_of(EXAMPLE_JKT)
-    assert found.is_for(dpop.sha256(EXAMPLE_TOKEN.encode()).digest())
-    assert not found.is_for(dpop.sha256(b"another").digest())
+    assert found.is_for(sha256(EXAMPLE_TOKEN.encode()).digest())
+    assert not found.is_for(sha256(b"another").digest())
     assert shown(EXAMPLE, uri=uri, now=at + 3600) is None
 
 
@@ -172,7 +174,7 @@ def test_a_claim_that_is_wrong(claims: dict[str, Any]) -> None:
 )
 def test_a_header_that_is_wrong(changes: dict[str, Any]) -> None:
     first, claims, _ = header().split(".")
-    said = json.loads(dpop.base64url_bytes(first.encode()) or b"")
+    said = json.loads(base64url_bytes(first.encode()) or b"")
     wrong = {name: value for name, value in {**said, **changes}.items() if value is not None}
     signed = f"{b64(json.dumps(wrong).encode())}.{claims}"
     assert shown(resigned(signed)) is None
