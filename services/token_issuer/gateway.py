@@ -167,7 +167,7 @@ def _presented(asked: Asked, metadata: str) -> Presented | Challenge:  # noqa: P
 def _proved(asked: Asked, token: str, metadata: str) -> Presented | Challenge:
     """A token that comes with a proof (RFC 9449), for the request as its client made it."""
     proofs = [value for name, value in asked.headers if name == PROOF]
-    origin = asked.origin or origin_of(asked.audience)
+    origin = asked.origin.rstrip("/") or origin_of(asked.audience)
     if len(proofs) != 1:
         wrong = "a token that is presented as DPoP needs exactly one DPoP header"
     elif not (asked.method and asked.target.startswith("/") and origin):

@@ -18,7 +18,7 @@ from services.token_issuer.clients import Presented, presented
 from services.token_issuer.discovery import document, oauth_path, openid_path
 from services.token_issuer.gateway import Gateway
 from services.token_issuer.grants import authorization_code, client_credentials, refresh_token, token_exchange
-from services.token_issuer.grants.answer import Answer
+from services.token_issuer.grants.answer import Answer, BoundAnswer
 from services.token_issuer.introspection import introspect
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.key_proof import shown
@@ -126,6 +126,8 @@ class _Edge:
         if grant is None:
             raise Refusal(Kind.INVALID, "unsupported_grant_type", "the grant_type is not supported")
         answer = await self._attempt(call, who, form, lambda: grant(self._issuer, who, form))
+        if who.key is not None and not isinstance(answer, BoundAnswer):
+            raise TypeError("a key was shown, and the grant has bound nothing to it")
         _issued_by(grant_type).count += 1
         return Reply(200, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
 
