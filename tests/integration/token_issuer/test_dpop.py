@@ -27,6 +27,7 @@ from tests.support.counting import RoundTrips
 from tests.support.dpop import PAR, TOKEN, ProofKey, ask, redeem, refresh, tokens
 from tests.support.issuing import API, CONFIDENTIAL, PUBLIC, SPA, Client, Stage, error, query
 from tests.support.pushing import begin_pushed
+from tests.support.request_objects import begin_signed, request_of
 
 OWN = {"grant_type": "client_credentials", "scope": "read"}
 TOURS = f"{API}/tours"
@@ -215,6 +216,26 @@ async def test_a_proof_with_a_pushed_request_binds_the_code(stage: Stage) -> Non
     assert (await ask(stage, hub, None, proof, at=PAR, **form)).status_code == 201
     assert error(await ask(stage, hub, None, proof, at=PAR, **form)) == "invalid_dpop_proof"
     assert len(await stage.facts(AuthorizationRequestPushed)) == 3
+
+
+async def test_so_does_one_with_a_signed_request(stage: Stage) -> None:
+    """Of which only what is signed counts (RFC 9101); the proof is no part of it."""
+    client, key = await signing_client(stage), ProofKey()
+
+    async def pushed(**claims: Any) -> Any:
+        form = {"request": request_of(stage, client, **claims), "dpop_jkt": ProofKey().jkt}
+        return await ask(stage, client, key, at=PAR, **form)
+
+    for more in ({}, {"dpop_jkt": key.jkt}):
+        answer = await pushed(**more)
+        assert answer.status_code == 201, answer.text
+        outcome = await begin_pushed(stage, client, answer.json()["request_uri"])
+        assert isinstance(outcome, Proceed)
+        assert outcome.request.dpop_jkt == key.jkt
+    assert error(await pushed(dpop_jkt=ProofKey().jkt)) == "invalid_dpop_proof"
+    by_browser = await begin_signed(stage, client, request_of(stage, client, dpop_jkt=key.jkt), ("dpop_jkt", "x"))
+    assert isinstance(by_browser, Proceed)
+    assert by_browser.request.dpop_jkt == key.jkt
 
 
 @pytest.mark.parametrize(
