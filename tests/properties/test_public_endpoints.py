@@ -406,7 +406,7 @@ def _check_error(kind: Kind, answer: httpx.Response, shown: str) -> None:
     if kind.errors is not None:
         assert said["error"] in kind.errors, shown
     if answer.status_code == 401:
-        assert answer.headers["www-authenticate"].startswith(("Basic ", "Bearer ")), shown
+        assert answer.headers["www-authenticate"].startswith(("Basic ", "Bearer ", "DPoP ")), shown
     if said["error"] == "invalid_client":
         assert answer.status_code == 401, shown
 
