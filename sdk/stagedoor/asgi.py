@@ -7,7 +7,7 @@ async def change(request): ...        # request.scope["stagedoor"] is the verdic
 """
 
 import json
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -70,11 +70,15 @@ class Refusal:
             parameters += [("error", self.error), ("error_description", self.description)]
         if self._scopes:
             parameters.append(("scope", " ".join(self._scopes)))
-        parameters.append(("resource_metadata", self._metadata))
+        parameters += [("resource_metadata", self._metadata), *self._further()]
         if self._scheme == "DPoP":
             parameters.append(("algs", _ALGORITHMS))
         challenge = f"{self._scheme} " + ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters)
         return challenge if self._scheme == "DPoP" else f'{challenge}, DPoP algs="{_ALGORITHMS}"'
+
+    def _further(self) -> Sequence[tuple[str, str]]:
+        """What a refusal of another kind says besides, of its own challenge."""
+        return ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with it."""
