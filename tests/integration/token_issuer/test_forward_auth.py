@@ -19,8 +19,8 @@ from services.token_issuer.gateway import Asked, Gateway
 from services.token_issuer.http import application
 from shared.http.endpoint import Call
 from shared.http.serve import Readiness, layers
-from tests.support.exchanging import TOURBUS
 from tests.support.dpop import ProofKey
+from tests.support.exchanging import TOURBUS
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.ports import free_port
 from tests.support.protected import echo, listens, served, token, token_of_an_exchange

@@ -20,8 +20,8 @@ from services.token_issuer.gateway import Gateway, metadata_url
 from services.token_issuer.references.texts import new_reference
 from shared.rpc.client import channel, translate
 from shared.rpc.server import RpcServer
-from tests.support.exchanging import TOURBUS
 from tests.support.dpop import ProofKey
+from tests.support.exchanging import TOURBUS
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
 from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixture)
