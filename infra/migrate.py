@@ -48,7 +48,9 @@ EVENTS: Mapping[str, ModuleType] = {
 CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "registry": ("application", "resource", "initial_access"),
     "identity": ("user", "session", "consent", "failures"),
-    "token_issuer": ("grant", "token", "revocation", "reference", "keys", "assertion", "pushed", "device", "use"),
+    "token_issuer": (
+        *("grant", "token", "revocation", "reference", "keys", "assertion", "proof", "pushed", "device", "use"),
+    ),
     "resource": ("tour", "merchandise", "access"),
     "ledger": ("query", "archive"),
 }

@@ -1,6 +1,7 @@
 """Stagedoor's SDK: check access tokens inside your service, and know within milliseconds when one is revoked."""
 
 from stagedoor.denials import Denial, DenialKind, DenialRule, DenialView, Snapshot
+from stagedoor.dpop import Proof
 from stagedoor.feed import Answer, Feed, Online, OnlineError
 from stagedoor.guard import Guard
 from stagedoor.keys import Algorithm, HttpKeys, KeySource, PublicKey, StaticKeys
@@ -21,6 +22,7 @@ __all__ = [
     "KeySource",
     "Online",
     "OnlineError",
+    "Proof",
     "PublicKey",
     "Reason",
     "Snapshot",

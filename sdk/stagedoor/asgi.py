@@ -1,4 +1,4 @@
-"""Bearer tokens at an ASGI application (RFC 6750), and refusals that a client understands (RFC 9728).
+"""Tokens at an ASGI application (RFC 6750, RFC 9449), and refusals that a client understands (RFC 9728).
 
 app = GuardMiddleware(app, guard, resource_metadata_url="https://api.example.com/.well-known/...")
 
@@ -7,12 +7,14 @@ async def change(request): ...        # request.scope["stagedoor"] is the verdic
 """
 
 import json
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlsplit
 
+from stagedoor.dpop import ALGORITHMS, Proof
 from stagedoor.guard import Guard
+from stagedoor.presented import Presented
 from stagedoor.reference import PREFIXES
 from stagedoor.verdict import Allowed, Denied, Reason
 
@@ -25,8 +27,11 @@ Request = TypeVar("Request")
 VERDICT = "stagedoor"
 """Where the verdict is found in the scope of a request."""
 _METADATA = "stagedoor.resource_metadata"
+SCHEME = "stagedoor.scheme"
+"""Where it is found how the token came: `Bearer` or `DPoP`."""
 
 _RETRY_AFTER = "1"
+_ALGORITHMS = " ".join(ALGORITHMS)
 _KEYS = tuple(prefix.decode() for prefix in PREFIXES)
 _TOKEN_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 
@@ -43,24 +48,37 @@ class Refusal:
         metadata: str,
         scopes: Collection[str] = (),
         retry_after: str | None = None,
+        scheme: str = "Bearer",
     ) -> None:
+        """`scheme`: how the token came, `Bearer` or `DPoP`: its challenge says what is wrong."""
         self.status = status
         self.error = error
         self.description = description
         self._metadata = metadata
         self._scopes = scopes
         self._retry_after = retry_after
+        self._scheme = scheme
 
     @property
     def challenge(self) -> str:
-        """The value of `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1)."""
+        """The value of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section 5.1).
+
+        Both schemes may be used, and which tokens are bound is not the resource's to say.
+        """
         parameters = []
         if self.error is not None:
             parameters += [("error", self.error), ("error_description", self.description)]
         if self._scopes:
             parameters.append(("scope", " ".join(self._scopes)))
-        parameters.append(("resource_metadata", self._metadata))
-        return "Bearer " + ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters)
+        parameters += [("resource_metadata", self._metadata), *self._further()]
+        if self._scheme == "DPoP":
+            parameters.append(("algs", _ALGORITHMS))
+        challenge = f"{self._scheme} " + ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters)
+        return challenge if self._scheme == "DPoP" else f'{challenge}, DPoP algs="{_ALGORITHMS}"'
+
+    def _further(self) -> Sequence[tuple[str, str]]:
+        """What a refusal of another kind says besides, of its own challenge."""
+        return ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with it."""
@@ -81,24 +99,36 @@ class Refusal:
         await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
 
 
-def refusal(verdict: Denied, *, metadata: str) -> Refusal:
+def refusal(verdict: Denied, *, metadata: str, scheme: str = "Bearer") -> Refusal:
     """What a denied verdict is over HTTP (RFC 6750 section 3.1): 401, 403, or 503 where it could not be decided."""
+    status, error, retry_after = 401, "invalid_token", None
     if verdict.temporary:
-        return Refusal(503, "temporarily_unavailable", verdict.description, metadata=metadata, retry_after=_RETRY_AFTER)
-    if verdict.reason is Reason.INSUFFICIENT_SCOPE:
-        return Refusal(403, "insufficient_scope", verdict.description, metadata=metadata, scopes=verdict.scopes)
-    return Refusal(401, "invalid_token", verdict.description, metadata=metadata)
+        status, error, retry_after = 503, "temporarily_unavailable", _RETRY_AFTER
+    elif verdict.reason is Reason.INSUFFICIENT_SCOPE:
+        status, error = 403, "insufficient_scope"
+    elif verdict.reason is Reason.INVALID_PROOF:
+        error = "invalid_dpop_proof"
+    return Refusal(
+        status,
+        error,
+        verdict.description,
+        metadata=metadata,
+        scopes=verdict.scopes,
+        retry_after=retry_after,
+        scheme=scheme,
+    )
 
 
 class GuardMiddleware:
     """Lets a request through with an accepted token, and puts the verdict into `scope["stagedoor"]`.
 
-    The token comes as `Authorization: Bearer`, or as `X-Api-Key` if it is a reference token, once, and in no other
-    way: a request with a token in its query string, or with two credentials, is refused (RFC 6750 section 2). Paths in
-    `open_paths` are let through as they are, without a verdict.
+    The token comes as `Authorization: Bearer`, as `Authorization: DPoP` with the proof in the one `DPoP` header if it
+    is bound to a key, or as `X-Api-Key` if it is a reference token, once, and in no other way: a request with a token
+    in its query string, or with two credentials, is refused (RFC 6750 section 2). Paths in `open_paths` are let through
+    as they are, without a verdict.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is one independent decision of the resource)
         self,
         app: App,
         guard: Guard,
@@ -106,13 +136,21 @@ class GuardMiddleware:
         resource_metadata_url: str,
         scopes: Collection[str] = (),
         open_paths: Collection[str] = (),
+        public_url: str | None = None,
     ) -> None:
-        """`scopes` are needed for every path; `open_paths` are compared as they stand."""
+        """`scopes` are needed for every path; `open_paths` are compared as they stand.
+
+        `public_url`: where clients reach the root of this application, `https://api.example.com` say, with what a proxy
+        takes off their paths. Proofs are for addresses below it; what a request says of its host counts for nothing.
+        None: the origin of `resource_metadata_url`.
+        """
         self._app = app
         self._guard = guard
         self._metadata = resource_metadata_url
         self._scopes = tuple(scopes)
         self._open = frozenset(open_paths)
+        metadata = urlsplit(resource_metadata_url)
+        self._public = (public_url or f"{metadata.scheme}://{metadata.netloc}").rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge the request's token, then go on or answer the refusal."""
@@ -123,13 +161,14 @@ class GuardMiddleware:
         if isinstance(presented, Refusal):
             await presented(scope, receive, send)
             return
-        verdict = await self._guard.validate(presented, scopes=self._scopes)
+        verdict = await self._guard.validate(presented.token, scopes=self._scopes, proof=presented.proof)
+        scheme = presented.scheme
         if isinstance(verdict, Denied):
-            await refusal(verdict, metadata=self._metadata)(scope, receive, send)
+            await refusal(verdict, metadata=self._metadata, scheme=scheme)(scope, receive, send)
             return
-        await self._app({**scope, VERDICT: verdict, _METADATA: self._metadata}, receive, send)
+        await self._app({**scope, VERDICT: verdict, _METADATA: self._metadata, SCHEME: scheme}, receive, send)
 
-    def _presented(self, scope: Scope) -> str | Refusal:
+    def _presented(self, scope: Scope) -> Presented | Refusal:
         """The one token of a request."""
         credentials = [(name, value) for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")]
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
@@ -143,18 +182,30 @@ class GuardMiddleware:
         value: str = raw.decode("latin-1")
         if name == b"x-api-key":
             # Nothing but a reference token: an access token there would be one that proxies do not know to hide.
-            return value if value.startswith(_KEYS) else self._invalid("X-Api-Key takes a reference token")
-        return self._bearer(value)
+            return Presented(value) if value.startswith(_KEYS) else self._invalid("X-Api-Key takes a reference token")
+        return self._authorization(scope, value)
 
-    def _bearer(self, value: str) -> str | Refusal:
-        """The token of an Authorization header (RFC 6750 section 2.1)."""
+    def _authorization(self, scope: Scope, value: str) -> Presented | Refusal:
+        """The token of an Authorization header (RFC 6750 section 2.1, RFC 9449 section 7.1)."""
         scheme, space, token = value.strip().partition(" ")
-        if scheme.lower() != "bearer":
-            return Refusal(401, None, "an access token is needed, as Bearer", metadata=self._metadata)
+        scheme = scheme.lower()
+        if scheme not in ("bearer", "dpop"):
+            return Refusal(401, None, "an access token is needed, as Bearer or DPoP", metadata=self._metadata)
         token = token.lstrip(" ")
         if not (space and token and _TOKEN_CHARACTERS.issuperset(token)):
             return self._invalid("the Authorization header is not well-formed")
-        return token
+        return Presented(token) if scheme == "bearer" else self._proved(scope, token)
+
+    def _proved(self, scope: Scope, token: str) -> Presented | Refusal:
+        """A token that comes with a proof, for the request as its client made it."""
+        proofs = [value for name, value in scope["headers"] if name == b"dpop"]
+        if len(proofs) != 1:
+            description = "a token that is presented as DPoP needs exactly one DPoP header"
+            return Refusal(401, "invalid_dpop_proof", description, metadata=self._metadata, scheme="DPoP")
+        path = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~").encode()
+        # A WebSocket is begun by a GET (RFC 6455 section 4.1).
+        uri = self._public + path.partition(b"?")[0].decode("latin-1")
+        return Presented(token, Proof(scope.get("method", "GET"), uri, proofs[0].decode("latin-1")))
 
     def _invalid(self, description: str) -> Refusal:
         return Refusal(400, "invalid_request", description, metadata=self._metadata)
@@ -179,6 +230,7 @@ def require(
                     "the token does not have the scope that this needs",
                     metadata=scope[_METADATA],
                     scopes=scopes,
+                    scheme=scope[SCHEME],
                 )
             return await endpoint(request)
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from stagedoor.denials import DenialView
+from stagedoor.dpop import Proof
 
 
 class Feed(Protocol):
@@ -43,7 +44,14 @@ class OnlineError(Exception):
 class Online(Protocol):
     """Somebody who knows, for when the view does not."""
 
-    async def validate(
-        self, token: str, *, audience: str, scopes: Collection[str], min_position: int, with_claims: bool = False
+    async def validate(  # noqa: PLR0913  (the parts of a question)
+        self,
+        token: str,
+        *,
+        audience: str,
+        scopes: Collection[str],
+        min_position: int,
+        with_claims: bool = False,
+        proof: Proof | None = None,
     ) -> Answer:
-        """Ask about one token. Raises `OnlineError`."""
+        """Ask about one token; `proof`: what it was presented with, given where there is one. Raises `OnlineError`."""

@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from hashlib import sha256
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from stagedoor import reference
+from stagedoor import dpop, reference
 from stagedoor import token as tokens
 from stagedoor.clock import since_boot
 from stagedoor.denials import DenialView
+from stagedoor.dpop import NOT_PRESENTED, Proof, Proofs
 from stagedoor.feed import Feed, Online, OnlineError
 from stagedoor.keys import KeySource
 from stagedoor.memory import Memory, Refused
@@ -63,6 +64,7 @@ class Guard:
         max_staleness: float = 30.0,
         on_stale: Literal["ask", "refuse"] = "ask",
         leeway: int = 5,
+        proof_window: float = dpop.WINDOW,
         wait: float = 0.25,
         remember: int = 20_000,
         most_denials: int = 100_000,
@@ -75,7 +77,8 @@ class Guard:
         `issuer`: exactly as in the tokens' `iss`. `audience`: this resource's identifier, as in their `aud`.
         `online`: whom to ask about tokens that the view of denials cannot judge; None: they are refused.
         `max_staleness`: seconds after which the view is too old. `on_stale`: past that, ask online or refuse.
-        `leeway`: seconds by which clocks may differ. `wait`: seconds that `validate` waits for a position.
+        `leeway`: seconds by which clocks may differ; `proof_window`: by which the time in a DPoP proof may differ from
+        now. `wait`: seconds that `validate` waits for a position.
         `remember`: how many verified tokens are kept until they expire, at about two kilobytes each.
         `most_denials`: how many of one kind are kept one by one; see `stagedoor.marks`.
         `dangerously_accept_stale`: past `max_staleness`, accept what may have been revoked meanwhile.
@@ -95,6 +98,7 @@ class Guard:
         self._leeway = leeway
         self._wait = wait
         self._memory = Memory(remember)
+        self._proofs = Proofs(proof_window, boot)
         self._refused = Refused(boot)
         self._looking_up: dict[tuple[bytes, str], asyncio.Task[Denied | None]] = {}
         self._accept_stale = dangerously_accept_stale
@@ -134,12 +138,19 @@ class Guard:
         return self.begun and self.view.fresh(self._boot())
 
     def check(
-        self, token: str, *, audience: str | None = None, scopes: Collection[str] = (), min_position: int = 0
+        self,
+        token: str,
+        *,
+        audience: str | None = None,
+        scopes: Collection[str] = (),
+        min_position: int = 0,
+        proof: Proof | None = None,
     ) -> Verdict:
         """Judge a token from what this process knows.
 
         `audience`: another identifier than the guard's own. `scopes`: all of them are needed. `min_position`: take
-        into account at least everything up to this log position.
+        into account at least everything up to this log position. `proof`: how it was presented, if by `DPoP`
+        (RFC 9449 section 7.1); None: as `Bearer`, which a bound token must not be (section 7.2).
         """
         if len(token) > tokens.MAXIMUM_BYTES:
             return _MALFORMED
@@ -153,6 +164,7 @@ class Guard:
         # anew. Whatever does not hold goes the long way, which finds the reason.
         if (
             known is not None
+            and proof is None
             and known.stamp == view.stamp
             and (said := known.said).nbf - self._leeway <= self._now() < said.exp + self._leeway
             and self._boot() - view.vouched_at <= view.max_staleness
@@ -173,23 +185,36 @@ class Guard:
             found = self._know(text, digest, known)
             if isinstance(found, Denied):
                 return found
-        return self._judge(found, audience or self.audience, scopes, min_position)  # type: ignore[arg-type]  # as above
+        wanted = audience or self.audience
+        return (
+            self._judge(found, wanted, scopes, min_position)  # type: ignore[arg-type]  # as above
+            if proof is None
+            else self._judge_proved(found, wanted, scopes, min_position, proof, digest)  # type: ignore[arg-type]
+        )
 
     async def validate(
-        self, token: str, *, audience: str | None = None, scopes: Collection[str] = (), min_position: int = 0
+        self,
+        token: str,
+        *,
+        audience: str | None = None,
+        scopes: Collection[str] = (),
+        min_position: int = 0,
+        proof: Proof | None = None,
     ) -> Verdict:
         """Judge a token; where what this process knows is not enough, wait a moment for it, or ask online."""
-        verdict = self.check(token, audience=audience, scopes=scopes, min_position=min_position)
+        verdict = self.check(token, audience=audience, scopes=scopes, min_position=min_position, proof=proof)
         if isinstance(verdict, Denied):
             if verdict.temporary or verdict.reason is Reason.UNKNOWN_KEY:
-                verdict = await self._find_out(token, audience or self.audience, scopes, min_position)
+                verdict = await self._find_out(token, audience or self.audience, scopes, min_position, proof)
             if isinstance(verdict, Denied):
                 self.refused[verdict.reason] += 1
                 return verdict
         self.accepted += 1
         return verdict
 
-    async def _find_out(self, token: str, audience: str, scopes: Collection[str], min_position: int) -> Verdict:
+    async def _find_out(
+        self, token: str, audience: str, scopes: Collection[str], min_position: int, proof: Proof | None
+    ) -> Verdict:
         """What a check could not tell."""
         text = token.encode("ascii")
         digest = sha256(text).digest()
@@ -204,12 +229,12 @@ class Guard:
             known = self._know(text, digest, self._memory.find(digest))
             if isinstance(known, Denied):
                 return known
-        verdict = self._judge(known, audience, scopes, min_position)
+        verdict = self._judge_proved(known, audience, scopes, min_position, proof, digest)
         if isinstance(verdict, Denied) and verdict.reason is Reason.AHEAD_OF_VIEW:
             await self._catch_up(max(known.said.pos, min_position))
-            verdict = self._judge(known, audience, scopes, min_position)
-        if isinstance(verdict, Denied) and verdict.temporary:
-            return await self._ask(token, known, verdict, audience, scopes, min_position)
+            verdict = self._judge_proved(known, audience, scopes, min_position, proof, digest)
+        if isinstance(verdict, Denied) and verdict.temporary and verdict.reason is not Reason.TOO_MANY_PROOFS:
+            return await self._ask(token, known, verdict, audience, scopes, min_position, proof)
         return verdict
 
     async def _look_up(self, token: str, digest: bytes, audience: str) -> Denied | None:
@@ -270,8 +295,28 @@ class Guard:
             self._memory.add(digest, verified)
         return verified
 
+    def _judge_proved(  # noqa: PLR0913, PLR0917  (what a verdict depends on)
+        self,
+        token: AccessToken,
+        audience: str,
+        scopes: Collection[str],
+        min_position: int,
+        proof: Proof | None,
+        digest: bytes,
+    ) -> Verdict:
+        """The same where there may be a proof. That is used up last of all, by what is allowed alone."""
+        if proof is None:
+            return self._judge(token, audience, scopes, min_position)
+        if proof is NOT_PRESENTED:
+            return self._judge(token, audience, scopes, min_position, proved=True)
+        shown = self._proofs.check(token.said, proof, digest, self._now())
+        if isinstance(shown, Denied):
+            return shown
+        verdict = self._judge(token, audience, scopes, min_position, proved=True)
+        return verdict if isinstance(verdict, Denied) else self._proofs.use(shown) or verdict
+
     def _judge(  # noqa: C901, PLR0911  (one return for each reason)
-        self, token: AccessToken, audience: str, scopes: Collection[str], min_position: int
+        self, token: AccessToken, audience: str, scopes: Collection[str], min_position: int, *, proved: bool = False
     ) -> Verdict:
         """What changes with time, with what is asked for, and with what has been denied."""
         said, view, now = token.said, self.view, self._now()
@@ -283,7 +328,7 @@ class Guard:
             return denied(Reason.NOT_YET_VALID)
         if audience not in said.aud:
             return denied(Reason.WRONG_AUDIENCE)
-        if said.cnf is not None:
+        if said.cnf is not None and not proved:
             return denied(Reason.PROOF_REQUIRED)
         # Before what the view may not have come to yet: it never comes to what is on a branch that has been left.
         if said.epoch < view.epoch and view.lost(said.epoch, said.pos):
@@ -301,7 +346,7 @@ class Guard:
         if scopes and not token.scopes.issuperset(scopes):
             return _lacks(scopes)
         verdict = _allowed(token, position)
-        if fresh:
+        if fresh and said.cnf is None:  # a bound token needs a proof each time, and the short way looks at none
             token.allowed = verdict
             token.stamp = stamp
         return verdict
@@ -332,12 +377,23 @@ class Guard:
         audience: str,
         scopes: Collection[str],
         min_position: int,
+        proof: Proof | None,
     ) -> Verdict:
         """Ask online. What it answers is never remembered."""
         if self._online is None or (verdict.reason is Reason.TOO_STALE and not self._ask_when_stale):
             return verdict
+        if proof is not None:
+            # Used up here as well: the issuer may answer for this process, and remember nothing for the next one.
+            shown = self._proofs.check(verified.said, proof, sha256(token.encode("ascii")).digest(), self._now())
+            used = shown if isinstance(shown, Denied) else self._proofs.use(shown)
+            if used is not None:
+                return used
+        # Whoever answers need not know of proofs, as long as none is shown.
+        proved: dict[str, Any] = {} if proof is None else {"proof": proof}
         try:
-            answer = await self._online.validate(token, audience=audience, scopes=scopes, min_position=min_position)
+            answer = await self._online.validate(
+                token, audience=audience, scopes=scopes, min_position=min_position, **proved
+            )
         except OnlineError as failure:
             _log.warning("a token cannot be judged: the view is %s, and %s", verdict.reason, failure)
             return verdict

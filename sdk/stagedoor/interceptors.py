@@ -5,7 +5,9 @@
     async def change(request, context):
         who = allowed()        # the verdict on the call's token: who, through what
 
-The token comes in the metadata `authorization: Bearer`, or as `x-api-key` if it is a reference token, once.
+The token comes in the metadata `authorization: Bearer`, or as `x-api-key` if it is a reference token, once. One that is
+bound to a key comes as `authorization: DPoP` with its proof in the metadata `dpop` (RFC 9449): for the method POST, and
+the address that the call has as a request of HTTP/2: `public_url`, then a slash, the service, a slash and the method.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -15,7 +17,9 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from stagedoor.dpop import Proof
 from stagedoor.guard import Guard
+from stagedoor.presented import Presented
 from stagedoor.reference import PREFIXES
 from stagedoor.thread import GuardThread
 from stagedoor.verdict import Allowed, Denied, Reason, Verdict
@@ -39,7 +43,10 @@ class _Refused(Exception):  # noqa: N818  (it is an answer)
 class _Rules:
     """Which methods need what."""
 
-    def __init__(self, scopes: Mapping[str, Collection[str]], open_methods: Collection[str]) -> None:
+    def __init__(
+        self, scopes: Mapping[str, Collection[str]], open_methods: Collection[str], public_url: str | None
+    ) -> None:
+        self._public = None if public_url is None else public_url.rstrip("/")
         self._scopes = {method: tuple(needed) for method, needed in scopes.items()}
         self._open = frozenset(open_methods)
 
@@ -49,16 +56,36 @@ class _Rules:
     def scopes(self, call: grpc.HandlerCallDetails) -> tuple[str, ...]:
         return self._scopes.get(str(call.method), ())
 
+    def presented(self, call: grpc.HandlerCallDetails) -> Presented:
+        """The one token of a call, and its proof where it comes with one."""
+        scheme, token = _credential(call)
+        if scheme != "dpop":
+            return Presented(token)
+        proofs = [_text(value) for name, value in call.invocation_metadata or () if name == "dpop"]
+        if self._public is None:
+            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, "tokens that are bound to a key are not accepted here")
+        if len(proofs) != 1:
+            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, "a token that is presented as DPoP needs exactly one proof")
+        return Presented(token, Proof("POST", f"{self._public}{call.method}", proofs[0]))
+
 
 class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # it is generic in the stubs alone
     """Lets a call through with an accepted token; `allowed()` has the verdict."""
 
     def __init__(
-        self, guard: Guard, *, scopes: Mapping[str, Collection[str]] | None = None, open_methods: Collection[str] = ()
+        self,
+        guard: Guard,
+        *,
+        scopes: Mapping[str, Collection[str]] | None = None,
+        open_methods: Collection[str] = (),
+        public_url: str | None = None,
     ) -> None:
-        """`scopes`: those that a method needs, by its full name. `open_methods` are let through without a token."""
+        """`scopes`: those that a method needs, by its full name. `open_methods` are let through without a token.
+
+        `public_url`: where clients reach this server, `https://grpc.example.com` say; None: bound tokens are refused.
+        """
         self._guard = guard
-        self._rules = _Rules(scopes or {}, open_methods)
+        self._rules = _Rules(scopes or {}, open_methods, public_url)
 
     async def intercept_service(
         self,
@@ -70,8 +97,8 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]  # it i
         if self._rules.open(call):
             return await continuation(call)
         try:
-            token = _presented(call)
-            _admit(await self._guard.validate(token, scopes=self._rules.scopes(call)))
+            token, proof = self._rules.presented(call)
+            _admit(await self._guard.validate(token, scopes=self._rules.scopes(call), proof=proof))
         except _Refused as refused:
             return _like(await continuation(call), _refusing_async(refused))
         return await continuation(call)
@@ -86,10 +113,11 @@ class ThreadGuardInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
         *,
         scopes: Mapping[str, Collection[str]] | None = None,
         open_methods: Collection[str] = (),
+        public_url: str | None = None,
     ) -> None:
-        """`scopes`: those that a method needs, by its full name. `open_methods` are let through without a token."""
+        """As those of `GuardInterceptor`."""
         self._guard = guard
-        self._rules = _Rules(scopes or {}, open_methods)
+        self._rules = _Rules(scopes or {}, open_methods, public_url)
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
@@ -105,15 +133,16 @@ class ThreadGuardInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
 
         def judge(context: grpc.ServicerContext) -> None:
             try:
-                _admit(self._guard.validate(_presented(call), scopes=self._rules.scopes(call)))
+                token, proof = self._rules.presented(call)
+                _admit(self._guard.validate(token, scopes=self._rules.scopes(call), proof=proof))
             except _Refused as refused:
                 context.abort(refused.code, refused.details)
 
         return _judging(handler, judge)
 
 
-def _presented(call: grpc.HandlerCallDetails) -> str:
-    """The one token of a call."""
+def _credential(call: grpc.HandlerCallDetails) -> tuple[str, str]:
+    """The one token of a call, and how it comes."""
     credentials = [
         (name, value) for name, value in call.invocation_metadata or () if name in ("authorization", "x-api-key")
     ]
@@ -122,15 +151,19 @@ def _presented(call: grpc.HandlerCallDetails) -> str:
     if len(credentials) > 1:
         raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, "the call has more than one credential")
     ((name, value),) = credentials
-    text = value if isinstance(value, str) else value.decode("latin-1")
+    text = _text(value)
     if name == "x-api-key":
         if not text.startswith(_KEYS):
             raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, "x-api-key takes a reference token")
-        return text
+        return name, text
     scheme, space, token = text.partition(" ")
-    if scheme.lower() != "bearer" or not space or not token:
-        raise _Refused(grpc.StatusCode.UNAUTHENTICATED, "an access token is needed, as Bearer")
-    return token
+    if scheme.lower() not in ("bearer", "dpop") or not space or not token:
+        raise _Refused(grpc.StatusCode.UNAUTHENTICATED, "an access token is needed, as Bearer or DPoP")
+    return scheme.lower(), token
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
 
 
 def _admit(verdict: Verdict) -> None:

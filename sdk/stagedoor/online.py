@@ -14,6 +14,7 @@ import grpc
 from grpc import aio
 
 from stagedoor.clock import since_boot
+from stagedoor.dpop import Proof
 from stagedoor.feed import Answer, OnlineError
 from stagedoor.validation.v1 import validation_pb2 as messages
 from stagedoor.validation.v1.validation_pb2_grpc import ValidationStub
@@ -23,7 +24,7 @@ _log = logging.getLogger("stagedoor.online")
 _BATCH = 1000
 """Questions that the issuer takes at once."""
 _BATCH_BYTES = 1024 * 1024
-"""Of tokens in a batch; a message may have four times that."""
+"""Of tokens and proofs in a batch; a message may have four times that."""
 _MOST = 100_000
 """Questions that may wait; more are refused at once."""
 _FINAL = frozenset(
@@ -64,8 +65,15 @@ class GrpcOnline:
         self._asking: asyncio.Task[None] | None = None
         self._stream: _Stream | None = None
 
-    async def validate(
-        self, token: str, *, audience: str, scopes: Collection[str], min_position: int, with_claims: bool = False
+    async def validate(  # noqa: PLR0913  (the parts of a question)
+        self,
+        token: str,
+        *,
+        audience: str,
+        scopes: Collection[str],
+        min_position: int,
+        with_claims: bool = False,
+        proof: Proof | None = None,
     ) -> Answer:
         """Ask about one token. Raises `OnlineError`, whatever the question failed of."""
         if len(self._waiting) >= _MOST:
@@ -77,6 +85,8 @@ class GrpcOnline:
             minimum_position=max(0, min_position),
             with_claims=with_claims,
         )
+        if proof is not None:
+            request.proof.CopyFrom(messages.Proof(method=proof.method, uri=proof.uri, dpop=proof.dpop))
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Question(request, answer, since_boot() + self._timeout))
         if self._asking is None or self._asking.done():
@@ -131,7 +141,7 @@ class GrpcOnline:
                 others.append(question)
                 continue
             batch.append(question)
-            size += len(question.request.token)
+            size += len(question.request.token) + len(question.request.proof.dpop)
         self._waiting.extendleft(reversed(others))
         return batch
 

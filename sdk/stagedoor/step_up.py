@@ -8,30 +8,26 @@ The answer tells the application what to ask for at the authorization endpoint; 
 """
 
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import wraps
 from typing import Any
 
-from stagedoor.asgi import _METADATA, VERDICT, Refusal, Request, Scope
+from stagedoor.asgi import _METADATA, SCHEME, VERDICT, Refusal, Request, Scope
 from stagedoor.verdict import Allowed
 
 
 class InsufficientSignIn(Refusal):
     """401 `insufficient_user_authentication`, with what would be sufficient (section 3)."""
 
-    def __init__(self, *, metadata: str, acr: Collection[str], max_age: int | None) -> None:
+    def __init__(self, *, metadata: str, acr: Collection[str], max_age: int | None, scheme: str = "Bearer") -> None:
         described = "a different sign-in is needed" if acr else "a more recent sign-in is needed"
-        super().__init__(401, "insufficient_user_authentication", described, metadata=metadata)
+        super().__init__(401, "insufficient_user_authentication", described, metadata=metadata, scheme=scheme)
         self._acr = tuple(acr)
         self._max_age = max_age
 
-    @property
-    def challenge(self) -> str:
-        """The value of `WWW-Authenticate`."""
-        wanted = super().challenge
-        if self._acr:
-            wanted += f', acr_values="{" ".join(self._acr)}"'
-        return wanted if self._max_age is None else f'{wanted}, max_age="{self._max_age}"'
+    def _further(self) -> Sequence[tuple[str, str]]:
+        wanted = [("acr_values", " ".join(self._acr))] if self._acr else []
+        return wanted if self._max_age is None else [*wanted, ("max_age", str(self._max_age))]
 
 
 def require_sign_in(
@@ -58,7 +54,9 @@ def require_sign_in(
             if not isinstance(verdict, Allowed):
                 raise TypeError("the endpoint stands outside the GuardMiddleware")
             if not _suffices(verdict, accepted, max_age):
-                return InsufficientSignIn(metadata=scope[_METADATA], acr=accepted, max_age=max_age)
+                return InsufficientSignIn(
+                    metadata=scope[_METADATA], acr=accepted, max_age=max_age, scheme=scope[SCHEME]
+                )
             return await endpoint(request)
 
         return guarded

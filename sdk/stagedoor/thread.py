@@ -8,6 +8,7 @@ from concurrent.futures import TimeoutError as NotInTime
 from types import TracebackType
 from typing import Self
 
+from stagedoor.dpop import Proof
 from stagedoor.guard import Guard
 from stagedoor.verdict import Denied, Reason, Verdict, denied
 
@@ -44,15 +45,21 @@ class GuardThread:
         return guard.ready()
 
     def validate(
-        self, token: str, *, audience: str | None = None, scopes: Collection[str] = (), min_position: int = 0
+        self,
+        token: str,
+        *,
+        audience: str | None = None,
+        scopes: Collection[str] = (),
+        min_position: int = 0,
+        proof: Proof | None = None,
     ) -> Verdict:
         """As `Guard.validate`, from any thread but the guard's own; it blocks only where the check is not enough."""
         guard, loop, _ = self._begun.result()
-        verdict = guard.check(token, audience=audience, scopes=scopes, min_position=min_position)
+        verdict = guard.check(token, audience=audience, scopes=scopes, min_position=min_position, proof=proof)
         if not isinstance(verdict, Denied) or not (verdict.temporary or verdict.reason is Reason.UNKNOWN_KEY):
             return verdict
         asking = asyncio.run_coroutine_threadsafe(
-            guard.validate(token, audience=audience, scopes=scopes, min_position=min_position), loop
+            guard.validate(token, audience=audience, scopes=scopes, min_position=min_position, proof=proof), loop
         )
         try:
             return asking.result(self._timeout)

@@ -22,6 +22,10 @@ class Reason(StrEnum):
     NOT_YET_VALID = "not_yet_valid"
     PROOF_REQUIRED = "proof_required"
     """The token is bound to a key (RFC 7800, `cnf`) and came without a proof of it."""
+    INVALID_PROOF = "invalid_proof"
+    """The DPoP proof is none for this request and this moment, or it was used before (RFC 9449 section 4.3)."""
+    PROOF_MISMATCH = "proof_mismatch"
+    """The DPoP proof is another key's, or for a token that is not bound to a key."""
     INSUFFICIENT_SCOPE = "insufficient_scope"
     DENIED_TOKEN = "denied_token"
     DENIED_GRANT = "denied_grant"
@@ -40,8 +44,11 @@ class Reason(StrEnum):
     NOT_LOOKED_UP = "not_looked_up"
     """A reference token that the issuer has not been asked about, or has not answered. Trying again later is right."""
 
+    TOO_MANY_PROOFS = "too_many_proofs"
+    """So many proofs are remembered that there is no room for one more. Trying again later is right."""
 
-TEMPORARY = frozenset({Reason.TOO_STALE, Reason.AHEAD_OF_VIEW, Reason.NOT_LOOKED_UP})
+
+TEMPORARY = frozenset({Reason.TOO_STALE, Reason.AHEAD_OF_VIEW, Reason.NOT_LOOKED_UP, Reason.TOO_MANY_PROOFS})
 """Reasons that say nothing against the token: it could not be decided now."""
 
 DESCRIPTIONS: dict[Reason, str] = {
@@ -54,6 +61,8 @@ DESCRIPTIONS: dict[Reason, str] = {
     Reason.EXPIRED: "the token has expired",
     Reason.NOT_YET_VALID: "the token is not valid yet",
     Reason.PROOF_REQUIRED: "the token is bound to a key and came without its proof",
+    Reason.INVALID_PROOF: "the DPoP proof is not valid for this request, or was used before",
+    Reason.PROOF_MISMATCH: "the token is not bound to the key of the DPoP proof",
     Reason.INSUFFICIENT_SCOPE: "the token does not have the scope that this needs",
     Reason.DENIED_TOKEN: "the token has been revoked",
     Reason.DENIED_GRANT: "the grant of the token has ended",
@@ -66,6 +75,7 @@ DESCRIPTIONS: dict[Reason, str] = {
     Reason.TOO_STALE: "what has been revoked is not known recently enough to decide",
     Reason.AHEAD_OF_VIEW: "the token is newer than what is known here",
     Reason.NOT_LOOKED_UP: "the key has not been looked up yet",
+    Reason.TOO_MANY_PROOFS: "too many DPoP proofs are remembered to accept another one now",
 }
 """One plain sentence for each reason, without a full stop. They never quote the token."""
 

@@ -68,6 +68,13 @@ RequireSigned = Annotated[
         help="It signs its authorization requests (RFC 9101); for private_key_jwt.",
     ),
 ]
+DpopBound = Annotated[
+    bool | None,
+    typer.Option(
+        "--dpop-bound-access-tokens/--no-dpop-bound-access-tokens",
+        help="It gets tokens that are bound to a key, and no others (RFC 9449).",
+    ),
+]
 ReferenceTokens = Annotated[str | None, typer.Option(help="none, authenticated_users or administrators_only.")]
 AccessSeconds = Annotated[int | None, typer.Option("--access-token-seconds", help="0: the issuer's default.")]
 RefreshSeconds = Annotated[int | None, typer.Option("--refresh-token-seconds", help="0: the issuer's default.")]
@@ -102,6 +109,7 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
     require_pkce: RequirePkce = None,
     require_pushed_authorization_requests: RequirePar = None,
     require_signed_request_object: RequireSigned = None,
+    dpop_bound_access_tokens: DpopBound = None,
     reference_tokens: ReferenceTokens = None,
     access_token_seconds: AccessSeconds = None,
     refresh_token_seconds: RefreshSeconds = None,
@@ -130,6 +138,7 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
         require_pkce=require_pkce,
         require_pushed_authorization_requests=require_pushed_authorization_requests,
         require_signed_request_object=require_signed_request_object,
+        dpop_bound_access_tokens=dpop_bound_access_tokens,
         reference_tokens=reference_tokens,
         access_token_seconds=access_token_seconds,
         refresh_token_seconds=refresh_token_seconds,
@@ -209,6 +218,7 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
     require_pkce: RequirePkce = None,
     require_pushed_authorization_requests: RequirePar = None,
     require_signed_request_object: RequireSigned = None,
+    dpop_bound_access_tokens: DpopBound = None,
     reference_tokens: ReferenceTokens = None,
     access_token_seconds: AccessSeconds = None,
     refresh_token_seconds: RefreshSeconds = None,
@@ -239,6 +249,7 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
         require_pkce=require_pkce,
         require_pushed_authorization_requests=require_pushed_authorization_requests,
         require_signed_request_object=require_signed_request_object,
+        dpop_bound_access_tokens=dpop_bound_access_tokens,
         reference_tokens=reference_tokens,
         access_token_seconds=access_token_seconds,
         refresh_token_seconds=refresh_token_seconds,

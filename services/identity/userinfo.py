@@ -18,7 +18,8 @@ from services.identity.read_model import Questions, UserRow
 from shared.errors import Refusal as Refused
 from shared.http.errors import invalid_request, json_error
 from shared.http.forms import read_form, single
-from stagedoor.asgi import VERDICT, GuardMiddleware, Refusal
+from stagedoor.asgi import SCHEME, VERDICT, GuardMiddleware, Refusal
+from stagedoor.dpop import ALGORITHMS
 from stagedoor.guard import Guard
 from stagedoor.verdict import Allowed
 
@@ -31,7 +32,7 @@ _CORS = {
 }
 _PREFLIGHT = {
     "access-control-allow-methods": "GET, POST",
-    "access-control-allow-headers": "Authorization, Content-Type",
+    "access-control-allow-headers": "Authorization, Content-Type, DPoP",
     "access-control-max-age": "3600",
 }
 
@@ -78,7 +79,8 @@ class Userinfo:
         try:
             found = await self._questions.user_for(verdict.sub, verdict.client_id)
             if found is None or not found[0].enabled:
-                gone = Refusal(401, "invalid_token", "the user of the token is not there", metadata=self._metadata)
+                description = "the user of the token is not there"
+                gone = Refusal(401, "invalid_token", description, metadata=self._metadata, scheme=scope[SCHEME])
                 await gone(scope, receive, send)
                 return
             user, signed = found
@@ -173,4 +175,5 @@ def metadata(issuer: str) -> dict[str, object]:
         "authorization_servers": [issuer],
         "scopes_supported": list(SCOPES),
         "bearer_methods_supported": ["header", "body"],
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
     }

@@ -42,7 +42,6 @@ _PROMISES: Final[Mapping[str, tuple[Any, ...]]] = {
     "userinfo_encrypted_response_alg": (),
     "userinfo_encrypted_response_enc": (),
     "tls_client_certificate_bound_access_tokens": (False,),
-    "dpop_bound_access_tokens": (False,),
     "require_auth_time": (False,),
     "default_max_age": (),
 }
@@ -79,6 +78,7 @@ def changes_of(metadata: Metadata, client_id: str) -> dict[str, Any]:
         "jwks_uri": _text(given, "jwks_uri"),
         "require_pushed_authorization_requests": _flag(given, "require_pushed_authorization_requests"),
         "require_signed_request_object": _flag(given, "require_signed_request_object"),
+        "dpop_bound_access_tokens": _flag(given, "dpop_bound_access_tokens"),
         "userinfo_signed_response_alg": _word(ResponseAlgorithm, given, "userinfo_signed_response_alg", None),
         "id_token_signed_response_alg": _word(
             ResponseAlgorithm, given, "id_token_signed_response_alg", ResponseAlgorithm.RS256
@@ -110,6 +110,7 @@ def metadata_of(client_id: str, settings: ApplicationSettings, registered_at: da
         "jwks_uri": settings.jwks_uri,
         "require_pushed_authorization_requests": settings.require_pushed_authorization_requests,
         "require_signed_request_object": settings.require_signed_request_object,
+        "dpop_bound_access_tokens": settings.dpop_bound_access_tokens,
         "userinfo_signed_response_alg": settings.userinfo_signed_response_alg,
         "id_token_signed_response_alg": settings.id_token_signed_response_alg,
     }

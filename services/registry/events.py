@@ -106,6 +106,8 @@ class ApplicationSettings(BaseModel):
     """It begins a sign-in in no other way (RFC 9126 section 6)."""
     require_signed_request_object: bool = False
     """Its requests are signed with a key of its own (RFC 9101 section 10.5)."""
+    dpop_bound_access_tokens: bool = False
+    """It gets no access token that is not bound to a key (RFC 9449 section 5.2)."""
     reference_tokens: ReferenceTokens = ReferenceTokens.NONE
     access_token_seconds: int | None = None
     """None: the issuer's default."""

@@ -34,6 +34,7 @@ from shared.log.append import Append
 from shared.log.log import Log
 from stagedoor import Guard
 from stagedoor.asgi import GuardMiddleware, require
+from stagedoor.dpop import ALGORITHMS
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 POSITION = "stagedoor-position"
@@ -60,6 +61,7 @@ def application(guard: Guard, log: Log, *, origin: str, issuer: str) -> Starlett
             "authorization_servers": [issuer],
             "scopes_supported": list(SCOPES),
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": list(ALGORITHMS),
             "resource_name": "Tours and merchandise",
         }
     )

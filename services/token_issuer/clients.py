@@ -16,6 +16,7 @@ from services.registry.events import AuthMethod
 from services.token_issuer.assertions import assertion as assertions
 from services.token_issuer.assertions.assertion import Assertion
 from services.token_issuer.assertions.keys import ClientKeys, VerificationKey, verified
+from services.token_issuer.key_proof import KeyProof
 from services.token_issuer.views import Application, Secret
 from shared.denials import DenialKind, secrets_id
 from shared.errors import Kind, Refusal
@@ -37,6 +38,8 @@ class Presented(Struct, frozen=True):
     method: AuthMethod
     secret: str = ""
     assertion: Assertion | None = None
+    key: KeyProof | None = None
+    """That they hold a key, whoever they are (RFC 9449)."""
 
     def __repr__(self) -> str:
         return f"Presented({self.client_id!r}, {self.method.value})"

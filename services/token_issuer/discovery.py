@@ -10,6 +10,7 @@ from services.token_issuer.authorization.answers import ResponseMode
 from services.token_issuer.authorization.rules import PROMPTS
 from services.token_issuer.claims import CLAIMS
 from services.token_issuer.scopes import OFFLINE_ACCESS, USERINFO_SCOPES
+from stagedoor.dpop import ALGORITHMS as DPOP_ALGORITHMS
 
 SCOPES = (*USERINFO_SCOPES, OFFLINE_ACCESS)
 _ID_TOKEN_CLAIMS = ("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
@@ -71,5 +72,6 @@ def document(issuer: str) -> dict[str, Any]:
         "request_object_signing_alg_values_supported": algorithms,
         "require_signed_request_object": False,
         "request_uri_parameter_supported": False,
+        "dpop_signing_alg_values_supported": list(DPOP_ALGORITHMS),
         "authorization_response_iss_parameter_supported": True,
     }

@@ -1,8 +1,9 @@
 """Envoy's external authorization: `envoy.service.auth.v3.Authorization/Check`.
 
-A route says in `context_extensions` what it is: `audience` (needed), `scopes` (separated by spaces) and
-`resource_metadata` (an address, where it is not at the usual place). Envoy is known by its certificate, as every caller
-of `Validate`, and has to be a caller of that audience.
+A route says in `context_extensions` what it is: `audience` (needed), `scopes` (separated by spaces),
+`resource_metadata` (an address, where it is not at the usual place), and `origin`, where clients do not reach the
+resource at the origin of its identifier: DPoP proofs are for addresses there, whatever host a request names. Envoy is
+known by its certificate, as every caller of `Validate`, and has to be a caller of that audience.
 
 The answer is always a decision, never an error: with `failure_mode_allow` Envoy takes an error for a yes.
 """
@@ -62,6 +63,8 @@ class EnvoyService:
                 scopes=tuple(extensions.get("scopes", "").split()),
                 headers=tuple(_headers(request)),
                 target=f"{request.path}?{request.query}" if request.query else request.path,
+                method=request.method,
+                origin=extensions.get("origin", ""),
                 metadata=extensions.get("resource_metadata", ""),
             )
         )

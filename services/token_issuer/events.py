@@ -99,6 +99,8 @@ class GrantOpened(Event, stored_as="token_issuer.GrantOpened"):
     """Absolute end of refreshing; None: no refresh token (`offline_access` was not granted)."""
     acr: str | None = None
     """What the application demanded the sign-in to be worth, and it was; None: it demanded nothing."""
+    dpop_jkt: str | None = None
+    """Thumbprint of the key that the code needs a proof of (RFC 9449 section 10); None: it needs none."""
 
 
 class CodeRedeemed(Event, stored_as="token_issuer.CodeRedeemed"):
@@ -114,6 +116,10 @@ class CodeRedeemed(Event, stored_as="token_issuer.CodeRedeemed"):
     refresh_digest: str | None
     tokens_end_at: datetime
     """By then every access token of the grant so far has expired."""
+    jkt: str | None = None
+    """Thumbprint of the key that the access token is bound to (RFC 9449 section 6.1); None: it is not."""
+    refresh_jkt: str | None = None
+    """The same of the refresh token, for an application that authenticates with nothing (section 5)."""
 
 
 class RefreshTokenRotated(Event, stored_as="token_issuer.RefreshTokenRotated"):
@@ -131,6 +137,10 @@ class RefreshTokenRotated(Event, stored_as="token_issuer.RefreshTokenRotated"):
     rotated_at: datetime
     tokens_end_at: datetime
     """By then every access token of the grant so far has expired."""
+    jkt: str | None = None
+    """Thumbprint of the key that the access token is bound to; None: it is not."""
+    refresh_jkt: str | None = None
+    """The same of the successor."""
 
 
 class GrantEndReason(StrEnum):
@@ -169,6 +179,8 @@ class AccessTokenIssued(Event, stored_as="token_issuer.AccessTokenIssued"):
     scopes: tuple[str, ...]
     audiences: tuple[str, ...]
     access_token_seconds: int
+    jkt: str | None = None
+    """Thumbprint of the key that it is bound to (RFC 9449 section 6.1); None: it is not."""
 
 
 class AccessTokenExchanged(Event, stored_as="token_issuer.AccessTokenExchanged"):
@@ -223,6 +235,18 @@ class AssertionUsed(Event, stored_as="token_issuer.AssertionUsed"):
     """SHA-256 over the client_id and the `jti`, hexadecimal."""
     expires_at: datetime
     """Of the assertion."""
+
+
+class ProofUsed(Event, stored_as="token_issuer.ProofUsed"):
+    """An application showed with a DPoP proof that it holds a key, and nothing else was written because of it."""
+
+    retention = Retention.EXPIRING
+
+    client_id: str
+    proof_digest: str
+    """SHA-256 over the thumbprint of its key and the `jti`, hexadecimal."""
+    expires_at: datetime
+    """When it is too old to be used anyway."""
 
 
 class AuthorizationRequestPushed(Event, stored_as="token_issuer.AuthorizationRequestPushed"):

@@ -2,8 +2,9 @@
 
     GET /internal/forward-auth?audience=…&scope=…        200 with identity headers, or the answer to the client
 
-The proxy's configuration writes the query; the client's headers come along, and its own address in `X-Forwarded-Uri` or
-`X-Original-URI`. The path is on the internal port and behind no front door. That port authenticates nobody, so a
+The proxy's configuration writes the query (`resource_metadata` and `origin` as for Envoy). The client's headers come
+along, and what it asked for in `X-Forwarded-Uri` or `X-Original-URI` and, for DPoP proofs, in `X-Forwarded-Method` or
+`X-Original-Method`. The path is on the internal port and behind no front door. That port authenticates nobody, so a
 resource has to admit proxies by naming `service/proxy` among its callers.
 """
 
@@ -17,8 +18,9 @@ from shared.http.endpoint import Call, Endpoint, Reply
 
 PATH: Final = "/internal/forward-auth"
 CALLER: Final = "service/proxy"
-_PARAMETERS: Final = frozenset({"audience", "scope", "resource_metadata"})
+_PARAMETERS: Final = frozenset({"audience", "scope", "resource_metadata", "origin"})
 _ADDRESS: Final = ("x-forwarded-uri", "x-original-uri")
+_METHOD: Final = ("x-forwarded-method", "x-original-method")
 
 
 def endpoints(gateway: Gateway) -> Mapping[str, Mapping[str, Endpoint]]:
@@ -38,12 +40,17 @@ def _asked(call: Call) -> Asked | Stopped:
     if len(said) != len(pairs) or not said.keys() <= _PARAMETERS:
         return Stopped(500, "server_error", "the proxy asks with parameters that are repeated or not known")
     headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in call.headers)
+    # Of two who say what was asked for, one is the client: then there is nothing that a proof could be for.
+    addresses = [value for name, value in headers if name in _ADDRESS]
+    methods = [value for name, value in headers if name in _METHOD]
     return Asked(
         caller=CALLER,
         audience=said.get("audience", ""),
         scopes=tuple(said.get("scope", "").split()),
         headers=headers,
-        target=next((value for name, value in headers if name in _ADDRESS), ""),
+        target=next(iter(addresses), ""),
+        method=methods[0] if len(addresses) == len(methods) == 1 else "",
+        origin=said.get("origin", ""),
         metadata=said.get("resource_metadata", ""),
     )
 

@@ -1,6 +1,6 @@
 """What a proxy asks before it lets a request through: Envoy by `ext_authz`, Caddy by `forward_auth`, or nginx.
 
-The rules are the same for all of them, and those of a resource that checks by itself (RFC 6750, RFC 9728): one
+The rules are the same for all of them, and those of a resource that checks by itself (RFC 6750, 9449, 9728): one
 credential, in a header; 401, 403 or 503 with a challenge; and what goes on to the resource says who it is, in headers
 that nobody else can have set.
 """
@@ -18,7 +18,9 @@ from shared.errors import Kind, Refusal, Unavailable
 from stagedoor import Allowed, Denied, Guard
 from stagedoor.asgi import Refusal as Challenge
 from stagedoor.asgi import refusal
-from stagedoor.verdict import Verdict
+from stagedoor.dpop import Proof
+from stagedoor.presented import Presented
+from stagedoor.verdict import Reason, Verdict, denied
 
 IDENTITY: Final = (
     *("x-stagedoor-sub", "x-stagedoor-client-id", "x-stagedoor-scope", "x-stagedoor-position"),
@@ -30,12 +32,14 @@ OURS: Final = "x-stagedoor-"
 """No header that begins so goes on to the resource unless it is set here."""
 CREDENTIALS: Final = ("authorization", "x-api-key")
 """They end at the proxy: the resource is told who it is, and cannot use the token elsewhere."""
+PROOF: Final = "dpop"
+"""So does the proof, which is used up."""
 _PUNCTUATION: Final = re.compile(r"[^a-z0-9]")
 _REFERENCE: Final = "stagedoor_"
 _LONGEST: Final = 2048
 _CHARACTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 
-Judge = Callable[[str, str, Sequence[str]], Awaitable[Verdict]]
+Judge = Callable[[Presented, str, Sequence[str]], Awaitable[Verdict]]
 """From a token, an audience and the scopes that are needed to the verdict."""
 
 
@@ -50,7 +54,11 @@ class Asked:
     headers: Sequence[tuple[str, str]] = field(repr=False)
     """As the client sent them; names in lower case."""
     target: str = field(repr=False)
-    """Path and query."""
+    """Path and query, as the client sent them; empty: the proxy does not tell, or not beyond doubt."""
+    method: str = ""
+    """The same of its method."""
+    origin: str = ""
+    """Where clients reach the resource, if that is not the origin of its identifier; by the proxy's settings."""
     metadata: str = ""
     """Where the resource's metadata is (RFC 9728), if not at the usual place."""
 
@@ -80,10 +88,13 @@ class Stopped:
 def judge_by(guard: Guard, references: ReferenceChecks) -> Judge:
     """Judges as `guard` does, which has to be running; reference tokens as `references` does."""
 
-    async def judge(token: str, audience: str, scopes: Sequence[str]) -> Verdict:
+    async def judge(presented: Presented, audience: str, scopes: Sequence[str]) -> Verdict:
+        token, proof = presented
         if looks_like_reference(token):
+            if proof is not None:
+                return denied(Reason.PROOF_MISMATCH)
             return await references.verdict(token, audience=audience, scopes=scopes)
-        return await guard.validate(token, audience=audience, scopes=scopes)
+        return await guard.validate(token, audience=audience, scopes=scopes, proof=proof)
 
     return judge
 
@@ -106,16 +117,16 @@ class Gateway:
         except Refusal:
             return Stopped(500, "server_error", "the proxy may not ask about tokens of this resource")
         metadata = asked.metadata or metadata_url(asked.audience)
-        token = _presented(asked, metadata)
-        if isinstance(token, Challenge):
-            return _stopped(token)
+        presented = _presented(asked, metadata)
+        if isinstance(presented, Challenge):
+            return _stopped(presented)
         try:
-            verdict = await self._judge(token, asked.audience, asked.scopes)
+            verdict = await self._judge(presented, asked.audience, asked.scopes)
         except Refusal as unable:
             status = 429 if unable.kind is Kind.EXHAUSTED else 503
             return Stopped(status, "temporarily_unavailable", unable.message, retry_after="1")
         if isinstance(verdict, Denied):
-            return _stopped(refusal(verdict, metadata=metadata))
+            return _stopped(refusal(verdict, metadata=metadata, scheme=presented.scheme))
         return _passed(verdict, asked.headers)
 
 
@@ -126,7 +137,7 @@ def metadata_url(audience: str) -> str:
     return parts._replace(path=f"/.well-known/oauth-protected-resource{path}", fragment="").geturl()
 
 
-def _presented(asked: Asked, metadata: str) -> str | Challenge:  # noqa: PLR0911  (one for each way to be wrong)
+def _presented(asked: Asked, metadata: str) -> Presented | Challenge:  # noqa: PLR0911  (one for each way to be wrong)
     """The one token of a request."""
     if any(_looks_like_ours(name) for name, _ in asked.headers):
         return _invalid("a header field is spelled nearly like one that the proxy sets or takes away", metadata)
@@ -142,14 +153,34 @@ def _presented(asked: Asked, metadata: str) -> str | Challenge:  # noqa: PLR0911
     if name == "x-api-key":
         if not (value.startswith(_REFERENCE) and _CHARACTERS.issuperset(value)):
             return Challenge(401, "invalid_token", "X-Api-Key takes a reference token", metadata=metadata)
-        return value
+        return Presented(value)
     scheme, space, token = value.partition(" ")
-    if scheme.lower() != "bearer":
-        return Challenge(401, None, "an access token is needed, as Bearer", metadata=metadata)
+    scheme = scheme.lower()
+    if scheme not in ("bearer", "dpop"):
+        return Challenge(401, None, "an access token is needed, as Bearer or DPoP", metadata=metadata)
     token = token.lstrip(" ")
     if not (space and token and _CHARACTERS.issuperset(token)):
         return _invalid("the Authorization header is not well-formed", metadata)
-    return token
+    return Presented(token) if scheme == "bearer" else _proved(asked, token, metadata)
+
+
+def _proved(asked: Asked, token: str, metadata: str) -> Presented | Challenge:
+    """A token that comes with a proof (RFC 9449), for the request as its client made it."""
+    proofs = [value for name, value in asked.headers if name == PROOF]
+    origin = asked.origin.rstrip("/") or origin_of(asked.audience)
+    if len(proofs) != 1:
+        wrong = "a token that is presented as DPoP needs exactly one DPoP header"
+    elif not (asked.method and asked.target.startswith("/") and origin):
+        wrong = "the proxy does not tell which request the DPoP proof has to be for"
+    else:
+        return Presented(token, Proof(asked.method, f"{origin}{asked.target}", proofs[0].strip(" \t")))
+    return Challenge(401, "invalid_dpop_proof", wrong, metadata=metadata, scheme="DPoP")
+
+
+def origin_of(audience: str) -> str:
+    """Where a resource is reached, by its identifier; empty where that is no address."""
+    parts = urlsplit(audience)
+    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("https", "http") and parts.netloc else ""
 
 
 def _looks_like_ours(name: str) -> bool:
@@ -158,7 +189,7 @@ def _looks_like_ours(name: str) -> bool:
     Many servers take other punctuation for a hyphen, or the hyphen for an underscore (RFC 3875 section 4.1.18).
     """
     read = _PUNCTUATION.sub("-", name)
-    return read != name and (read.startswith(OURS) or read in CREDENTIALS)
+    return read != name and (read.startswith(OURS) or read in CREDENTIALS or read == PROOF)
 
 
 def _invalid(description: str, metadata: str) -> Challenge:
@@ -180,5 +211,5 @@ def _passed(verdict: Allowed, headers: Iterable[tuple[str, str]]) -> Passed:
     values = (verdict.sub, verdict.client_id, scopes, str(verdict.position), actors)
     told = {name: value for name, value in zip(IDENTITY, values, strict=True) if value}
     sent = (name for name, _ in headers if name.startswith(OURS))
-    removed = dict.fromkeys((*CREDENTIALS, *IDENTITY, *sent))
+    removed = dict.fromkeys((*CREDENTIALS, PROOF, *IDENTITY, *sent))
     return Passed(headers=told, removed=[name for name in removed if name not in told])

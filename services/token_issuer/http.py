@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,9 +25,10 @@ from services.token_issuer.grants import (
     refresh_token,
     token_exchange,
 )
-from services.token_issuer.grants.answer import Answer
+from services.token_issuer.grants.answer import Answer, BoundAnswer
 from services.token_issuer.introspection import introspect
 from services.token_issuer.issuer import Issuer
+from services.token_issuer.key_proof import shown
 from services.token_issuer.references.checks import ReferenceChecks
 from services.token_issuer.revoking import revoke
 from shared.errors import Kind, Refusal, Unavailable
@@ -55,13 +57,16 @@ _OPEN: Final = {"Access-Control-Allow-Origin": "*"}
 """Any page's script may call: nothing here goes by cookies, so its user's browser lends it no authority."""
 _PREFLIGHT: Final = {
     **_OPEN,
-    "Access-Control-Allow-Headers": "authorization, content-type",
+    "Access-Control-Allow-Headers": "authorization, content-type, dpop",
     "Access-Control-Max-Age": "3600",
     "Vary": "Access-Control-Request-Headers, Access-Control-Request-Method",
 }
 _PLAIN: Final[Headers] = tuple((name.lower().encode(), value.encode()) for name, value in _NOT_STORED.items())
 _JSON: Final[Headers] = ((b"content-type", b"application/json"), *_PLAIN)
 _TO_PAGES: Final[Headers] = tuple((name.lower().encode(), value.encode()) for name, value in _OPEN.items())
+
+_HEADERS: Final = (b"content-type", b"content-encoding", b"authorization", b"dpop")
+"""Those of a request that matter."""
 
 UNSUPPORTED_MEDIA_TYPE: Final = 415
 
@@ -119,15 +124,19 @@ class _Edge:
             **GRANTS,
             GrantType.TOKEN_EXCHANGE.value: lambda issuer, who, form: token_exchange.exchange(issuer, guard, who, form),
         }
+        self._token_uri = f"{issuer.policy.issuer}/connect/token"
+        self._par_uri = f"{issuer.policy.issuer}/connect/par"
 
     async def token(self, call: Call) -> Reply:
         """RFC 6749 section 3.2."""
-        form, who = _form(call)
+        form, who = self._form_with_key(call, self._token_uri)
         grant_type = form.require("grant_type")
         grant = self._grants.get(grant_type)
         if grant is None:
             raise Refusal(Kind.INVALID, "unsupported_grant_type", "the grant_type is not supported")
         answer = await self._attempt(call, who, form, lambda: grant(self._issuer, who, form))
+        if who.key is not None and not isinstance(answer, BoundAnswer):
+            raise TypeError("a key was shown, and the grant has bound nothing to it")
         _issued_by(grant_type).count += 1
         return Reply(200, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
 
@@ -148,7 +157,7 @@ class _Edge:
 
     async def push(self, call: Call) -> Reply:
         """RFC 9126 section 2."""
-        form, who = _form(call)
+        form, who = self._form_with_key(call, self._par_uri)
         self._count(call, who)
         pushed = await self._attempt(call, who, form, lambda: push(self._issuer, who, form))
         answer = {"request_uri": pushed.request_uri, "expires_in": pushed.expires_in}
@@ -175,6 +184,13 @@ class _Edge:
         if who.method is AuthMethod.NONE:
             self._issuer.attempts.check(call, (_PUSH, who.client_id))
             self._issuer.attempts.failed(call, (_PUSH, who.client_id))
+
+    def _form_with_key(self, call: Call, uri: str) -> tuple[Params, Presented]:
+        """The parameters and who asks, with the key that they show to hold, if they do (RFC 9449 section 5)."""
+        form, who, proofs = _asked(call)
+        if proofs:
+            who = replace(who, key=shown(proofs, uri, self._issuer.clock(), self._issuer.policy.proof_window))
+        return form, who
 
     async def _attempt(self, call: Call, who: Presented, form: Params, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work, unless this client has failed too often from where the call comes; remember if it fails."""
@@ -203,17 +219,26 @@ class _Edge:
 
 
 def _form(call: Call) -> tuple[Params, Presented]:
-    """The parameters and who asks. What stands in the address ends up in logs, so nothing may (RFC 6749, 2.3.1)."""
+    """The parameters and who asks."""
+    form, who, _ = _asked(call)
+    return form, who
+
+
+def _asked(call: Call) -> tuple[Params, Presented, list[str]]:
+    """The same, and the `DPoP` headers.
+
+    What stands in the address ends up in logs, so nothing may (RFC 6749 section 2.3.1).
+    """
     if call.query:
         raise invalid_request("parameters belong into the body, never into the address")
-    types, encodings, credentials = call.values(b"content-type", b"content-encoding", b"authorization")
+    types, encodings, credentials, proofs = call.values(*_HEADERS)
     try:
         form = single(form_of(types, encodings, call.body))
     except HttpRefusal as refusal:
         if refusal.status != UNSUPPORTED_MEDIA_TYPE:
             raise
         raise invalid_request(refusal.message) from None  # the word that RFC 6749 section 5.2 has for it
-    return form, presented(credentials, form)
+    return form, presented(credentials, form), proofs
 
 
 def _refusing(endpoint: Endpoint, more: Mapping[str, str]) -> Endpoint:

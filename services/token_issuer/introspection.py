@@ -19,13 +19,14 @@ from shared.http.forms import Params
 from shared.ids import digest, same
 from shared.log.append import Append, Fence
 from stagedoor import Denied, Guard
+from stagedoor.dpop import NOT_PRESENTED
 from stagedoor.token import AccessToken
 
 INACTIVE = {"active": False}
 
 _TOLD = (
-    *("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti", "auth_time", "acr", "amr", "roles"),
-    "act",
+    *("iss", "sub", "aud", "client_id", "scope", "iat", "nbf", "exp", "jti"),
+    *("auth_time", "acr", "amr", "roles", "act", "cnf"),
 )
 
 
@@ -103,7 +104,8 @@ def _concerns(token: AccessToken | Reference, client_id: str, known: Known) -> b
 async def _access_token(guard: Guard, token: str, verified: AccessToken, head: int) -> dict[str, Any]:
     """The answer as of the head of the log, so that what was revoked before the question is never active."""
     audience = next(iter(verified.audiences), None)
-    verdict = await guard.validate(token, audience=audience, min_position=head)
+    # Its key is told of: whoever was shown the token checks the proof (RFC 9449 section 6.2).
+    verdict = await guard.validate(token, audience=audience, min_position=head, proof=NOT_PRESENTED)
     if isinstance(verdict, Denied):
         if verdict.temporary:
             raise Unavailable(verdict.reason.value, verdict.description)
@@ -120,7 +122,8 @@ async def _reference(references: ReferenceChecks, token: str, head: int) -> dict
 
 
 def _active(claims: Mapping[str, Any]) -> dict[str, Any]:
-    return {"active": True, "token_type": "Bearer", **{name: claims[name] for name in _TOLD if name in claims}}
+    kind = "DPoP" if "cnf" in claims else "Bearer"
+    return {"active": True, "token_type": kind, **{name: claims[name] for name in _TOLD if name in claims}}
 
 
 def _refresh_token(issuer: Issuer, token: str, known: Known) -> dict[str, Any]:
@@ -140,4 +143,5 @@ def _refresh_token(issuer: Issuer, token: str, known: Known) -> dict[str, Any]:
         "client_id": grant.client_id,
         "scope": " ".join(left.scopes),
         "exp": int(grant.refresh_expires_at.timestamp()),
+        **({} if grant.refresh_jkt is None else {"cnf": {"jkt": grant.refresh_jkt}}),
     }

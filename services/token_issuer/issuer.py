@@ -12,6 +12,8 @@ from services.token_issuer.assertions.keys import ClientKeys
 from services.token_issuer.authorization.device_codes import UserCodes
 from services.token_issuer.clients import Presented, authenticate, authenticate_by_assertion, invalid_client
 from services.token_issuer.domain import assertion as used
+from services.token_issuer.domain import proof
+from services.token_issuer.key_proof import KeyProof, used_proof
 from services.token_issuer.keys import KeyRing
 from services.token_issuer.read_model import Questions, project
 from services.token_issuer.refreshing import RefreshTokens
@@ -143,10 +145,11 @@ class Issuer:
         """Decide and append; again if somebody was faster, or a party was denied that the decision had not heard of.
 
         `decide` reads what is known now, and answers what it decided and what to append, None for nothing. An
-        assertion of `who` is used up in the same append; where it was before, the answer is `invalid_client`.
+        assertion of `who`, and a proof of their key, are used up in the same append; where one was before, the answer
+        is `invalid_client` or `invalid_dpop_proof`.
         """
-        if who is not None and who.assertion is not None:
-            return await self._write_once(decide, who.assertion)
+        if who is not None and (who.assertion is not None or who.key is not None):
+            return await self._write_once(decide, who.client_id, who.assertion, who.key)
         for _attempt in range(ATTEMPTS):
             decided, append = await decide()
             if append is None:
@@ -170,33 +173,55 @@ class Issuer:
         async def decide() -> tuple[None, None]:
             return None, None
 
-        await self._write_once(decide, assertion)
+        await self._write_once(decide, assertion.client_id, assertion, None)
 
     async def _write_once(
-        self, decide: Callable[[], Awaitable[tuple[T, Append | None]]], assertion: Assertion
+        self,
+        decide: Callable[[], Awaitable[tuple[T, Append | None]]],
+        client_id: str,
+        assertion: Assertion | None,
+        key: KeyProof | None,
     ) -> tuple[T, Appended | None]:
-        """`write`, with the assertion used up; where there is nothing else to append, by an event of its own."""
-        if assertion.replayed:
+        """`write`, with what was shown used up; where there is nothing else to append, by an event of its own."""
+        if assertion is not None and assertion.replayed:
             raise invalid_client()
-        alone = use_of(assertion)
+        if key is not None and key.replayed:
+            raise used_proof()
         nothing = False
 
         async def with_it() -> tuple[T, Append | None]:
             nonlocal nothing
             decided, append = await decide()
-            if not assertion.proved:
+            if assertion is not None and not assertion.proved:
                 raise TypeError("an assertion is used once it was proved")
             nothing = append is None
-            todo = alone if append is None else append
-            return decided, replace(todo, once=(*todo.once, assertion.once))
+            todo = append or (use_of_proof(client_id, key) if assertion is None else use_of(assertion))
+            once = tuple(shown.once for shown in (assertion, key) if shown is not None)
+            return decided, replace(todo, once=(*todo.once, *once))
 
         try:
             decided, appended = await self.write(with_it)
         except AlreadyUsed:
-            assertion.replayed = True
+            if key is not None:
+                # Which of the two it was the log does not say; that of an assertion can be asked for alone.
+                await self.spend(assertion)
+                key.replayed = True
+                raise used_proof() from None
+            if assertion is not None:
+                assertion.replayed = True
             raise invalid_client() from None
-        assertion.spent = True
+        if assertion is not None:
+            assertion.spent = True
         return decided, None if nothing else appended
+
+
+def use_of_proof(client_id: str, key: KeyProof | None) -> Append:
+    """The append of an event of its own for the use of a proof; `Issuer.write` adds the once-key."""
+    if key is None:
+        raise TypeError("there is nothing to use up")
+    command = proof.Use(client_id, key.once.digest.hex(), key.once.expires_at)
+    stream = proof.decider.stream(new_ordered_id())  # the id is fresh: there is no stream to look at
+    return append_of(stream, None, proof.decider.decide(command, None), on_behalf_of(client_id))
 
 
 def use_of(assertion: Assertion, fence: Fence | None = None) -> Append:

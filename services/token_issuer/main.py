@@ -106,6 +106,7 @@ async def main() -> None:
             feed=feed,
             keys=keys,
             max_staleness=settings.max_staleness_seconds,
+            proof_window=settings.dpop_proof_seconds,
             now=lambda: clock().timestamp(),
         )
         issuer = Issuer(

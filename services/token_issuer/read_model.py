@@ -81,6 +81,8 @@ def _issued(event: CodeRedeemed | RefreshTokenRotated, recorded: Recorded) -> Pa
         "token_audiences": list(event.audiences),
         "access_token_seconds": event.access_token_seconds,
         "tokens_end_at": event.tokens_end_at,
+        "token_jkt": event.jkt,
+        "refresh_jkt": event.refresh_jkt,
         **rotated,
         **_place(recorded),
     }

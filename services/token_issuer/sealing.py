@@ -61,6 +61,8 @@ class AuthorizationRequest:
     """The sign-in has to be worth one of these; empty: it may be worth anything."""
     device: AskedByDevice | None = None
     """A device asked, so the answer goes to it, and the redirect URI is empty; None: the browser brought it."""
+    dpop_jkt: str | None = None
+    """Thumbprint of the key that whoever redeems the code has to have (RFC 9449 section 10)."""
 
 
 class Sealing:

@@ -46,6 +46,8 @@ class TokenIssuerSettings(AttemptSettings):
     assertion_audience_endpoints: bool = True
     """Relaxation: an assertion may name, in place of the issuer, the endpoints for tokens, pushed requests and devices.
     Many libraries do (OpenID Connect Core section 9, RFC 9126 section 2); off, nothing but the issuer is accepted."""
+    dpop_proof_seconds: int = Field(default=60, ge=5, le=600)
+    """By how much the time in a DPoP proof may differ from now (RFC 9449 section 11.1)."""
     jwks_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that are not public, and that keys of applications are fetched from all the same; a JSON list."""
     pruning_seconds: float = Field(default=3600, gt=0)
@@ -110,6 +112,8 @@ class Policy:
     device_code: timedelta
     assertion_audiences: frozenset[str]
     """What an application may call this issuer in its assertions."""
+    proof_window: timedelta
+    """By how much the time in a DPoP proof may differ from now."""
     issue_for_identity: bool
 
     @classmethod
@@ -128,6 +132,7 @@ class Policy:
             pushed_request=timedelta(seconds=settings.pushed_request_seconds),
             device_code=timedelta(seconds=settings.device_code_seconds),
             assertion_audiences=_assertion_audiences(settings),
+            proof_window=timedelta(seconds=settings.dpop_proof_seconds),
             issue_for_identity=settings.issue_for_identity,
         )
 

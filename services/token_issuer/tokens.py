@@ -46,6 +46,8 @@ class Content(Struct, frozen=True):
     seconds: int
     roles: Sequence[str] = ()
     grant: Grant | None = None
+    jkt: str | None = None
+    """Thumbprint of the key that it is bound to (RFC 9449 section 6.1)."""
 
 
 def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued) -> str:
@@ -73,6 +75,8 @@ def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued)
         claims["amr"] = list(content.grant.amr)
     if content.roles:
         claims["roles"] = list(content.roles)
+    if content.jkt is not None:
+        claims["cnf"] = {"jkt": content.jkt}
     return key.sign(ACCESS_TOKEN, claims)
 
 

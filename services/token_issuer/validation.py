@@ -29,6 +29,7 @@ from shared.tally import Tallies
 from shared.wake import Wake
 from stagedoor import Denied, Guard
 from stagedoor.clock import since_boot
+from stagedoor.dpop import Proof
 from stagedoor.validation.v1 import validation_pb2 as messages
 from stagedoor.verdict import TEMPORARY, Reason, Verdict
 
@@ -175,20 +176,29 @@ class ValidationService:
         """At once where the view is enough; a token or a minimum position that is newer is waited for briefly."""
         token, audience, scopes = request.token, request.audience, tuple(request.scopes)
         least, stand = request.minimum_position, self._remembered.stand
+        # Without a proof it was presented as Bearer, whatever else is said of the request.
+        shown = request.proof
+        proof = Proof(shown.method, shown.uri, shown.dpop) if shown.dpop else None
         if looks_like_reference(token):
+            if proof is not None:
+                return self._refuse(Reason.PROOF_MISMATCH)
             judged = await self._references.judge(token, audience=audience, scopes=scopes, min_position=least)
             _verdicts.labels(judged.reason or "allowed").add()
             return self._answer(judged.reason, judged.claims if request.with_claims else None)
-        verdict: Verdict = self._guard.check(token, audience=audience, scopes=scopes, min_position=least)
+        guard = self._guard
+        verdict: Verdict = guard.check(token, audience=audience, scopes=scopes, min_position=least, proof=proof)
         if isinstance(verdict, Denied) and (verdict.reason in TEMPORARY or verdict.reason is Reason.UNKNOWN_KEY):
-            verdict = await self._guard.validate(token, audience=audience, scopes=scopes, min_position=least)
+            verdict = await guard.validate(token, audience=audience, scopes=scopes, min_position=least, proof=proof)
         elif not (isinstance(verdict, Denied) or request.with_claims or request.HasField("proof")):
             self._remembered.add(caller, question, stand, verdict.claims["exp"] - self._now())
         if isinstance(verdict, Denied):
-            _verdicts.labels(verdict.reason.value).add()
-            return self._answer(verdict.reason)
+            return self._refuse(verdict.reason)
         _allowed.count += 1
         return self._answer("", verdict.claims if request.with_claims else None)
+
+    def _refuse(self, reason: Reason) -> messages.ValidateResponse:
+        _verdicts.labels(reason.value).add()
+        return self._answer(reason)
 
     def _answer(self, reason: str, claims: Mapping[str, Any] | None = None) -> messages.ValidateResponse:
         """A verdict, as of the view that there is now; without a reason it is allowed, and then claims may be told."""

@@ -103,7 +103,7 @@ async def test_a_header_that_is_not_well_formed(client: httpx.AsyncClient, value
 
 async def test_another_scheme(client: httpx.AsyncClient) -> None:
     token = _KEY.sign(claims())
-    for value in ("Basic eDp5", f"DPoP {token}", token, f"BearerX {token}"):
+    for value in ("Basic eDp5", f"MAC {token}", token, f"BearerX {token}"):
         answer = await client.get("/who", headers={"Authorization": value})
         assert answer.status_code == 401
         assert "error=" not in answer.headers["www-authenticate"]

@@ -17,6 +17,7 @@ import jwt
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import get_default_algorithms
 
 from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
@@ -24,6 +25,7 @@ from protos.stagedoor.registry.v1 import registry_pb2
 from shared.ids import new_id
 from tests.support.assertions import ClientKey, asserted
 from tests.support.browsing import Page
+from tests.support.dpop import ProofKey
 from tests.support.outside import Outside
 from tests.support.receiver import receiving
 from tests.support.work import eventually
@@ -194,6 +196,18 @@ def signed(said: dict[str, Any], algorithm: str) -> str:
     return jwt.encode(said, keys.get(algorithm, ""), algorithm, headers={"kid": "one"})
 
 
+def proof(algorithm: str, address: str) -> str:
+    """One for a request there that is right but perhaps for what it is signed with."""
+    if algorithm in SIGNED[:4]:
+        return ProofKey(algorithm).proof("POST", address)
+    said = {"jti": new_id(), "htm": "POST", "htu": address, "iat": int(time.time())}
+    keys = {"ES384": ec.generate_private_key(ec.SECP384R1()), "RS512": ProofKey("RS256").private, "HS256": "k" * 64}
+    jwk: dict[str, Any] = {"kty": "oct", "k": "a" * 86}
+    if algorithm in {"ES384", "RS512"}:
+        jwk = json.loads(get_default_algorithms()[algorithm].to_jwk(keys[algorithm].public_key()))
+    return jwt.encode(said, keys.get(algorithm, ""), algorithm, headers={"typ": "dpop+jwt", "jwk": jwk})
+
+
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def using(system: System) -> AsyncIterator[Using]:
     async with Outside(system) as outside:
@@ -303,6 +317,23 @@ async def _sign_out(using: Using, _: Any) -> None:
 async def _scopes(using: Using, scopes: list[str]) -> None:
     known = ("openid", "profile", "email", "address", "phone", "offline_access", "groups", "roles", "device_sso")
     assert scopes == [one for one in known if await using.pushed(scope=f"openid {one}") == "201"]
+
+
+@entry("dpop_signing_alg_values_supported")
+async def _dpop(using: Using, algorithms: list[str]) -> None:
+    address, hub = using.document["token_endpoint"], await using.hub()
+
+    async def bound(algorithm: str) -> bool:
+        own = {"grant_type": "client_credentials"}
+        shown = {"DPoP": proof(algorithm, address)}
+        auth = httpx.BasicAuth(quote_plus(hub.client_id), hub.secret)
+        answer = await using.http.post(address, data=own, headers=shown, auth=auth)
+        if answer.status_code != 200:
+            assert answer.json()["error"] == "invalid_dpop_proof"
+            return False
+        return bool(answer.json()["token_type"] == "DPoP" and read(answer.json()["access_token"])["cnf"]["jkt"])
+
+    assert algorithms == [algorithm for algorithm in SIGNED if await bound(algorithm)]
 
 
 @entry("response_types_supported")

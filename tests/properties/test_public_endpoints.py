@@ -24,9 +24,11 @@ import pytest_asyncio
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from infra.local.ports import Ports
 from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
 from shared.http.forms import FORM_BYTES
+from tests.support.dpop import ProofKey
 from tests.support.system import running_system
 
 EXAMPLES: Final = int(os.environ.get("STAGEDOOR_FUZZ_EXAMPLES", "40"))
@@ -44,8 +46,9 @@ pytestmark = pytest.mark.timeout(300 if SEED is None else 24 * 3600)
 TOKEN_ERRORS: Final = {
     *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),
     *("invalid_scope", "invalid_target", "unsupported_token_type", "request_too_large", "method_not_allowed"),
+    "invalid_dpop_proof",
 }
-"""RFC 6749 section 5.2, RFC 8707 section 2, RFC 7009 section 2.2.1, and what HTTP itself has to say."""
+"""RFC 6749 section 5.2, RFC 8707 section 2, RFC 9449 section 5, RFC 7009 section 2.2.1, and what HTTP has to say."""
 DEVICE_ERRORS: Final = {"authorization_pending", "slow_down", "access_denied", "expired_token"}
 """RFC 8628 section 3.5."""
 REDIRECTED_ERRORS: Final = {
@@ -63,8 +66,10 @@ REGISTRATION_ERRORS: Final = {
 }
 """RFC 7591 section 3.2.2, RFC 6750 section 3.1, and what HTTP itself has to say."""
 METADATA_ERRORS: Final = {"invalid_request", "method_not_allowed", "request_too_large"}
-BEARER_ERRORS: Final = {"invalid_request", "invalid_token", "insufficient_scope", "unauthorized"}
-"""RFC 6750 section 3.1; nothing is said to who shows no token."""
+BEARER_ERRORS: Final = {
+    *("invalid_request", "invalid_token", "insufficient_scope", "unauthorized", "invalid_dpop_proof"),
+}
+"""RFC 6750 section 3.1, RFC 9449 section 7.1; nothing is said to who shows no token."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Kind:
 AUTHORIZE: Final = (
     *("response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge"),
     *("code_challenge_method", "prompt", "max_age", "login_hint", "id_token_hint", "ui_locales", "response_mode"),
-    *("display", "acr_values", "claims", "request", "request_uri", "resource"),
+    *("display", "acr_values", "claims", "request", "request_uri", "resource", "dpop_jkt"),
 )
 REGISTRATION: Final = (
     *("redirect_uris", "token_endpoint_auth_method", "grant_types", "response_types", "client_name", "logo_uri"),
@@ -191,6 +196,8 @@ class Outside:
     cookies: dict[str, str]
     landing: tuple[str, ...]
     """Where a redirect may lead."""
+    proofs: tuple[str, ...]
+    """DPoP proofs that are right in all but one thing."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -259,7 +266,14 @@ async def outside(running: System) -> AsyncIterator[Outside]:
         basic = b64encode(f"{quote_plus(HUB)}:{hub['client_secret']}".encode()).decode()
         landing = (f"{ports.issuer}/", *landing)
         bearer, initial = str(tokens["access_token"]), demo["initial_access_token"]
-        yield Outside(running, http, truths, bearer, basic, initial, cookies, landing)
+        yield Outside(running, http, truths, bearer, basic, initial, cookies, landing, _proofs(ports))
+
+
+def _proofs(ports: Ports) -> tuple[str, ...]:
+    key = ProofKey()
+    addresses = f"{ports.issuer}/connect/token", f"{ports.issuer}/connect/par", f"{ports.origin}/api/tours"
+    wrong: tuple[dict[str, Any], ...] = ({}, {"iat": 1}, {"jti": MARKUP}, {"htu": None}, {"iat": 10**30}, {"ath": ""})
+    return tuple(key.proof("POST", address, **changes) for address in addresses for changes in wrong)
 
 
 HOSTILE: Final = (
@@ -350,7 +364,9 @@ def _headers(there: Outside, values: st.SearchStrategy[str]) -> st.SearchStrateg
         st.just(f"Bearer {there.bearer}"),
         st.just(f"Basic {there.basic}"),
         st.just(f"Bearer {there.initial}"),
+        st.just(f"DPoP {there.bearer}"),
         plain.map(lambda text: f"Bearer {text}".strip()),
+        plain.map(lambda text: f"DPoP {text}".strip()),
         plain.map(lambda text: f"Basic {text}".strip()),
         plain,
     )
@@ -365,6 +381,7 @@ def _headers(there: Outside, values: st.SearchStrategy[str]) -> st.SearchStrateg
             "cookie": cookie,
             "origin": st.one_of(st.just(there.system.ports.origin), st.just("null"), st.just("https://evil.example")),
             "x-api-key": plain,
+            "dpop": st.one_of(st.sampled_from(there.proofs), plain),
             "accept-language": plain,
             "user-agent": plain,
             "correlation-id": plain,
@@ -409,7 +426,7 @@ def _check_error(kind: Kind, answer: httpx.Response, shown: str) -> None:
     if kind.errors is not None:
         assert said["error"] in kind.errors, shown
     if answer.status_code == 401:
-        assert answer.headers["www-authenticate"].startswith(("Basic ", "Bearer ")), shown
+        assert answer.headers["www-authenticate"].startswith(("Basic ", "Bearer ", "DPoP ")), shown
     if said["error"] == "invalid_client":
         assert answer.status_code == 401, shown
 

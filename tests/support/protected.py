@@ -11,6 +11,7 @@ import uvicorn
 
 from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.gateway import Gateway, judge_by
+from tests.support.dpop import ProofKey, ask
 from tests.support.exchanging import chain
 from tests.support.issuing import API, Stage
 from tests.support.ports import free_port
@@ -24,12 +25,12 @@ def gateway(stage: Stage) -> Gateway:
     )
 
 
-async def token(stage: Stage, *, scope: str = "read") -> str:
-    """A token of BackstageHub's own, for a resource that proxies protect."""
+async def token(stage: Stage, *, scope: str = "read", key: ProofKey | None = None) -> str:
+    """A token of BackstageHub's own, for a resource that proxies protect; bound to a key where one is given."""
     hub = await stage.register()
     await stage.add_resources(callers=("resource/tours", "service/proxy"))
     await stage.follow()
-    answer = await stage.token(hub, grant_type="client_credentials", scope=scope)
+    answer = await ask(stage, hub, key, grant_type="client_credentials", scope=scope)
     return str(answer.json()["access_token"])
 
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from stagedoor import Guard
 from stagedoor.asgi import GuardMiddleware, require
+from stagedoor.dpop import ALGORITHMS
 
 METADATA = "/.well-known/oauth-protected-resource/tickets"
 
@@ -37,6 +38,7 @@ def build(guard: Guard, origin: str, authorization_server: str) -> Starlette:
                 "authorization_servers": [authorization_server],
                 "scopes_supported": ["read", "update"],
                 "bearer_methods_supported": ["header"],
+                "dpop_signing_alg_values_supported": list(ALGORITHMS),
             }
         )
 

@@ -82,6 +82,7 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
             now=now,
             code_lifetime=issuer.policy.code,
             refresh_lifetime=issuer.policy.refresh_life(application) if OFFLINE_ACCESS in access.scopes else None,
+            dpop_jkt=request.dpop_jkt,
         )
         fence = Fence(known.as_of, parties(request.client_id, user.sub, person.sid))
         append = append_of(decider.stream(gid), 0, decider.decide(command, None), context, fence)

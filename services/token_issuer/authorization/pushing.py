@@ -5,6 +5,7 @@ that has changed in between is missed. It leads to one code at most: reloading t
 no harm, and a second code is refused by the log.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from services.token_issuer.authorization.rules import check, destination, invali
 from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.pushed_request import Push, decider
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
+from services.token_issuer.key_proof import KeyProof, invalid_proof
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
 from shared.http.forms import Params
@@ -55,7 +57,7 @@ async def push(issuer: Issuer, who: Presented, form: Params) -> Pushed:
         known = await issuer.questions.known(who.client_id, identifiers=looked_up)
         application = await issuer.authenticate(known.application, who)
         require_signed(application, signed)
-        asked = await effective(issuer, application, parameters, signed)
+        asked = bound(await effective(issuer, application, parameters, signed), who.key)
         check(destination(application, asked), asked, surroundings(issuer, known))
         expires_at = issuer.clock() + issuer.policy.pushed_request
         command = Push(application.client_id, digest(reference), expires_at)
@@ -79,6 +81,18 @@ def pairs_of(who: Presented, form: Params) -> list[tuple[str, str]]:
         raise invalid_request("what is pushed cannot be a reference itself")  # section 2.1
     named = [(name, value) for name in form if name not in _PROOFS for value in form.all(name)]
     return named if "client_id" in form else [("client_id", who.client_id), *named]
+
+
+def bound(asked: Parameters, key: KeyProof | None) -> Parameters:
+    """The request, its code bound to the key that was shown with it, if one was (RFC 9449 section 10.1)."""
+    if key is None:
+        return asked
+    named = asked.get("dpop_jkt")
+    if named is None:
+        return dataclasses.replace(asked, values={**asked.values, "dpop_jkt": (key.jkt,)})
+    if named != key.jkt:
+        raise invalid_proof("dpop_jkt is the thumbprint of another key than that of the DPoP proof")
+    return asked
 
 
 async def pulled(issuer: Issuer, client_id: str, request_uri: str) -> tuple[PushedRequest, Sequence[tuple[str, str]]]:

@@ -29,6 +29,8 @@ MOST_LOCALES = 10
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 """SHA-256 in base64url (RFC 7636 section 4.2)."""
+_THUMBPRINT = _CHALLENGE
+"""A thumbprint by SHA-256 is written alike (RFC 9449 section 10)."""
 _MAX_AGE = re.compile(r"[0-9]{1,9}")
 _LOCALE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,4}")
 
@@ -106,6 +108,7 @@ def check(there: Destination, parameters: Parameters, around: Surroundings) -> A
         max_age=_max_age(parameters.get("max_age")),
         expected_sub=_expected_sub(there.application, parameters.get("id_token_hint"), around.read_hint, wanted.sub),
         acr=_acr(wanted),
+        dpop_jkt=_dpop_jkt(parameters.get("dpop_jkt")),
         begun_at=around.now,
         position=around.position,
     )
@@ -198,6 +201,13 @@ def _challenge(application: Application, parameters: Parameters) -> str | None:
     if not _CHALLENGE.fullmatch(challenge):
         raise invalid_request("code_challenge is not a SHA-256 in base64url")
     return challenge
+
+
+def _dpop_jkt(thumbprint: str | None) -> str | None:
+    """The key that the code is for (RFC 9449 section 10)."""
+    if thumbprint is not None and not _THUMBPRINT.fullmatch(thumbprint):
+        raise invalid_request("dpop_jkt is not the SHA-256 thumbprint of a key")
+    return thumbprint
 
 
 def _prompt(text: str | None) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ class Issue:
     scopes: tuple[str, ...]
     audiences: tuple[str, ...]
     access_token_seconds: int
+    jkt: str | None = None
+    """Thumbprint of the key that it is to be bound to."""
 
 
 State = AccessTokenIssued | None
@@ -37,6 +39,7 @@ def decide(command: Issue, state: State) -> Sequence[Event]:
             scopes=command.scopes,
             audiences=command.audiences,
             access_token_seconds=command.access_token_seconds,
+            jkt=command.jkt,
         ),
     )
 

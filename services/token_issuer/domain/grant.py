@@ -66,6 +66,18 @@ class Open:
     """None: no refresh token."""
     acr: str | None = None
     """What the application demanded the sign-in to be worth; None: it demanded nothing."""
+    dpop_jkt: str | None = None
+    """Thumbprint of the key that whoever redeems the code has to have; None: they need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The key that a client has shown to hold (RFC 9449)."""
+
+    jkt: str
+    """Its thumbprint."""
+    binds_refresh: bool
+    """The refresh token is bound to it: nothing else stands between it and whoever finds it (section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,7 @@ class Redeem:
     refresh_digest: str
     """Of the first refresh token, in case there is to be one."""
     now: datetime
+    key: "Key | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,7 @@ class Refresh:
     successor_digest: str
     grace: timedelta
     now: datetime
+    key: "Key | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +182,12 @@ class Grant:
     token_audiences: tuple[str, ...] = ()
     access_token_seconds: int = 0
     ended: GrantEndReason | None = None
+    dpop_jkt: str | None = None
+    """Thumbprint of the key that the code is bound to."""
+    token_jkt: str | None = None
+    """Of the key that the newest access token is bound to."""
+    refresh_jkt: str | None = None
+    """Of the key that the current refresh token is bound to."""
 
     @property
     def by_device(self) -> bool:
@@ -242,11 +262,12 @@ def _opened(command: Open) -> GrantOpened:
         code_expires_at=command.now + command.code_lifetime,
         refresh_expires_at=None if refresh is None else command.now + refresh,
         acr=command.acr,
+        dpop_jkt=command.dpop_jkt,
     )
 
 
 def _redeem(command: Redeem, state: Grant) -> Sequence[Event]:
-    """Client, redirect URI and verifier first: only who has all of them can use up a code, or end the grant."""
+    """Client, redirect URI, verifier and key first: only who has all of them can use up a code, or end the grant."""
     if not same(command.code_digest, state.code_digest) or command.by_device is not state.by_device:
         raise _unusable_code()
     if command.redirect_uri is None:
@@ -255,6 +276,7 @@ def _redeem(command: Redeem, state: Grant) -> Sequence[Event]:
     elif command.redirect_uri != state.redirect_uri:
         raise invalid_grant("redirect_uri is not that of the authorization request")
     _check_verifier(command.verifier, state.code_challenge)
+    _check_key(command.key, state.dpop_jkt)
     if state.ended is not None:
         raise _unusable_code()
     if state.redeemed:
@@ -272,6 +294,8 @@ def _redeem(command: Redeem, state: Grant) -> Sequence[Event]:
             access_token_seconds=command.access_token_seconds,
             refresh_digest=None if state.refresh_expires_at is None else command.refresh_digest,
             tokens_end_at=_tokens_end_at(state, command.now, command.access_token_seconds),
+            jkt=_jkt(command.key),
+            refresh_jkt=None if state.refresh_expires_at is None else _refresh_jkt(command.key),
         ),
     )
 
@@ -290,6 +314,20 @@ def _check_verifier(verifier: str | None, challenge: str | None) -> None:
         raise invalid_grant("code_verifier does not match the code_challenge")
 
 
+def _check_key(key: Key | None, bound_to: str | None) -> None:
+    """A code (RFC 9449 section 10), or a refresh token (section 5), that is bound needs a proof of that key."""
+    if bound_to is not None and (key is None or not same(key.jkt, bound_to)):
+        raise invalid_grant("this is bound to a key, and the request came without a DPoP proof of it")
+
+
+def _jkt(key: Key | None) -> str | None:
+    return None if key is None else key.jkt
+
+
+def _refresh_jkt(key: Key | None) -> str | None:
+    return key.jkt if key is not None and key.binds_refresh else None
+
+
 def _refresh(command: Refresh, state: Grant) -> Sequence[Event]:
     current = state.refresh_digest is not None and same(command.presented_digest, state.refresh_digest)
     previous = state.previous_digest is not None and same(command.presented_digest, state.previous_digest)
@@ -298,6 +336,7 @@ def _refresh(command: Refresh, state: Grant) -> Sequence[Event]:
     if current:
         if command.denied:
             raise _unusable_refresh_token()
+        _check_key(command.key, state.refresh_jkt)
         return (_rotated(command, state),)
     if previous and state.rotated_at is not None and command.now <= state.rotated_at + command.grace:
         _check_repetition(command, state)
@@ -306,9 +345,11 @@ def _refresh(command: Refresh, state: Grant) -> Sequence[Event]:
 
 
 def _check_repetition(command: Refresh, state: Grant) -> None:
-    """A retry asks for what was asked before; it cannot be used to get another token."""
+    """A retry asks for what was asked before, with the same key; it cannot be used to get another token."""
     if command.denied:
         raise _unusable_refresh_token()
+    if not same(_jkt(command.key) or "", state.token_jkt or ""):
+        raise invalid_grant("the refresh token was used a moment ago, with another key or with none")
     if set(command.scopes) != set(state.token_scopes) or set(command.audiences) != set(state.token_audiences):
         raise invalid_grant("the refresh token was used a moment ago, for another scope or resource")
 
@@ -324,6 +365,8 @@ def _rotated(command: Refresh, state: Grant) -> RefreshTokenRotated:
         access_token_seconds=command.access_token_seconds,
         rotated_at=command.now,
         tokens_end_at=_tokens_end_at(state, command.now, command.access_token_seconds),
+        jkt=_jkt(command.key),
+        refresh_jkt=_refresh_jkt(command.key),
     )
 
 
@@ -369,6 +412,8 @@ def evolve(state: State, event: Event) -> State:
                 token_audiences=event.audiences,
                 access_token_seconds=event.access_token_seconds,
                 tokens_end_at=event.tokens_end_at,
+                token_jkt=event.jkt,
+                refresh_jkt=event.refresh_jkt,
             )
         case RefreshTokenRotated():
             return replace(
@@ -381,6 +426,8 @@ def evolve(state: State, event: Event) -> State:
                 token_audiences=event.audiences,
                 access_token_seconds=event.access_token_seconds,
                 tokens_end_at=event.tokens_end_at,
+                token_jkt=event.jkt,
+                refresh_jkt=event.refresh_jkt,
             )
         case GrantEnded():
             return replace(state, ended=event.reason)
@@ -409,6 +456,7 @@ def _grant(event: GrantOpened) -> Grant:
         refresh_expires_at=event.refresh_expires_at,
         tokens_end_at=event.code_expires_at,
         acr=event.acr,
+        dpop_jkt=event.dpop_jkt,
     )
 
 

@@ -22,6 +22,10 @@ class Answer(Struct, frozen=True, omit_defaults=True, tag_field="token_type", ta
         return f"Answer(expires_in={self.expires_in}, scope={self.scope!r})"
 
 
+class BoundAnswer(Answer, frozen=True, omit_defaults=True, tag_field="token_type", tag="DPoP"):
+    """The same with an access token that is bound to a key (RFC 9449 section 5)."""
+
+
 def of_grant(  # noqa: PLR0913  (each is one independent part of the answer)
     issuer: Issuer,
     signers: Signers,
@@ -43,7 +47,8 @@ def of_grant(  # noqa: PLR0913  (each is one independent part of the answer)
     if OPENID in (grant.scopes if first else grant.token_scopes):
         nonce = grant.nonce if first else None
         beside = id_token(signers.id_token, issuer.policy.issuer, grant, issued, beside=token, nonce=nonce)
-    return Answer(
+    kind = Answer if grant.token_jkt is None else BoundAnswer
+    return kind(
         access_token=token,
         expires_in=expires_in,
         scope=" ".join(grant.token_scopes),
@@ -65,4 +70,5 @@ def content_of(grant: Grant, places: Places) -> Content:
         seconds=grant.access_token_seconds,
         roles=grant.roles if places.management in grant.token_audiences else (),
         grant=grant,
+        jkt=grant.token_jkt,
     )

@@ -6,7 +6,8 @@ from services.identity.events import UserKind
 from services.registry.events import GrantType
 from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.access_token import Issue, decider
-from services.token_issuer.grants.answer import Answer
+from services.token_issuer.grants.answer import Answer, BoundAnswer
+from services.token_issuer.grants.parts import key_of
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from services.token_issuer.scopes import Terms, asked, invalid_scope, permitted, roles
 from services.token_issuer.signing import SigningKey
@@ -48,8 +49,10 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
             terms.access.scopes,
             terms.access.audiences,
         )
-        content = Content(jti, sub, client_id, scopes, audiences, terms.seconds, terms.roles)
-        command = Issue(jti, client_id, sub, scopes, audiences, terms.seconds)
+        shown = key_of(application, who)
+        jkt = None if shown is None else shown.jkt
+        content = Content(jti, sub, client_id, scopes, audiences, terms.seconds, terms.roles, jkt=jkt)
+        command = Issue(jti, client_id, sub, scopes, audiences, terms.seconds, jkt)
         # A compromised key signs nothing, also where that is not known yet.
         whose = ((DenialKind.CLIENT, client_id), (DenialKind.SUBJECT, sub), (DenialKind.KEY, key.kid))
         fence = Fence(known.as_of, (*whose, *proof(who)))
@@ -62,7 +65,8 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
         raise TypeError("a token is never issued without its event")
     issued = Issued(appended.epoch, appended.position, appended.recorded_at)
     token = access_token(key, issuer.policy.issuer, content, issued)
-    return Answer(token, content.seconds, " ".join(content.scopes))
+    kind = Answer if content.jkt is None else BoundAnswer
+    return kind(token, content.seconds, " ".join(content.scopes))
 
 
 def _terms(issuer: Issuer, application: Application, known: Known, scope: str | None, targets: Targets) -> Terms:

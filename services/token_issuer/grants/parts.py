@@ -1,16 +1,17 @@
-"""What the two grants that a person began have in common."""
+"""What grants have in common."""
 
 from collections.abc import Sequence
 
 from prometheus_client import Counter
 
 from services.token_issuer.clients import Presented, proof
+from services.token_issuer.domain.grant import Key
 from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.events import GrantEnded
 from services.token_issuer.keys import Signers
 from services.token_issuer.scopes import Access, Places, narrowed, permitted
 from services.token_issuer.views import Application, Known, KnownGrant, denied, parties
-from shared.errors import Refusal
+from shared.errors import Kind, Refusal
 from shared.log.append import Fence
 from shared.log.event import Event
 from shared.telemetry import logger
@@ -34,6 +35,18 @@ def allowed_now(application: Application, known: Known, grant: KnownGrant, place
 def part(access: Access, known: Known, scope: str | None, targets: Sequence[str], places: Places) -> Access:
     """The part that a request asks for; all of nothing is nothing."""
     return narrowed(access, known.resources, scope, targets, places) if access.audiences else NOTHING
+
+
+def key_of(application: Application, who: Presented) -> Key | None:
+    """The key that a request for tokens has shown, if any; refused where the application has to and did not."""
+    proof = who.key
+    if proof is None:
+        if application.settings.dpop_bound_access_tokens:
+            raise Refusal(
+                Kind.INVALID, "invalid_request", "this application gets bound tokens only: a DPoP proof is missing"
+            )
+        return None
+    return Key(proof.jkt, binds_refresh=not application.confidential)
 
 
 def fence(known: Known, grant: KnownGrant, who: Presented, events: Sequence[Event], signers: Signers) -> Fence | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from services.token_issuer.clients import Presented
 from services.token_issuer.domain.grant import Grant, Redeem, decider
 from services.token_issuer.grants.answer import Answer, of_grant
-from services.token_issuer.grants.parts import allowed_now, ended, fence, part
+from services.token_issuer.grants.parts import allowed_now, ended, fence, key_of, part
 from services.token_issuer.issuer import Issuer, append_of
 from services.token_issuer.keys import Signers
 from services.token_issuer.tokens import Issued
@@ -65,6 +65,7 @@ def decide(  # noqa: PLR0913, PLR0917  (each is one independent fact)
         access_token_seconds=issuer.policy.access_token_life(application),
         refresh_digest=digest(presented.refresh_token),
         now=issuer.clock(),
+        key=key_of(application, who),
     )
     events = decider.decide(command, found.grant)
     state: Grant | None = found.grant

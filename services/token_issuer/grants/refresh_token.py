@@ -7,7 +7,7 @@ from services.token_issuer.clients import Presented
 from services.token_issuer.domain.grant import Grant, Refresh, decider
 from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.grants.answer import Answer, of_grant
-from services.token_issuer.grants.parts import allowed_now, ended, fence, part
+from services.token_issuer.grants.parts import allowed_now, ended, fence, key_of, part
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from services.token_issuer.keys import Signers
 from services.token_issuer.refreshing import RefreshTokens, grant_of_refresh_token
@@ -53,6 +53,7 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
             successor_digest=digest(successor),
             grace=issuer.policy.grace,
             now=now,
+            key=key_of(application, who),
         )
         events = decider.decide(command, found.grant)
         state: Grant | None = found.grant

@@ -23,6 +23,7 @@ from services.token_issuer.events import (
     CodeRedeemed,
     RefreshTokenRotated,
 )
+from services.token_issuer.grants.parts import key_of
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from services.token_issuer.scopes import (
     OFFLINE_ACCESS,
@@ -83,8 +84,7 @@ async def exchange(issuer: Issuer, guard: Guard, who: Presented, form: Params) -
         key = (await issuer.keys.active()).access_token
         known = await ask()
         application = await issuer.authenticate(known.application, who)
-        if not (application.confidential and application.uses(GrantType.TOKEN_EXCHANGE)):
-            raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not exchange tokens")
+        _check_may(application, who)
         if shown is None:
             raise unusable()
         if not _receives(application, known, shown) and issuer.allowance.take():
@@ -136,6 +136,14 @@ def _asked(form: Params) -> tuple[str, tuple[str, ...]]:
         raise invalid_request("an actor_token is not supported: it is the application that asks which acts")
     # Both name a resource by its identifier: the audience of its tokens is one (RFC 8707).
     return token, tuple(dict.fromkeys((*form.all("resource"), *form.all("audience"))))
+
+
+def _check_may(application: Application, who: Presented) -> None:
+    """Refuse an application that may not exchange, or wants a token that is bound to a key: none is here."""
+    if not (application.confidential and application.uses(GrantType.TOKEN_EXCHANGE)):
+        raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not exchange tokens")
+    if key_of(application, who) is not None:
+        raise invalid_request("what an exchange gives is not bound to a key: ask without a DPoP proof")
 
 
 def _receives(application: Application, known: Known, shown: AccessToken) -> bool:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from services.identity.events import UserKind
+from services.identity.userinfo import metadata_path
+from tests.support.dpop import ProofKey
 from tests.support.identity_service import ISSUER, PASSWORD, Identity
 
 PATH = "/id/connect/userinfo"
@@ -227,3 +229,30 @@ async def test_an_application_that_wants_it_signed(identity: Identity, freddie: 
     assert (await ask(identity, identity.token(freddie))).headers["content-type"] == "application/json"
     await identity.issuer.stop()
     assert (await ask(identity, token)).status_code == 503
+
+
+async def test_a_token_that_is_bound_to_a_key(identity: Identity, freddie: str) -> None:
+    key, address = ProofKey(), f"{ISSUER}/connect/userinfo"
+    token = identity.token(freddie, cnf={"jkt": key.jkt})
+    for method in ("GET", "POST"):
+        answer = await ask(identity, None, method, headers=key.headers(method, address, token))
+        assert (answer.status_code, answer.json()) == (200, {"sub": freddie})
+    alone = {"Authorization": f"DPoP {token}"}
+    for wrong in (key.headers("GET", "https://elsewhere.example/id/connect/userinfo", token), alone):
+        answer = await ask(identity, None, headers=wrong)
+        assert answer.status_code == 401
+        assert 'DPoP error="invalid_dpop_proof"' in answer.headers["www-authenticate"]
+        assert answer.headers["access-control-allow-origin"] == "*"
+    for bearer in ({"data": {"access_token": token}}, {"headers": {"authorization": f"Bearer {token}"}}):
+        answer = await ask(identity, None, "POST", **bearer)
+        assert 'Bearer error="invalid_token"' in answer.headers["www-authenticate"]
+    both = key.headers("POST", address, token)
+    answer = await ask(identity, None, "POST", data={"access_token": token}, headers=both)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+async def test_pages_may_ask_with_a_proof(identity: Identity) -> None:
+    answer = await ask(identity, None, "OPTIONS")
+    assert "DPoP" in answer.headers["access-control-allow-headers"]
+    document = (await identity.browser().send("GET", metadata_path(ISSUER))).response.json()
+    assert document["dpop_signing_alg_values_supported"] == ["ES256", "RS256", "PS256", "EdDSA"]

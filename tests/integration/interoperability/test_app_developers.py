@@ -142,6 +142,19 @@ async def test_an_api_that_calls_another(system: System, monkeypatch: pytest.Mon
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
 
 
+async def test_a_token_that_is_bound_to_a_key(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIENT_SECRET", await register(system, "com.example/bound"))
+    example = run(block("python", "com.example/bound"))
+    assert isinstance(await asyncio.to_thread(example["main"]), list)
+    holder, thief = example["Holder"](), example["Holder"]()
+    token = await asyncio.to_thread(example["access_token"], holder)
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
+        await asyncio.to_thread(example["tours"], thief, token)
+    bearer = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{system.ports.origin}/api/tours", headers=bearer)).status_code == 401
+
+
 def test_every_example_is_run() -> None:
     assert len(blocks("python")) == 6
     assert len(blocks("html")) == 1

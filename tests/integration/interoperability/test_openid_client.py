@@ -61,6 +61,11 @@ async def test_an_application_that_registers_itself(system: System) -> None:
         await node.run("registering", node.told(system), {"visit": node.Person(visitor).visit})
 
 
+async def test_applications_whose_tokens_are_bound_to_a_key(system: System) -> None:
+    async with Visitor(*FREDDIE) as visitor:
+        await node.run("bound", node.told(system), {"visit": node.Person(visitor).visit})
+
+
 async def test_what_a_program_finds_wrong_is_told(system: System) -> None:
     with pytest.raises(AssertionError, match="issuer"):
         await node.run("secret", {**node.told(system), "issuer": f"{system.ports.issuer}/"}, {})

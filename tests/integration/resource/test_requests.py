@@ -20,6 +20,7 @@ async def test_its_metadata(api: Api) -> None:
         "authorization_servers": [ISSUER],
         "scopes_supported": ["read", "update"],
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": ["ES256", "RS256", "PS256", "EdDSA"],
         "resource_name": "Tours and merchandise",
     }
 

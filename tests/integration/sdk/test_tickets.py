@@ -20,6 +20,7 @@ from stagedoor.interceptors import GuardInterceptor, ThreadGuardInterceptor, all
 from stagedoor.keys import StaticKeys
 from stagedoor.thread import GuardThread
 from stagedoor.verdict import Allowed, Denied, Reason
+from tests.support.dpop import ProofKey
 from tests.support.ports import free_port
 from tests.support.reference_tokens import Desk, make
 from tests.support.sdk_tokens import AUDIENCE, ISSUER, SigningKey, claims
@@ -192,16 +193,17 @@ def _answers_whom(streams: bool, threads: bool) -> Any:
 
 
 @asynccontextmanager
-async def _serving(guard: Guard | GuardThread, kind: str) -> AsyncIterator[aio.Channel]:
+async def _serving(guard: Guard | GuardThread, kind: str, public_url: str | None = None) -> AsyncIterator[aio.Channel]:
     """`/a.B/Do` of a kind, and `/a.B/Open` that needs no token."""
     threads, streams = isinstance(guard, GuardThread), kind.endswith("_stream")
     server: Any
     if isinstance(guard, GuardThread):
         server = grpc.server(
-            ThreadPoolExecutor(2), interceptors=[ThreadGuardInterceptor(guard, open_methods=["/a.B/Open"])]
+            ThreadPoolExecutor(2),
+            interceptors=[ThreadGuardInterceptor(guard, open_methods=["/a.B/Open"], public_url=public_url)],
         )
     else:
-        server = aio.server(interceptors=[GuardInterceptor(guard, open_methods=["/a.B/Open"])])
+        server = aio.server(interceptors=[GuardInterceptor(guard, open_methods=["/a.B/Open"], public_url=public_url)])
     methods = {
         "Do": getattr(grpc, f"{kind}_rpc_method_handler")(_answers_whom(streams, threads)),
         "Open": grpc.unary_unary_rpc_method_handler(_answers_whom(streams=False, threads=threads)),
@@ -248,6 +250,45 @@ async def test_every_kind_of_method_is_guarded(
         with pytest.raises(aio.AioRpcError) as missing:
             await channel.unary_unary("/a.B/Missing", None, None)(b"", metadata=bearer(), timeout=10)
         assert missing.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("public_url", [None, "https://grpc.example.com", "https://grpc.example.com/"])
+@pytest.mark.parametrize("threads", [False, True])
+async def test_a_call_with_a_bound_token(
+    guard: Guard, guard_thread: GuardThread, threads: bool, public_url: str | None
+) -> None:
+    key, uri = ProofKey(), "https://grpc.example.com/a.B/Do"
+    token = _KEY.sign(claims(cnf={"jkt": key.jkt}))
+
+    def shown(*proofs: str, scheme: str = "DPoP", text: str = token) -> Metadata:
+        return (("authorization", f"{scheme} {text}"), *(("dpop", one) for one in proofs))
+
+    async with _serving(guard_thread if threads else guard, "unary_unary", public_url) as channel:
+
+        async def code(metadata: Metadata) -> grpc.StatusCode:
+            try:
+                await channel.unary_unary("/a.B/Do", None, None)(b"", metadata=metadata, timeout=10)
+            except aio.AioRpcError as failure:
+                return failure.code()
+            return grpc.StatusCode.OK
+
+        good, plain = key.proof("POST", uri, token), _KEY.sign(claims())
+        for wrong in (
+            shown(),
+            shown(scheme="Bearer"),
+            shown(good, scheme="Bearer"),
+            shown(good, key.proof("POST", uri, token)),
+            shown(key.proof("GET", uri, token)),
+            shown(key.proof("POST", f"{uri}More", token)),
+            shown(key.proof("POST", "https://mallory.example/a.B/Do", token)),
+            shown(ProofKey().proof("POST", uri, token)),
+            shown(key.proof("POST", uri, plain), text=plain),
+        ):
+            assert await code(wrong) is grpc.StatusCode.UNAUTHENTICATED
+        expected = grpc.StatusCode.UNAUTHENTICATED if public_url is None else grpc.StatusCode.OK
+        assert await code(shown(good)) is expected
+        assert await code(shown(good)) is grpc.StatusCode.UNAUTHENTICATED
+        assert await code(shown(scheme="Bearer", text=plain)) is grpc.StatusCode.OK
 
 
 def test_the_worker(guard_thread: GuardThread, desk: Desk) -> None:

@@ -15,6 +15,7 @@ from services.registry import events as registry
 from services.token_issuer import envoy
 from services.token_issuer.gateway import Gateway
 from shared.rpc.server import RpcServer
+from tests.support.dpop import ProofKey
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
 from tests.support.ports import free_port
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / ".venv" / "envoy" / "envoy" / "_bin" / "envoy"
 CONFIGURATION = ROOT / "infra" / "envoy" / "envoy.yaml"
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
+DPOP = 'DPoP algs="ES256 RS256 PS256 EdDSA"'
 
 pytestmark = pytest.mark.skipif(
     not PROGRAM.exists(), reason="Envoy is a wheel for Linux alone; there, `make test` installs infra/envoy.lock"
@@ -108,7 +110,10 @@ async def test_it_lets_through_and_says_who_it_is(stage: Stage, door: Envoy) -> 
 async def test_it_refuses_with_a_challenge(stage: Stage, door: Envoy) -> None:
     shown = await token(stage)
     none = await door.ask()
-    assert (none.status_code, none.headers["www-authenticate"]) == (401, f'Bearer resource_metadata="{METADATA}"')
+    assert (none.status_code, none.headers["www-authenticate"]) == (
+        401,
+        f'Bearer resource_metadata="{METADATA}", {DPOP}',
+    )
     wrong = await door.ask(token=f"{shown[:-4]}AAAA")
     assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_token")
     for method in ("POST", "PUT", "DELETE"):
@@ -168,3 +173,28 @@ async def test_it_lets_nothing_through_when_the_token_issuer_is_gone(stage: Stag
     assert (await door.ask(token=shown)).status_code == 200
     await door.issuer.stop(None)
     assert (await door.ask(token=shown)).status_code == 503
+
+
+async def test_a_bound_token_goes_through_with_its_proof(stage: Stage, door: Envoy) -> None:
+    key = ProofKey()
+    shown = await token(stage, key=key, scope="read update")
+    for method in ("GET", "POST"):
+        sent = list(key.headers(method, f"{ORIGIN}/tours", shown).items())
+        answer = await door.ask(method, "/tours?year=1986", *sent)
+        assert answer.status_code == 200, answer.text
+        assert not {"authorization", "dpop"} & answer.json()["headers"].keys()
+        again = await door.ask(method, "/tours?year=1986", *sent)
+        assert 'DPoP error="invalid_dpop_proof"' in again.headers["www-authenticate"]
+    for more in (
+        ("x-forwarded-uri", "/elsewhere"),
+        ("x-forwarded-host", "elsewhere.example"),
+        ("x-original-method", "GET"),
+    ):
+        sent = list(key.headers("GET", f"{ORIGIN}/elsewhere", shown).items())
+        assert (await door.ask("GET", "/tours", *sent, more)).status_code == 401
+    several = [
+        *key.headers("GET", f"{ORIGIN}/tours", shown).items(),
+        ("DPoP", key.proof("GET", f"{ORIGIN}/tours", shown)),
+    ]
+    assert (await door.ask("GET", "/tours", *several)).status_code == 401
+    assert (await door.ask("GET", "/tours", token=shown)).status_code == 401

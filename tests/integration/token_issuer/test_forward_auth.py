@@ -14,10 +14,12 @@ import pytest
 from infra.local.caddy import program
 from infra.local.process import Process
 from services.registry import events as registry
-from services.token_issuer.forward_auth import PATH
-from services.token_issuer.gateway import Gateway
+from services.token_issuer.forward_auth import PATH, _asked
+from services.token_issuer.gateway import Asked, Gateway
 from services.token_issuer.http import application
+from shared.http.endpoint import Call
 from shared.http.serve import Readiness, layers
+from tests.support.dpop import ProofKey
 from tests.support.exchanging import TOURBUS
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.ports import free_port
@@ -26,6 +28,7 @@ from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixt
 from tests.support.work import eventually
 
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
+DPOP = 'DPoP algs="ES256 RS256 PS256 EdDSA"'
 INFRA = Path(__file__).parents[3] / "infra"
 
 
@@ -158,7 +161,10 @@ async def test_no_other_header_that_sounds_like_ours_goes_on(stage: Stage, proxy
 async def test_it_refuses_with_a_challenge(stage: Stage, proxy: Proxy) -> None:
     shown = await token(stage)
     none = await proxy.ask(x_stagedoor_sub="brian")
-    assert (none.status_code, none.headers["www-authenticate"]) == (401, f'Bearer resource_metadata="{METADATA}"')
+    assert (none.status_code, none.headers["www-authenticate"]) == (
+        401,
+        f'Bearer resource_metadata="{METADATA}", {DPOP}',
+    )
     wrong = await proxy.ask(authorization=f"Bearer {shown[:-4]}AAAA")
     assert (wrong.status_code, 'error="invalid_token"' in wrong.headers["www-authenticate"]) == (401, True)
     for method in ("POST", "DELETE"):
@@ -246,3 +252,46 @@ async def test_a_resource_that_admits_no_proxy_is_not_open_to_one(stage: Stage, 
         headers = {"authorization": f"Bearer {shown}"}
         for query in ({"audience": API}, {}, {"audience": API, "scope": "read", "more": "1"}):
             assert (await client.get(PATH, params=query, headers=headers)).status_code == 500
+
+
+async def test_a_bound_token_goes_through_with_its_proof(stage: Stage, proxy: Proxy) -> None:
+    key = ProofKey()
+    shown = await token(stage, key=key, scope="read update")
+    for method in ("GET", "POST"):
+        sent = key.headers(method, f"{ORIGIN}/tours", shown)
+        answer = await proxy.ask(method, "/tours?page=2", **sent)
+        assert answer.status_code == 200, answer.text
+        assert not {"authorization", "dpop"} & answer.json()["headers"].keys()
+        assert (await proxy.ask(method, "/tours?page=2", **sent)).status_code == 401
+    assert (await proxy.ask(authorization=f"Bearer {shown}")).status_code == 401
+
+
+async def test_what_was_asked_for_is_not_the_clients_to_say(stage: Stage, proxy: Proxy) -> None:
+    """A stolen token with a proof that its owner made for another request."""
+    key = ProofKey()
+    shown = await token(stage, key=key, scope="read update")
+    for more in (
+        {"x_forwarded_uri": "/elsewhere", "x_forwarded_method": "GET"},
+        {"x_original_uri": "/elsewhere", "x_original_method": "GET"},
+        {"x_forwarded_uri": "/elsewhere", "x_original_method": "GET", "x_forwarded_host": "mallory.example"},
+        {},
+    ):
+        for made_for in (f"{ORIGIN}/elsewhere", "http://mallory.example/tours"):
+            sent = key.headers("GET", made_for, shown)
+            for method in ("GET", "POST"):
+                answer = await proxy.ask(method, "/tours", **sent, **more)
+                assert answer.status_code == 401, (more, made_for, method)
+
+
+def asked(*headers: tuple[str, str]) -> Asked:
+    call = Call("GET", b"audience=x", [(name.encode(), value.encode()) for name, value in headers], b"")
+    found = _asked(call)
+    assert isinstance(found, Asked)
+    return found
+
+
+def test_of_two_who_say_what_was_asked_for_neither_is_believed() -> None:
+    one = (("x-forwarded-uri", "/tours"), ("x-forwarded-method", "GET"))
+    assert (asked(*one).target, asked(*one).method) == ("/tours", "GET")
+    for more in (("x-original-uri", "/x"), ("x-forwarded-uri", "/x"), ("x-original-method", "POST")):
+        assert asked(*one, more).method == ""

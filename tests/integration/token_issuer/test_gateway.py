@@ -20,6 +20,7 @@ from services.token_issuer.gateway import Gateway, metadata_url
 from services.token_issuer.references.texts import new_reference
 from shared.rpc.client import channel, translate
 from shared.rpc.server import RpcServer
+from tests.support.dpop import ProofKey
 from tests.support.exchanging import TOURBUS
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
@@ -29,6 +30,7 @@ from tests.support.references import OPEN, make
 from tests.support.work import eventually
 
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
+DPOP = 'DPoP algs="ES256 RS256 PS256 EdDSA"'
 
 
 @dataclass
@@ -44,13 +46,14 @@ class Envoy:
         *,
         path: str = "/tours",
         name: str = "tours",
+        method: str = "GET",
         raw: list[tuple[str, str]] | None = None,
         **extensions: str,
     ) -> pb.CheckResponse:
-        request = AttributeContext.HttpRequest(method="GET", path=path, headers=headers, host="api.example.com")
+        request = AttributeContext.HttpRequest(method=method, path=path, headers=headers, host="mallory.example")
         if raw is not None:
             request = AttributeContext.HttpRequest(
-                method="GET",
+                method=method,
                 path=path,
                 header_map=HeaderMap(headers=[HeaderValue(key=key, raw_value=value.encode()) for key, value in raw]),
             )
@@ -103,7 +106,7 @@ async def test_envoy_lets_through_and_says_who_it_is(stage: Stage, proxy: Envoy)
     assert told.pop("x-stagedoor-position").isdigit()
     assert told == {"x-stagedoor-sub": HUB, "x-stagedoor-client-id": HUB, "x-stagedoor-scope": "read"}
     removed = set(answer.ok_response.headers_to_remove)
-    assert removed == {"authorization", "x-api-key", "x-stagedoor-roles", "x-stagedoor-actors"}
+    assert removed == {"authorization", "dpop", "x-api-key", "x-stagedoor-roles", "x-stagedoor-actors"}
 
 
 async def test_envoy_says_who_acts_for_whom(stage: Stage, proxy: Envoy) -> None:
@@ -116,7 +119,7 @@ async def test_envoy_refuses_with_a_challenge(stage: Stage, proxy: Envoy) -> Non
     shown = await token(stage)
     none = await proxy.check({"accept": "*/*"})
     assert (status(none), none.status.code) == (401, code_pb2.UNAUTHENTICATED)
-    assert set_by(none)["www-authenticate"] == f'Bearer resource_metadata="{METADATA}"'
+    assert set_by(none)["www-authenticate"] == f'Bearer resource_metadata="{METADATA}", {DPOP}'
     wrong = await proxy.check({"authorization": f"Bearer {shown[:-4]}AAAA"})
     assert status(wrong) == 401
     assert 'error="invalid_token"' in set_by(wrong)["www-authenticate"]
@@ -217,3 +220,55 @@ def test_the_usual_place_of_metadata() -> None:
     assert metadata_url("https://resource.example.com") == (
         "https://resource.example.com/.well-known/oauth-protected-resource"
     )
+
+
+async def test_envoy_lets_a_bound_token_through_with_its_proof(stage: Stage, proxy: Envoy) -> None:
+    key = ProofKey()
+    shown = await token(stage, key=key)
+    address = f"{ORIGIN}/tours"
+    for path in ("/tours", "/tours?page=2"):
+        sent = {name.lower(): value for name, value in key.headers("GET", address, shown).items()}
+        answer = await proxy.check(sent, path=path)
+        assert answer.status.code == code_pb2.OK, answer
+        assert set(answer.ok_response.headers_to_remove) == {"authorization", "dpop", "x-api-key", "x-stagedoor-actors"}
+        assert 'DPoP error="invalid_dpop_proof"' in set_by(await proxy.check(sent, path=path))["www-authenticate"]
+    sent = {name.lower(): value for name, value in key.headers("GET", "https://tours.example.com/tours", shown).items()}
+    assert (
+        await proxy.check(sent, audience=API, scopes="read", origin="https://tours.example.com")
+    ).status.code == code_pb2.OK
+
+
+async def test_envoy_refuses_a_bound_token_otherwise(stage: Stage, proxy: Envoy) -> None:
+    key = ProofKey()
+    shown = await token(stage, key=key)
+
+    def sent(method: str = "GET", address: str = f"{ORIGIN}/tours", held: ProofKey = key) -> dict[str, str]:
+        return {name.lower(): value for name, value in held.headers(method, address, shown).items()}
+
+    good = sent()
+    for headers, error in (
+        ({"authorization": f"Bearer {shown}"}, "invalid_token"),
+        ({**good, "authorization": f"Bearer {shown}"}, "invalid_token"),
+        ({"authorization": f"DPoP {shown}"}, "invalid_dpop_proof"),
+        ({**good, "dpop": f"{good['dpop']},{sent()['dpop']}"}, "invalid_dpop_proof"),
+        (sent("POST"), "invalid_dpop_proof"),
+        (sent(address="http://mallory.example/tours"), "invalid_dpop_proof"),
+        (sent(address=f"{ORIGIN}/tours/7"), "invalid_dpop_proof"),
+        (sent(held=ProofKey()), "invalid_token"),
+    ):
+        answer = await proxy.check(headers)
+        assert status(answer) == 401
+        assert f'error="{error}"' in set_by(answer)["www-authenticate"], headers
+    assert status(await proxy.check(good, method="")) == 401
+    assert status(await proxy.check(good, path="tours")) == 401
+    raw = [*good.items(), ("dpop", sent()["dpop"])]
+    assert status(await proxy.check({}, raw=raw)) == 401
+    assert (await proxy.check({}, raw=list(good.items()))).status.code == code_pb2.OK
+
+
+async def test_a_reference_token_has_no_proof(stage: Stage, proxy: Envoy) -> None:
+    await token(stage)
+    key, kept = ProofKey(), new_reference(ReferenceKind.SERVICE)
+    sent = {name.lower(): value for name, value in key.headers("GET", f"{ORIGIN}/tours", kept).items()}
+    answer = await proxy.check(sent)
+    assert 'DPoP error="invalid_token"' in set_by(answer)["www-authenticate"]

@@ -11,6 +11,7 @@ from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from services.identity.own_access import NewToken, OwnAccess
 from services.identity.read_model import SessionRow
 from services.token_issuer.references.uses import Uses
+from stagedoor.dpop import Proof
 from stagedoor.feed import Answer
 
 if TYPE_CHECKING:
@@ -66,10 +67,17 @@ class AsOfTheHead:
         """When a token was last refused here."""
 
     async def validate(
-        self, token: str, *, audience: str, scopes: Collection[str], min_position: int, with_claims: bool = False
+        self,
+        token: str,
+        *,
+        audience: str,
+        scopes: Collection[str],
+        min_position: int,
+        with_claims: bool = False,
+        proof: Proof | None = None,
     ) -> Answer:
         """Ask about one token, as of the head of the log at least."""
-        del audience, scopes
+        del audience, scopes, proof
         position = max(min_position, await self._world.head())
         answer = await self._world.validate(token, position, with_claims=with_claims)
         if not answer.allowed:

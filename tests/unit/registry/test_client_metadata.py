@@ -87,6 +87,7 @@ def test_scopes_of_the_protocol_are_nobodys_to_register() -> None:
             backchannel_logout_session_required=True,
             require_pushed_authorization_requests=True,
             require_signed_request_object=True,
+            dpop_bound_access_tokens=True,
             userinfo_signed_response_alg=ResponseAlgorithm.ES256,
             id_token_signed_response_alg=ResponseAlgorithm.ES256,
             auth_method=AuthMethod.PRIVATE_KEY_JWT,
@@ -155,7 +156,7 @@ METADATA, REDIRECT = "invalid_client_metadata", "invalid_redirect_uri"
         ({"userinfo_signed_response_alg": "RS512"}, METADATA),
         ({"id_token_encrypted_response_alg": "RSA-OAEP"}, METADATA),
         ({"subject_type": "pairwise"}, METADATA),
-        ({"dpop_bound_access_tokens": True}, METADATA),
+        ({"dpop_bound_access_tokens": "yes"}, METADATA),
         ({"tls_client_certificate_bound_access_tokens": True}, METADATA),
         ({"require_signed_request_object": "yes"}, METADATA),
         ({"default_max_age": 60}, METADATA),
@@ -171,7 +172,8 @@ def test_what_is_known_and_wrong_is_refused(metadata: dict[str, Any], code: str)
 
 
 @pytest.mark.parametrize(
-    "metadata", [{"subject_type": "public"}, {"dpop_bound_access_tokens": False}, {"require_auth_time": False}]
+    "metadata",
+    [{"subject_type": "public"}, {"tls_client_certificate_bound_access_tokens": False}, {"require_auth_time": False}],
 )
 def test_what_holds_anyway_may_be_said(metadata: dict[str, Any]) -> None:
     assert settings_of(redirect_uris=[URI], **metadata) == settings_of(redirect_uris=[URI])

@@ -14,7 +14,8 @@ from stagedoor.denials import Snapshot
 from stagedoor.guard import Guard
 from stagedoor.interceptors import _current
 from stagedoor.keys import StaticKeys
-from stagedoor.verdict import Allowed, Reason
+from stagedoor.verdict import Allowed, Denied, Reason
+from tests.support.dpop import ProofKey
 from tests.support.sdk_tokens import SigningKey, claims, guard
 
 _README = (Path(stagedoor.__file__).parent.parent / "README.md").read_text()
@@ -50,20 +51,30 @@ async def test_without_a_framework() -> None:
 
 
 async def test_over_grpc(tmp_path: Path) -> None:
-    made = _run(_BLOCKS[2])["guard_over_grpc"]
+    made = _run(_BLOCKS[3])["guard_over_grpc"]
     for name in ("ca.pem", "tickets.pem", "tickets.key"):
         (tmp_path / name).write_bytes(b"")
     assert isinstance(made(tmp_path), Guard)
 
 
 async def test_a_grpc_server() -> None:
-    names = _run(_BLOCKS[3])
+    names = _run(_BLOCKS[4])
     token = _current.set(_allowed())
     try:
         assert await names["sell"](None, None) == "sold to sub-freddie"
     finally:
         _current.reset(token)
     assert isinstance(names["server"](guard(SigningKey())), aio.Server)
+
+
+async def test_with_a_proof() -> None:
+    key, held = SigningKey(), ProofKey()
+    token = key.sign(claims(cnf={"jkt": held.jkt}))
+    proof = held.proof("GET", "https://api.example.com/tickets", token)
+    with_proof = _run(_BLOCKS[2])["with_proof"]
+    checked = guard(key)
+    assert isinstance(await with_proof(checked, token, proof), Allowed)
+    assert isinstance(await with_proof(checked, token, proof), Denied)
 
 
 def _allowed() -> Allowed:
@@ -76,7 +87,7 @@ def _allowed() -> Allowed:
 def test_without_an_event_loop() -> None:
     key = SigningKey()
     tokens = [key.sign(claims()), key.sign(claims(scope="read"))]
-    assert _run(_BLOCKS[4])["permitted"](lambda: guard(key), tokens) == tokens[:1]
+    assert _run(_BLOCKS[5])["permitted"](lambda: guard(key), tokens) == tokens[:1]
 
 
 def test_every_setting_is_listed() -> None:
@@ -91,4 +102,4 @@ def test_every_reason_is_listed() -> None:
 
 
 def test_the_blocks_are_all_run() -> None:
-    assert len(_BLOCKS) == 5
+    assert len(_BLOCKS) == 6

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Proof(_message.Message):
-    """What a bound token is presented with (RFC 9449, RFC 8705); a bound token without it is refused."""
+    """What a token that is bound to a key is presented with; without it, it is refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -30,9 +30,14 @@ class Proof(_message.Message):
     DPOP_FIELD_NUMBER: _builtins.int
     CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     method: _builtins.str
+    """The request as its client made it, and at the address that the client sees: by settings, not by what it says."""
     uri: _builtins.str
     dpop: _builtins.str
+    """The one DPoP header that came along (RFC 9449). Empty: the token was presented as Bearer. A proof is used up by the
+    answer that allows it, and a token that is not bound is refused with one.
+    """
     client_certificate: _builtins.bytes
+    """Not looked at: no token is bound to a certificate (RFC 8705)."""
     def __init__(
         self,
         *,
@@ -101,7 +106,8 @@ class ValidateResponse(_message.Message):
     """Stable reason code where not allowed: malformed, unknown_key, bad_signature, wrong_issuer, wrong_audience, expired,
     not_yet_valid, insufficient_scope, denied_token, denied_grant, denied_session, denied_subject, denied_client,
     denied_key, lost_branch, too_stale, ahead_of_view, proof_required, wrong_type, unknown_token (a reference token that
-    is none), not_looked_up (a reference token that could not be looked up now).
+    is none), not_looked_up (a reference token that could not be looked up now), invalid_proof, proof_mismatch (of
+    another key, or for a token that is not bound), too_many_proofs (try again later).
     """
     claims: _builtins.str
     """JSON object of the token's claims, if asked for and allowed."""

@@ -17,8 +17,9 @@ export async function discover(clientId, metadata, authentication) {
   return config
 }
 
-/** Freddie signs in; `push`: the request is pushed first (RFC 9126); `sign`: signed with this key (RFC 9101). */
-export async function signIn(config, redirectUri, scope, { push = false, sign = null, ...more } = {}) {
+/** Freddie signs in; `push`: the request is pushed first (RFC 9126); `sign`: signed with this key (RFC 9101).
+    `options`: of the request for tokens. */
+export async function signIn(config, redirectUri, scope, { push = false, sign = null, ...more } = {}, options = undefined) {
   const pkceCodeVerifier = oidc.randomPKCECodeVerifier()
   const expectedState = oidc.randomState()
   const expectedNonce = oidc.randomNonce()
@@ -41,7 +42,7 @@ export async function signIn(config, redirectUri, scope, { push = false, sign = 
   if (push) assert.deepEqual([...address.searchParams.keys()].sort(), ['client_id', 'request_uri'])
   const back = new URL(await ask('visit', [address.href, redirectUri]))
   const checks = { pkceCodeVerifier, expectedState, expectedNonce, idTokenExpected: true }
-  return oidc.authorizationCodeGrant(config, back, checks)
+  return oidc.authorizationCodeGrant(config, back, checks, undefined, options)
 }
 
 let keys
