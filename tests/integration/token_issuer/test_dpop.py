@@ -22,8 +22,10 @@ from services.token_issuer.events import (
 )
 from stagedoor import Allowed, Denied, Proof
 from stagedoor.dpop import ALGORITHMS
+from tests.support import devices
 from tests.support.assertions import signing_client
 from tests.support.counting import RoundTrips
+from tests.support.devices import PUBLIC_DEVICE, TELEVISION
 from tests.support.dpop import PAR, TOKEN, ProofKey, ask, redeem, refresh, tokens
 from tests.support.issuing import API, CONFIDENTIAL, PUBLIC, SPA, Client, Stage, error, query
 from tests.support.pushing import begin_pushed
@@ -318,3 +320,29 @@ async def test_a_page_may_ask_with_a_proof(stage: Stage) -> None:
 async def test_discovery_says_so(stage: Stage) -> None:
     document = (await stage.http.get("/id/.well-known/openid-configuration")).json()
     assert document["dpop_signing_alg_values_supported"] == ["ES256", "RS256", "PS256", "EdDSA"]
+
+
+async def test_what_a_device_gets_is_bound_to_the_key_that_it_shows(stage: Stage) -> None:
+    """And the proofs of its questions, which append nothing, are not used up by them."""
+    settings = PUBLIC_DEVICE.model_copy(update={"dpop_bound_access_tokens": True})
+    television = await stage.register(settings, TELEVISION, resources=True)
+    asked = await devices.ask(stage, television)
+    key, other = ProofKey("ES256", "television"), ProofKey("ES256", "other")
+    form = {"grant_type": devices.GRANT, "device_code": asked.device_code}
+    waiting = key.proof("POST", TOKEN, iat=int(stage.clock().timestamp()))
+    for _ in range(2):
+        assert error(await ask(stage, television, None, waiting, **form)) in {"authorization_pending", "slow_down"}
+    person, position = await stage.sign_in(await stage.user())
+    await devices.allow(stage, await devices.begin(stage, asked), person, position)
+    assert error(await devices.poll(stage, television, asked)) == "invalid_request"
+    answer = await ask(stage, television, None, waiting, **form)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["token_type"] == "DPoP"
+    assert said(body["access_token"])["cnf"] == {"jkt": key.jkt}
+    assert await accepted(stage, body["access_token"], key)
+    for stranger in (None, other):
+        refused = await refresh(stage, television, stranger, body["refresh_token"])
+        assert error(refused) in {"invalid_request", "invalid_grant"}
+    again = await refresh(stage, television, key, body["refresh_token"])
+    assert again.status_code == 200
