@@ -5,6 +5,10 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
+from nats.js.errors import ServiceUnavailableError
 
 from infra.local.nats import password_file
 from infra.local.ports import LOOPBACK
@@ -37,9 +41,23 @@ async def differences(system: System) -> list[str]:
 
         if not await until(complete, _CAUGHT_UP_SECONDS, every=0.1):
             return ["the stream is not complete"]
-        return [told for row in written if (told := _different(row, await stream.get_msg(STREAM, row["position"])))]
+        messages = [(row, await _message(stream, row["position"])) for row in written]
+        return [told for row, message in messages if (told := _different(row, message))]
     finally:
         await client.close()
+
+
+async def _message(stream: JetStreamContext, position: int) -> RawStreamMsg:
+    """The message at a sequence, asked for again while the servers choose who answers."""
+    found: list[RawStreamMsg] = []
+
+    async def there() -> bool:
+        with suppress(ServiceUnavailableError, NatsTimeoutError):
+            found.append(await stream.get_msg(STREAM, position))
+        return bool(found)
+
+    assert await until(there, _CAUGHT_UP_SECONDS, every=0.1), f"nobody tells what is at {position}"
+    return found[0]
 
 
 async def _closed() -> None:

@@ -235,6 +235,7 @@ class Life:
                     code_digest=state.code_digest,
                     redirect_uri=None,
                     verifier=None,
+                    by_device=state.by_device,
                     refresh_digest=digest(f"{gid} 0"),
                     **asked,
                 )

@@ -156,10 +156,10 @@ async def test_a_token_that_is_bound_to_a_key(system: System, monkeypatch: pytes
 
 
 def test_every_example_is_run() -> None:
-    assert len(blocks("python")) == 6
+    assert len(blocks("python")) == 7
     assert len(blocks("html")) == 1
-    assert len(blocks("sh")) == 7
-    assert PAGE.read_text().count("```") == 2 * 14
+    assert len(blocks("sh")) == 8
+    assert PAGE.read_text().count("```") == 2 * 16
 
 
 def test_nothing_that_is_named_is_missing() -> None:
