@@ -68,8 +68,9 @@ REGISTRATION_ERRORS: Final = {
 METADATA_ERRORS: Final = {"invalid_request", "method_not_allowed", "request_too_large"}
 BEARER_ERRORS: Final = {
     *("invalid_request", "invalid_token", "insufficient_scope", "unauthorized", "invalid_dpop_proof"),
+    "request_too_large",
 }
-"""RFC 6750 section 3.1, RFC 9449 section 7.1; nothing is said to who shows no token."""
+"""RFC 6750 section 3.1, RFC 9449 section 7.1, and what HTTP has to say; nothing is said to who shows no token."""
 
 
 @dataclass(frozen=True)
