@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from hmac import digest as hmac_digest
 
 from services.registry.domain.application import NewSecret
-from shared.ids import CommandId, digest
+from shared.ids import CommandId, digest, id_of
 from shared.keys import MasterKey
 
 PREFIX = "sds_"
@@ -46,8 +46,9 @@ class ClientSecrets:
 
     def of(self, command_id: CommandId, client_id: str) -> ClientSecret:
         """The one secret that this command can add to this application: 256 bits."""
-        secret_id = _code(self._ids, str(command_id), client_id)[:22]
-        return ClientSecret(secret_id, PREFIX + _code(self._secrets, str(command_id), client_id, secret_id))
+        secret_id = id_of(_mac(self._ids, str(command_id), client_id)[:16])
+        text = urlsafe_b64encode(_mac(self._secrets, str(command_id), client_id, secret_id)).rstrip(b"=").decode()
+        return ClientSecret(secret_id, PREFIX + text)
 
 
 def shown_again(added_at: datetime, now: datetime) -> bool:
@@ -55,5 +56,5 @@ def shown_again(added_at: datetime, now: datetime) -> bool:
     return now - added_at <= SHOWN_AGAIN
 
 
-def _code(key: bytes, *parts: str) -> str:
-    return urlsafe_b64encode(hmac_digest(key, "\0".join(parts).encode(), "sha256")).rstrip(b"=").decode()
+def _mac(key: bytes, *parts: str) -> bytes:
+    return hmac_digest(key, "\0".join(parts).encode(), "sha256")

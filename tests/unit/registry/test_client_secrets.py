@@ -42,3 +42,10 @@ def test_a_repetition_is_shown_the_secret_for_a_while() -> None:
     added = datetime(1986, 7, 12, 20, 0, tzinfo=UTC)
     assert shown_again(added, added + SHOWN_AGAIN)
     assert not shown_again(added, added + SHOWN_AGAIN + timedelta(microseconds=1))
+
+
+def test_no_id_is_taken_for_an_option_of_a_command() -> None:
+    ids = [SECRETS.of(CommandId(UUID(int=number)), "com.example/app").secret_id for number in range(500)]
+    assert len(set(ids)) == 500
+    assert {len(one) for one in ids} == {22}
+    assert not [one for one in ids if one.startswith("-")]
