@@ -169,12 +169,8 @@ def list_(*, as_json: Json = False) -> None:
         found: list[pb.Application] = []
         request = pb.ListApplicationsRequest(page_size=1000)
         async with Connection(default_path()) as services:
-            while True:
-                page = await services.ask(services.registry.ListApplications, request)
+            async for page in services.pages(services.registry.ListApplications, request):
                 found += page.applications
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
         if as_json:
             output.document([_plain(one) for one in found])
         else:

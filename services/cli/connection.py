@@ -122,6 +122,15 @@ class Connection:
                 raise refusal
         raise Unavailable("not_answered", "the service did not answer")
 
+    async def pages(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
+        """The pages of a list, one after the other to the last one."""
+        while True:
+            page = await self.ask(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
     async def stream(self, method: Callable[..., Any], request: Message) -> AsyncIterator[Any]:
         """The answers of a method, as they come. One that has begun is not begun again."""
         begun = renewed = False

@@ -66,12 +66,8 @@ def list_(*, as_json: Json = False) -> None:
         found: list[pb.InitialAccessToken] = []
         request = pb.ListInitialAccessTokensRequest(page_size=1000)
         async with Connection(default_path()) as services:
-            while True:
-                page = await services.ask(services.registration.ListInitialAccessTokens, request)
+            async for page in services.pages(services.registration.ListInitialAccessTokens, request):
                 found += page.tokens
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
         if as_json:
             output.document([_plain(one) for one in found])
         else:

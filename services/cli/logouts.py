@@ -28,12 +28,8 @@ def list_(
         found: list[pb.UndeliveredLogout] = []
         request = pb.ListLogoutsRequest(client_id=client or "", given_up_only=given_up, page_size=1000)
         async with Connection(default_path()) as services:
-            while True:
-                page = await services.ask(services.logouts.ListLogouts, request)
+            async for page in services.pages(services.logouts.ListLogouts, request):
                 found += page.logouts
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
         if as_json:
             output.document([output.plain(one) for one in found])
         else:

@@ -160,12 +160,8 @@ async def _list(sub: str | None, client: str | None, *, as_json: bool) -> None:
     found: list[pb.Grant] = []
     request = pb.ListGrantsRequest(sub=sub or "", client_id=client or "", page_size=1000)
     async with Connection(default_path()) as services:
-        while True:
-            page = await services.ask(services.tokens.ListGrants, request)
+        async for page in services.pages(services.tokens.ListGrants, request):
             found += page.grants
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
     if as_json:
         output.document([output.plain(one) for one in found])
     else:
@@ -176,12 +172,8 @@ async def _list_references(sub: str | None, client: str | None, *, as_json: bool
     found: list[pb.Reference] = []
     request = pb.ListReferencesRequest(sub=sub or "", client_id=client or "", page_size=1000)
     async with Connection(default_path()) as services:
-        while True:
-            page = await services.ask(services.tokens.ListReferences, request)
+        async for page in services.pages(services.tokens.ListReferences, request):
             found += page.references
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
     if as_json:
         output.document([output.plain(one) for one in found])
     else:

@@ -105,12 +105,8 @@ def list_(*, as_json: Json = False) -> None:
         found: list[pb.User] = []
         request = pb.ListUsersRequest(page_size=1000)
         async with Connection(default_path()) as services:
-            while True:
-                page = await services.ask(services.identity.ListUsers, request)
+            async for page in services.pages(services.identity.ListUsers, request):
                 found += page.users
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
         if as_json:
             output.document([_plain(one) for one in found])
         else:
