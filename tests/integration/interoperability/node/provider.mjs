@@ -1,6 +1,7 @@
 // The provider, as openid-client finds it, and what every application does with it.
 
 import assert from 'node:assert/strict'
+import { setTimeout } from 'node:timers/promises'
 import * as oidc from 'openid-client'
 import * as jose from 'jose'
 import { ask, told } from './asking.mjs'
@@ -66,6 +67,17 @@ export async function verifyAccessToken(config, token, clientId) {
 export async function callApi(config, token) {
   const answer = await oidc.fetchProtectedResource(config, token, new URL(`${told.api}/tours`), 'GET')
   return answer.status
+}
+
+/** Whether the API refuses a token, soon: services hear of what was taken back a moment after it was done. */
+export async function isRefused(config, token, patience = 15_000) {
+  const deadline = Date.now() + patience
+  for (;;) {
+    const status = await callApi(config, token).catch((error) => error.status)
+    if (status === 401) return true
+    if (status !== 200 || Date.now() > deadline) return false
+    await setTimeout(20)
+  }
 }
 
 /** Whether a token is active (RFC 7662). */
