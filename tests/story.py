@@ -34,7 +34,7 @@ from tests.support.system import new_folder
 
 CLIENT_ID = "com.backstagehub/story"
 REDIRECT_URI = "http://localhost:8499/callback"
-REFUSED_WITHIN_SECONDS = 5.0
+REFUSED_WITHIN_SECONDS = 20.0
 TOLD_WITHIN_SECONDS = 20.0
 FREDDIE = ("freddie", "a-kind-of-magic-1986")
 BRIAN = ("brian", "red-special-1963")

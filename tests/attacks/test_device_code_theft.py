@@ -251,8 +251,9 @@ async def test_the_session_of_somebody_else_allows_nothing(stage: Stage, televis
 
 async def test_who_proves_nothing_cannot_fill_the_disk(stage: Stage) -> None:
     radio = await stage.register(PUBLIC_DEVICE, "com.radio/app", resources=True)
+    await stage.follow()
     form = radio.form(scope="read")
-    answers = [await stage.http.post("/id/connect/device", data=form) for _ in range(130)]
+    answers = await asyncio.gather(*(stage.http.post("/id/connect/device", data=form) for _ in range(130)))
     assert {answer.status_code for answer in answers} == {200, 429}
 
 

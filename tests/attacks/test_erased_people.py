@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,8 @@ from tests.support.read_models import differences
 from tests.support.references import judge, make, open_hub
 
 PASSWORD = "in-the-lap-of-the-gods"
-PROMPT_SECONDS = 5.0
-"""Within this every guard of a healthy system has heard of a denial; it takes milliseconds."""
+PATIENCE_SECONDS = 30.0
+"""Within this every guard of a healthy system has heard of a denial, on a busy machine, too; it takes milliseconds."""
 
 
 class TestWhatTheyHold:
@@ -236,7 +237,7 @@ async def _they_do_not_go_on(system: System, doors: Doors, mercury: Mercury) -> 
         answers = await doors.answers(mercury.access_token)
         return {door: answers[door] for door in refused} == refused
 
-    assert await until(all_refuse, PROMPT_SECONDS)
+    assert await until(all_refuse, PATIENCE_SECONDS)
     form = {"grant_type": "refresh_token", "refresh_token": mercury.refresh_token}
     answer = await doors.http.post(f"{doors.issuer}/connect/token", data=form, auth=doors.secret())
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
@@ -291,7 +292,8 @@ async def _nothing_is_stored_in_the_clear(system: System, mercury: Mercury) -> N
     assert [trace for trace in mercury.traces if trace in text] == []
     for folder in ("logs", "nats", "ledger"):
         for file in (system.home.path / folder).rglob("*"):
-            if file.is_file():
+            # A server writes under another name first, and renames.
+            with suppress(FileNotFoundError, IsADirectoryError):
                 held = (await asyncio.to_thread(file.read_bytes)).lower()
                 assert [trace for trace in mercury.traces if trace.encode() in held] == [], file
 

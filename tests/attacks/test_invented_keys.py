@@ -1,5 +1,7 @@
 """A feed that is not the ledger's any more tells of keys that nobody has, as fast as it can."""
 
+import time
+
 import msgspec
 import pytest
 
@@ -18,7 +20,7 @@ async def test_they_are_not_believed_and_the_issuer_is_asked_once_a_second_at_mo
     monkeypatch.setattr(guarding, "_KEYS_TOLD", (0.0,) * 100)
     real, invented = SigningKey("real"), SigningKey("invented-1")
     keys = HttpKeys(f"http://127.0.0.1:{free_port()}/jwks")
-    fetched = 0
+    fetched, began = 0, time.monotonic()
 
     def fetch() -> tuple[bytes, float]:
         nonlocal fetched
@@ -45,4 +47,4 @@ async def test_they_are_not_believed_and_the_issuer_is_asked_once_a_second_at_mo
         verdict = await checked.validate(invented.sign(claims(pos=5)))
         assert isinstance(verdict, Denied)
         assert verdict.reason is Reason.UNKNOWN_KEY
-    assert fetched <= 2
+    assert fetched <= 2 + time.monotonic() - began

@@ -63,7 +63,7 @@ async def test_whatever_is_sent_it_stays_inside_one_line(doors: Doors) -> None:
         # The paths at the issuer's and the API's addresses are in their access logs.
         return any(mark.encode() in line for _, _, line in written(doors))
 
-    assert await until(logged, 5)
+    assert await until(logged, 30)
     for name, path, line in written(doors):
         said = json.loads(line)
         assert said["service"] == name, path

@@ -18,7 +18,7 @@ from stagedoor.thread import GuardThread
 from tests.support.sdk_tokens import SigningKey, claims, guard
 
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 
 class Hanging:

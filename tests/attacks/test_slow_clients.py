@@ -9,12 +9,12 @@ import pytest
 
 from infra.local.system import System
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 AT_ONCE = 100
 HEAD_SECONDS = {"door": 5, "service": 10}
 """As infra/caddy/door.Caddyfile and shared/http/protocol.py have them."""
 BODY_SECONDS = 10
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 """On top of the bounds, where the machine is slow."""
 DRIP_SECONDS = 0.5
 
@@ -48,7 +48,7 @@ async def test_they_are_cut_off_and_everybody_else_is_served_meanwhile(system: S
         "body, door": [asyncio.ensure_future(drip(ports.door, body, b"a")) for _ in range(AT_ONCE)],
         "head, service": [asyncio.ensure_future(drip(ports.http("token_issuer"), head, b"a")) for _ in range(AT_ONCE)],
     }
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as honest:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as honest:
         while not all(task.done() for tasks in slow.values() for task in tasks):
             for address in (f"{ports.issuer}/connect/jwks", f"http://127.0.0.1:{ports.http('token_issuer')}/healthz"):
                 assert (await honest.get(address)).status_code == 200

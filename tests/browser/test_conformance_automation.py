@@ -87,7 +87,9 @@ async def _text(page: Page, how: str, what: str, typed: str) -> None:
 
 
 async def _click(page: Page, how: str, what: str) -> None:
-    await page.locator(_found(how, what)).click()
+    # Each click sends a form; else the address could still be the one before.
+    async with page.expect_navigation():
+        await page.locator(_found(how, what)).click()
 
 
 async def _wait(page: Page, how: str, what: str, seconds: int, text: str = "", _picture: str = "") -> None:

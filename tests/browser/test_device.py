@@ -61,6 +61,7 @@ async def test_freddie_lets_a_device_in(system: System, chromium: Browser, scree
         await shot("2-unknown")
         await page.get_by_label("Code").fill(told["user_code"].lower().replace("-", " "))
         await page.get_by_role("button", name="Go on").click()
+        await expect(page.get_by_label("Password")).to_be_visible()
         await shot("3-sign-in")
         await _sign_in(page)
         await expect(page.get_by_role("heading", name="Allow BackstageHub?")).to_be_visible()

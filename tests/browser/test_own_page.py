@@ -12,6 +12,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from infra.local.services import python_environment
 from infra.local.system import System
+from tests.support.work import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -134,8 +135,12 @@ async def test_freddie_sees_and_stops_what_acts_for_him(  # noqa: PLR0915  (one 
     await expect(page.get_by_role("status")).to_contain_text("The application is stopped")
     await expect(page.get_by_text("No application acts for you.")).to_be_visible()
     await shot("8-stopped")
-    await page.goto(f"http://localhost:{system.ports.backstagehub}/")
-    await expect(page.get_by_role("heading", name="Access refused")).to_be_visible()
+
+    async def refused() -> bool:
+        await page.goto(f"http://localhost:{system.ports.backstagehub}/")
+        return await page.get_by_role("heading", name="Access refused").is_visible()
+
+    await eventually(refused, 30)
     assert not [text for text in refusals if "Content Security Policy" in text or "Content-Security-Policy" in text]
     await context.close()
 
@@ -152,6 +157,7 @@ async def test_only_a_keyboard_is_needed(system: System, chromium: Browser) -> N
     page = await context.new_page()
     await page.goto(f"{system.ports.issuer}/account")
     await _sign_in(page)
+    await expect(page.get_by_role("heading", name="Your account")).to_be_visible()
     await page.goto(f"{system.ports.issuer}/account/tokens/new")
     await page.get_by_label("Name").focus()
     await page.keyboard.type("typed")

@@ -84,7 +84,7 @@ async def test_freddie_sets_it_up_and_signs_in_with_it(  # noqa: PLR0915  (one s
     await telephone.get_by_role("button", name="Go on").click()
     await expect(telephone.get_by_role("alert")).to_contain_text("used before")
     await shot("8-code-used", telephone)
-    await telephone.get_by_label("Code").fill(code_of(seed, used + 1))
+    await telephone.get_by_label("Code").fill(code_of(seed, max(used + 1, int(time.time()) // 30)))
     await telephone.get_by_role("button", name="Go on").click()
     await telephone.get_by_role("button", name="Allow").click()
     await expect(telephone.get_by_role("heading", name="Freddie")).to_be_visible()

@@ -68,8 +68,12 @@ async def test_freddie_signs_in_sees_his_tours_and_brian_stops_the_app(
 
     try:
         await stagedoor(system, "apps", "disable", CLIENT_ID, "--reason", "gone on tour")
-        await page.goto(hub)
-        await expect(page.get_by_role("heading", name="Access refused")).to_be_visible()
+
+        async def refused() -> bool:
+            await page.goto(hub)
+            return await page.get_by_role("heading", name="Access refused").is_visible()
+
+        await eventually(refused, 30)
         await shot("7-refused")
     finally:
         await stagedoor(system, "apps", "enable", CLIENT_ID)

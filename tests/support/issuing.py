@@ -327,6 +327,7 @@ same_keys = cache(generate)
 async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     """An issuer on an empty log."""
     monkeypatch.setattr("services.token_issuer.key_changes.generate", same_keys)
+    monkeypatch.setattr("shared.messaging.follower.WAIT_SECONDS", 30.0)
     clock = MovableClock()
     issuer, follower = await replica(database, clock)
     await issuer.keys.prepare()
@@ -338,7 +339,7 @@ async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         feed=feed,
         keys=issuer.keys,
         now=lambda: clock().timestamp(),
-        wait=2.0,
+        wait=30.0,
     )
 
     uses = Uses(issuer.log, issuer.questions.references, clock)

@@ -5,6 +5,7 @@ that they are fetched once.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
@@ -57,7 +58,11 @@ async def installed(programs: Path = PROGRAMS) -> Path:
     """The folder with the libraries of these programs."""
     lock = programs / "package-lock.json"
     folder = _ROOT / ".venv" / f"node-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
-    if not folder.exists():
+    # The other process of a test run may be about to do the same.
+    with (folder.parent / "node.lock").open("w") as lock_file:
+        await asyncio.to_thread(fcntl.flock, lock_file, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
             whole = Path(made) / "whole"
             whole.mkdir()

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -128,7 +129,8 @@ class Databases:
                 self._empty[template].append(database.name)
 
     async def _template(self, tenants: Sequence[Tenant]) -> str:
-        key = tuple(sorted(tenant.login for tenant in tenants))
+        # The log has partitions for days, counted from the day on which it was migrated.
+        key = (f"{datetime.now(UTC):%Y%m%d}", *sorted(tenant.login for tenant in tenants))
         if key not in self._templates:
             name = f"template_{len(self._templates) + 1}"
             await self._maintain(f"CREATE DATABASE {name}")

@@ -18,7 +18,7 @@ from tests.support.rebuild_process import THERE
 from tests.support.theatre import TICKETS, sell
 from tests.support.work import eventually
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 """Of whoever appends; after that they are told that the log does not answer."""
 
 

@@ -160,7 +160,9 @@ async def running(channel: aio.Channel) -> AsyncIterator[tuple[DenialView, GrpcF
 
 class TestOnline:
     async def test_the_question_is_complete(self, issuer: Issuer, channel: aio.Channel) -> None:
-        answer = await GrpcOnline(channel).validate("t", audience="a", scopes=("update", "read"), min_position=7)
+        answer = await GrpcOnline(channel, timeout=30).validate(
+            "t", audience="a", scopes=("update", "read"), min_position=7
+        )
         assert (answer.allowed, answer.position) == (True, 10)
         (asked,) = issuer.asked
         assert (asked.token, asked.audience, list(asked.scopes), asked.minimum_position) == (
@@ -178,7 +180,7 @@ class TestOnline:
     ) -> None:
         issuer.failure = failure
         with pytest.raises(OnlineError, match=failure.name):
-            await GrpcOnline(channel).validate("t", audience="a", scopes=(), min_position=0)
+            await GrpcOnline(channel, timeout=30).validate("t", audience="a", scopes=(), min_position=0)
 
     async def test_many_callers_are_answered_each_with_its_own(self, issuer: Issuer, channel: aio.Channel) -> None:
         online = GrpcOnline(channel, timeout=30)
@@ -196,7 +198,7 @@ class TestOnline:
     async def test_what_gathers_while_a_batch_is_under_way_is_the_next_batch(
         self, issuer: Issuer, channel: aio.Channel
     ) -> None:
-        online = GrpcOnline(channel)
+        online = GrpcOnline(channel, timeout=30)
         issuer.going_on.clear()
         first = asyncio.create_task(online.validate("1", audience="a", scopes=(), min_position=0))
         await until(lambda: len(issuer.batches) == 1)
@@ -213,7 +215,7 @@ class TestOnline:
     async def test_an_audience_of_others_spoils_nobody_elses_question(
         self, issuer: Issuer, channel: aio.Channel
     ) -> None:
-        online = GrpcOnline(channel)
+        online = GrpcOnline(channel, timeout=30)
         asked = [("1", "a"), ("2", "urn:foreign"), ("3", "a"), ("4", "urn:foreign"), ("5", "b")]
         answers = await asyncio.gather(
             *(online.validate(token, audience=audience, scopes=(), min_position=0) for token, audience in asked),
@@ -225,7 +227,7 @@ class TestOnline:
     async def test_a_stream_that_ends_is_opened_again_and_asked_once_more(
         self, issuer: Issuer, channel: aio.Channel
     ) -> None:
-        online = GrpcOnline(channel)
+        online = GrpcOnline(channel, timeout=30)
         await online.validate("1", audience="a", scopes=(), min_position=0)
         issuer.broken = 1
         answer = await online.validate("2", audience="a", scopes=(), min_position=0)
@@ -250,7 +252,7 @@ class TestOnline:
         self, issuer: Issuer, channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(online_module, "_MOST", 10)
-        online = GrpcOnline(channel)
+        online = GrpcOnline(channel, timeout=30)
         answers = await asyncio.gather(
             *(online.validate(str(number), audience="a", scopes=(), min_position=0) for number in range(30)),
             return_exceptions=True,
@@ -259,7 +261,7 @@ class TestOnline:
         assert len(issuer.asked) == 10
 
     async def test_after_it_was_closed_who_waited_is_told(self, issuer: Issuer, channel: aio.Channel) -> None:
-        online = GrpcOnline(channel)
+        online = GrpcOnline(channel, timeout=30)
         issuer.going_on.clear()
         asking = asyncio.create_task(online.validate("1", audience="a", scopes=(), min_position=0))
         await until(lambda: len(issuer.batches) == 1)
@@ -290,7 +292,7 @@ class TestOnline:
     async def test_a_reference_token_is_looked_up_with_its_claims(self, issuer: Issuer, channel: aio.Channel) -> None:
         told = json.dumps(reference_tokens.claims())
         issuer.verdict = messages.ValidateResponse(allowed=True, position=1000, claims=told)
-        checked = guard(SigningKey(), online=GrpcOnline(channel))
+        checked = guard(SigningKey(), online=GrpcOnline(channel, timeout=30))
         token = reference_tokens.make()
         verdicts = await asyncio.gather(*(checked.validate(token) for _ in range(20)))
         assert all(isinstance(verdict, Allowed) for verdict in verdicts)
@@ -299,7 +301,7 @@ class TestOnline:
 
     async def test_a_guard_that_knows_nothing_asks(self, issuer: Issuer, channel: aio.Channel) -> None:
         key = SigningKey()
-        checked = guard(key, loaded=False, online=GrpcOnline(channel))
+        checked = guard(key, loaded=False, online=GrpcOnline(channel, timeout=30))
         token = key.sign(claims())
         assert isinstance(await checked.validate(token, scopes=["read"]), Allowed)
         issuer.verdict = messages.ValidateResponse(allowed=False, reason="denied_subject")
@@ -311,7 +313,7 @@ class TestOnline:
         self, issuer: Issuer, channel: aio.Channel
     ) -> None:
         key = SigningKey()
-        checked = guard(key, loaded=False, online=GrpcOnline(channel))
+        checked = guard(key, loaded=False, online=GrpcOnline(channel, timeout=30))
         assert isinstance(await checked.validate(SigningKey().sign(claims())), Denied)
         assert isinstance(await checked.validate(key.sign(claims(aud=["urn:other"]))), Denied)
         assert issuer.asked == []

@@ -78,5 +78,5 @@ async def test_the_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         order.append("first")
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
     assert order == ["first", "second"]

@@ -69,13 +69,17 @@ export async function callApi(config, token) {
   return answer.status
 }
 
-/** Whether the API refuses a token, soon: services hear of what was taken back a moment after it was done. */
-export async function isRefused(config, token, patience = 15_000) {
+/** How a token that was taken back is refused: who accepts it hears of that a moment after it was done. */
+export async function refusal(use, patience = 30_000) {
   const deadline = Date.now() + patience
   for (;;) {
-    const status = await callApi(config, token).catch((error) => error.status)
-    if (status === 401) return true
-    if (status !== 200 || Date.now() > deadline) return false
+    try {
+      await use()
+    } catch (error) {
+      assert(error instanceof oidc.WWWAuthenticateChallengeError, error)
+      return error.cause[0].parameters.error
+    }
+    assert(Date.now() < deadline, 'a token that was taken back is accepted still')
     await setTimeout(20)
   }
 }

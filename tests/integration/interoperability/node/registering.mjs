@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import * as oidc from 'openid-client'
 import { told } from './asking.mjs'
-import { callApi, insecurely, isRefused, signIn } from './provider.mjs'
+import { callApi, insecurely, refusal, signIn } from './provider.mjs'
 
 const redirectUri = 'http://localhost:8498/callback'
 const metadata = {
@@ -48,5 +48,5 @@ assert.equal(read.client_id, registered.client_id)
 assert.equal(read.client_secret, undefined)
 assert.equal((await manage('DELETE')).status, 204)
 await assert.rejects(manage('GET'), (error) => error instanceof oidc.WWWAuthenticateChallengeError)
-assert(await isRefused(config, tokens.access_token))
+assert.equal(await refusal(() => callApi(config, tokens.access_token)), 'invalid_token')
 process.exit()
