@@ -83,6 +83,10 @@ class Shown(msgspec.Struct, frozen=True):
     """Of the access token that it is for."""
     until: float
     """Seconds since 1970 from which on it is too old."""
+    not_before: float
+    """The later one of `iat` and `nbf`, in seconds since 1970."""
+    algorithm: str
+    """What it is signed with."""
 
     def __repr__(self) -> str:
         return f"Shown({self.jkt!r})"
@@ -127,7 +131,7 @@ def read(proof: Proof, now: float, *, window: float = WINDOW) -> Shown | None:
     if key is None:
         return None
     # What the claims say is compared first: it costs less than a signature, and refuses only.
-    shown = _shown(claims, key.jkt, proof, now, window)
+    shown = _shown(claims, key, proof, now, window)
     return shown if shown is not None and _verifies(key, signature, f"{parts[0]}.{parts[1]}".encode()) else None
 
 
@@ -167,7 +171,7 @@ def _unescaped(found: re.Match[str]) -> str:
     return character if character in _UNRESERVED else found[0].upper()
 
 
-def _shown(claims: Mapping[str, Any], jkt: str, proof: Proof, now: float, window: float) -> Shown | None:
+def _shown(claims: Mapping[str, Any], key: _Key, proof: Proof, now: float, window: float) -> Shown | None:
     jti, htm, htu, ath = (claims.get(name) for name in ("jti", "htm", "htu", "ath"))
     iat = _time(claims.get("iat"))
     if not (isinstance(jti, str) and 0 < len(jti) <= _LONGEST_JTI and isinstance(htu, str)):
@@ -181,7 +185,7 @@ def _shown(claims: Mapping[str, Any], jkt: str, proof: Proof, now: float, window
         return None
     if not iat - window <= now < iat + window or not same_uri(htu, proof.uri):
         return None
-    return Shown(jkt, jti, ath, iat + window)
+    return Shown(key.jkt, jti, ath, iat + window, max(iat, nbf), key.algorithm)
 
 
 def _time(value: object) -> float | None:

@@ -81,6 +81,10 @@ RefreshSeconds = Annotated[int | None, typer.Option("--refresh-token-seconds", h
 FirstParty = Annotated[bool | None, typer.Option("--first-party/--not-first-party", help="Belongs to the platform.")]
 UserinfoAlg = Annotated[str | None, typer.Option(help="RS256, ES256: userinfo is signed; empty: it is plain JSON.")]
 IdTokenAlg = Annotated[str | None, typer.Option(help="RS256 (the default) or ES256: what ID tokens are signed with.")]
+SecurityProfile = Annotated[
+    str | None,
+    typer.Option(help="fapi2: it is held to the FAPI 2.0 Security Profile; empty: to none."),
+]
 ExpiresAt = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"], help="In UTC; default: never."),
@@ -116,6 +120,7 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
     first_party: FirstParty = None,
     userinfo_signed_response_alg: UserinfoAlg = None,
     id_token_signed_response_alg: IdTokenAlg = None,
+    security_profile: SecurityProfile = None,
     as_json: Json = False,
 ) -> None:
     """Trust an application. Its secret is shown this once."""
@@ -145,6 +150,7 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
         first_party=first_party,
         userinfo_signed_response_alg=userinfo_signed_response_alg,
         id_token_signed_response_alg=id_token_signed_response_alg,
+        security_profile=security_profile,
     )
 
     async def work() -> None:
@@ -221,6 +227,7 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
     first_party: FirstParty = None,
     userinfo_signed_response_alg: UserinfoAlg = None,
     id_token_signed_response_alg: IdTokenAlg = None,
+    security_profile: SecurityProfile = None,
     clear: Annotated[
         list[str] | None, typer.Option(help="Empty this setting, by its name in --json; repeated.")
     ] = None,
@@ -252,6 +259,7 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
         first_party=first_party,
         userinfo_signed_response_alg=userinfo_signed_response_alg,
         id_token_signed_response_alg=id_token_signed_response_alg,
+        security_profile=security_profile,
     )
     named = [*given, *(clear or ())]
     if not named:

@@ -14,11 +14,19 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from services.registry.domain.fapi import implied
 from services.registry.domain.public_keys import jwks_text, public_keys
 from services.registry.domain.refusals import invalid
 from services.registry.domain.text import PROTOCOL_SCOPES
 from services.registry.domain.trust import BEGUN_BY_A_PERSON
-from services.registry.events import ApplicationSettings, ApplicationType, AuthMethod, GrantType, ResponseAlgorithm
+from services.registry.events import (
+    ApplicationSettings,
+    ApplicationType,
+    AuthMethod,
+    GrantType,
+    ResponseAlgorithm,
+    SecurityProfile,
+)
 from shared.errors import Kind, Refusal
 
 Metadata = Mapping[str, Any]
@@ -62,6 +70,8 @@ def changes_of(metadata: Metadata, client_id: str) -> dict[str, Any]:
     grants = _grants(given)
     method = _auth_method(given, native=native)
     contacts = _texts(given, "contacts")
+    profile = _word(SecurityProfile, given, "security_profile", None)
+    unsaid = {name: value for name, value in implied(profile).items() if name not in given}
     return {
         "display_name": _text(given, "client_name") or client_id,
         "logo_uri": _text(given, "logo_uri"),
@@ -83,6 +93,8 @@ def changes_of(metadata: Metadata, client_id: str) -> dict[str, Any]:
         "id_token_signed_response_alg": _word(
             ResponseAlgorithm, given, "id_token_signed_response_alg", ResponseAlgorithm.RS256
         ),
+        "security_profile": profile,
+        **unsaid,
     }
 
 
@@ -113,6 +125,7 @@ def metadata_of(client_id: str, settings: ApplicationSettings, registered_at: da
         "dpop_bound_access_tokens": settings.dpop_bound_access_tokens,
         "userinfo_signed_response_alg": settings.userinfo_signed_response_alg,
         "id_token_signed_response_alg": settings.id_token_signed_response_alg,
+        "security_profile": settings.security_profile,
     }
     return {name: value for name, value in said.items() if value is not None}
 

@@ -48,6 +48,13 @@ class ReferenceTokens(StrEnum):
     ADMINISTRATORS_ONLY = "administrators_only"
 
 
+class SecurityProfile(StrEnum):
+    """A set of rules that is held for an application in all that it does."""
+
+    FAPI2 = "fapi2"
+    """FAPI 2.0 Security Profile."""
+
+
 class PublicJwk(BaseModel):
     """A public key that an application signs with (RFC 7517, RFC 7518 section 6, RFC 8037); public members only."""
 
@@ -119,6 +126,8 @@ class ApplicationSettings(BaseModel):
     """What userinfo signs its answers to it with. None: they are plain JSON."""
     id_token_signed_response_alg: ResponseAlgorithm = ResponseAlgorithm.RS256
     """What its ID tokens are signed with; logout tokens, too (OpenID Connect Back-Channel Logout 1.0 section 2.6)."""
+    security_profile: SecurityProfile | None = None
+    """The rules that it is held to beside the usual ones; what they need of these settings is in them."""
 
 
 class Scope(BaseModel):
@@ -159,7 +168,7 @@ class ApplicationChanged(Event, stored_as="registry.ApplicationChanged"):
     client_id: str
     settings: ApplicationSettings
     narrowed: bool
-    """It may do less than before (scope, grant or user kind removed): tokens issued before end."""
+    """It may do less than before (scope, grant or user kind removed, security profile begun): tokens issued before end."""
     references_narrowed: bool = False
     """Fewer may have reference tokens for it, or they would act as somebody else: those issued before end."""
     proof_changed: bool = False

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.stagedoor.registry.v1 import registry_pb2 as pb
 from services.identity.events import UserKind
+from services.registry.domain.fapi import implied
 from services.registry.domain.public_keys import jwks_text, public_keys
 from services.registry.domain.refusals import invalid
 from services.registry.domain.trust import default_auth_method
@@ -24,6 +25,7 @@ from services.registry.events import (
     ResourceSettings,
     ResponseAlgorithm,
     Scope,
+    SecurityProfile,
 )
 from services.registry.read_model import ApplicationRow, ResourceRow
 
@@ -77,6 +79,9 @@ _APPLICATION: Mapping[str, Callable[[pb.ApplicationSettings], Any]] = {
     "id_token_signed_response_alg": lambda asked: _word(
         ResponseAlgorithm, asked.id_token_signed_response_alg or ResponseAlgorithm.RS256, "id_token_signed_response_alg"
     ),
+    "security_profile": lambda asked: (
+        _word(SecurityProfile, asked.security_profile, "security_profile") if asked.security_profile else None
+    ),
 }
 """How each setting is read from a message; an empty value means the usual one, as the message's comments say."""
 
@@ -94,7 +99,8 @@ def application_settings(asked: pb.ApplicationSettings) -> ApplicationSettings:
     values["auth_method"] = values["auth_method"] or default_auth_method(
         values["type"], signs=bool(values["jwks"] or values["jwks_uri"])
     )
-    return ApplicationSettings(**values)
+    unsaid = {name: value for name, value in implied(values["security_profile"]).items() if not getattr(asked, name)}
+    return ApplicationSettings(**{**values, **unsaid})
 
 
 def application_changes(asked: pb.ApplicationSettings, mask: FieldMask) -> Mapping[str, Any]:
@@ -190,6 +196,7 @@ def application_message(row: ApplicationRow) -> pb.Application:
             first_party=settings.first_party,
             userinfo_signed_response_alg=settings.userinfo_signed_response_alg or "",
             id_token_signed_response_alg=settings.id_token_signed_response_alg,
+            security_profile=settings.security_profile or "",
         ),
         enabled=row.enabled,
         secrets=[

@@ -143,6 +143,22 @@ class RefreshTokenRotated(Event, stored_as="token_issuer.RefreshTokenRotated"):
     """The same of the successor."""
 
 
+class RefreshTokenUsed(Event, stored_as="token_issuer.RefreshTokenUsed"):
+    """A refresh token was used and stays the current one; an access token is issued at this position."""
+
+    retention = Retention.EXPIRING
+
+    gid: str
+    jti: str
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    access_token_seconds: int
+    tokens_end_at: datetime
+    """By then every access token of the grant so far has expired."""
+    jkt: str | None = None
+    """Thumbprint of the key that the access token is bound to; None: it is not."""
+
+
 class GrantEndReason(StrEnum):
     """Why a grant ended."""
 

@@ -13,6 +13,7 @@ from services.token_issuer.events import (
     KeyUse,
     ReferenceTokenIssued,
     RefreshTokenRotated,
+    RefreshTokenUsed,
 )
 from shared.denials import DenialKind
 from shared.history import History, IssuedToken, State, Thing, Tokens
@@ -40,8 +41,10 @@ def _issued(events: Sequence[Recorded], jti: str) -> IssuedToken | None:
         match recorded.event:
             case GrantOpened() as event:
                 opened = event
-            case CodeRedeemed(jti=of) | RefreshTokenRotated(jti=of) if of == jti and opened is not None:
-                return _of_grant(recorded, recorded.event, opened)
+            case (CodeRedeemed() | RefreshTokenRotated() | RefreshTokenUsed()) as event if (
+                event.jti == jti and opened is not None
+            ):
+                return _of_grant(recorded, event, opened)
             case AccessTokenIssued(jti=of) as event if of == jti:
                 return _access_token(recorded, event, event.client_id, event.sub)
             case AccessTokenExchanged(jti=of) as event if of == jti:
@@ -53,13 +56,15 @@ def _issued(events: Sequence[Recorded], jti: str) -> IssuedToken | None:
     return None
 
 
-def _of_grant(recorded: Recorded, event: CodeRedeemed | RefreshTokenRotated, opened: GrantOpened) -> IssuedToken:
+def _of_grant(
+    recorded: Recorded, event: CodeRedeemed | RefreshTokenRotated | RefreshTokenUsed, opened: GrantOpened
+) -> IssuedToken:
     return _access_token(recorded, event, opened.client_id, opened.sub, opened.sid, opened.gid)
 
 
 def _access_token(  # noqa: PLR0913, PLR0917  (what a token has of its grant)
     recorded: Recorded,
-    event: CodeRedeemed | RefreshTokenRotated | AccessTokenIssued,
+    event: CodeRedeemed | RefreshTokenRotated | RefreshTokenUsed | AccessTokenIssued,
     client_id: str,
     sub: str,
     sid: str | None = None,
@@ -148,7 +153,7 @@ HISTORY = History(
     },
     tokens=Tokens(
         streams=(access_token.decider.stream, reference_token.decider.stream),
-        types=(CodeRedeemed.stored_as, RefreshTokenRotated.stored_as),
+        types=(CodeRedeemed.stored_as, RefreshTokenRotated.stored_as, RefreshTokenUsed.stored_as),
         issued=_issued,
         keys=signing_keys.decider.stream(signing_keys.SIGNING),
         signer=_signer,

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
+from services.token_issuer import fapi
 from services.token_issuer.assertions.assertion import Assertion
 from services.token_issuer.assertions.keys import ClientKeys
 from services.token_issuer.authorization.device_codes import UserCodes
@@ -136,11 +137,16 @@ class Issuer:
         """The application, if it proved to be itself, in the way registered; else `invalid_client`."""
         if who.assertion is None:
             return authenticate(application, who, self.clock())
+        if application is not None and not fapi.may_assert(application, who.assertion, self.policy.issuer):
+            application = None  # so that it takes as long, and is answered alike
         audiences = self.policy.assertion_audiences
         return await authenticate_by_assertion(application, who.assertion, self.client_keys, audiences, self.clock())
 
     async def write(
-        self, decide: Callable[[], Awaitable[tuple[T, Append | None]]], who: Presented | None = None
+        self,
+        decide: Callable[[], Awaitable[tuple[T, Append | None]]],
+        who: Presented | None = None,
+        attempts: int = ATTEMPTS,
     ) -> tuple[T, Appended | None]:
         """Decide and append; again if somebody was faster, or a party was denied that the decision had not heard of.
 
@@ -149,8 +155,8 @@ class Issuer:
         is `invalid_client` or `invalid_dpop_proof`.
         """
         if who is not None and (who.assertion is not None or who.key is not None):
-            return await self._write_once(decide, who.client_id, who.assertion, who.key)
-        for _attempt in range(ATTEMPTS):
+            return await self._write_once(decide, who.client_id, who.assertion, who.key, attempts)
+        for _attempt in range(attempts):
             decided, append = await decide()
             if append is None:
                 return decided, None
@@ -181,6 +187,7 @@ class Issuer:
         client_id: str,
         assertion: Assertion | None,
         key: KeyProof | None,
+        attempts: int = ATTEMPTS,
     ) -> tuple[T, Appended | None]:
         """`write`, with what was shown used up; where there is nothing else to append, by an event of its own."""
         if assertion is not None and assertion.replayed:
@@ -200,7 +207,7 @@ class Issuer:
             return decided, replace(todo, once=(*todo.once, *once))
 
         try:
-            decided, appended = await self.write(with_it)
+            decided, appended = await self.write(with_it, attempts=attempts)
         except AlreadyUsed:
             if key is not None:
                 # Which of the two it was the log does not say; that of an assertion can be asked for alone.

@@ -19,6 +19,10 @@ class KeyProof:
 
     jkt: str
     """Thumbprint of its key."""
+    algorithm: str
+    """What it is signed with."""
+    not_before: datetime
+    """From when it says to be good."""
     once: OnceKey
     """What the log remembers, so that nobody uses it again."""
     replayed: bool = False
@@ -32,7 +36,12 @@ def shown(headers: Sequence[str], uri: str, now: datetime, window: timedelta) ->
     found = dpop.read(dpop.Proof("POST", uri, headers[0]), now.timestamp(), window=window.total_seconds())
     if found is None:
         raise invalid_proof("the DPoP proof is not valid for this request")
-    return KeyProof(found.jkt, OnceKey(found.digest, datetime.fromtimestamp(found.until, UTC)))
+    return KeyProof(
+        jkt=found.jkt,
+        algorithm=found.algorithm,
+        not_before=datetime.fromtimestamp(found.not_before, UTC),
+        once=OnceKey(found.digest, datetime.fromtimestamp(found.until, UTC)),
+    )
 
 
 def invalid_proof(message: str) -> Refusal:

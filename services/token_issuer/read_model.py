@@ -22,6 +22,7 @@ from services.token_issuer.events import (
     GrantEnded,
     GrantOpened,
     RefreshTokenRotated,
+    RefreshTokenUsed,
     SigningKeyActivated,
     SigningKeyCompromised,
     SigningKeyCreated,
@@ -50,7 +51,7 @@ def project(recorded: Recorded) -> Iterable[RowChange]:
             return ()
         case GrantOpened():
             return (Put(GRANTS, _opened(event, recorded)),)
-        case CodeRedeemed() | RefreshTokenRotated():
+        case CodeRedeemed() | RefreshTokenRotated() | RefreshTokenUsed():
             return (_issued(event, recorded),)
         case GrantEnded():
             return (Patch(GRANTS, {"gid": event.gid}, {"ended": event.reason.value, "version": recorded.version}),)
@@ -70,20 +71,20 @@ def _opened(event: GrantOpened, recorded: Recorded) -> dict[str, RowValue]:
     return {**row, "born": recorded.position, **_place(recorded)}
 
 
-def _issued(event: CodeRedeemed | RefreshTokenRotated, recorded: Recorded) -> Patch:
-    rotated: dict[str, RowValue] = {}
+def _issued(event: CodeRedeemed | RefreshTokenRotated | RefreshTokenUsed, recorded: Recorded) -> Patch:
+    refresh: dict[str, RowValue] = {}
+    if not isinstance(event, RefreshTokenUsed):
+        refresh = {"refresh_digest": event.refresh_digest, "refresh_jkt": event.refresh_jkt}
     if isinstance(event, RefreshTokenRotated):
-        rotated = {"previous_digest": event.presented_digest, "rotated_at": event.rotated_at}
+        refresh |= {"previous_digest": event.presented_digest, "rotated_at": event.rotated_at}
     values: dict[str, RowValue] = {
-        "refresh_digest": event.refresh_digest,
         "jti": event.jti,
         "token_scopes": list(event.scopes),
         "token_audiences": list(event.audiences),
         "access_token_seconds": event.access_token_seconds,
         "tokens_end_at": event.tokens_end_at,
         "token_jkt": event.jkt,
-        "refresh_jkt": event.refresh_jkt,
-        **rotated,
+        **refresh,
         **_place(recorded),
     }
     return Patch(GRANTS, {"gid": event.gid}, values)

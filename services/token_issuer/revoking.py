@@ -13,6 +13,7 @@ from services.token_issuer.events import (
     GrantEndReason,
     ReferenceEndReason,
     RefreshTokenRotated,
+    RefreshTokenUsed,
 )
 from services.token_issuer.grants.refresh_token import outdated
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
@@ -99,7 +100,7 @@ async def revoke_by_id(issuer: Issuer, jti: str, context: Context) -> int:
     raise Refusal(Kind.NOT_FOUND, "token_not_found", "no token with this id was issued, or it has expired")
 
 
-_ISSUING = (AccessTokenIssued, CodeRedeemed, RefreshTokenRotated, AccessTokenExchanged)
+_ISSUING = (AccessTokenIssued, CodeRedeemed, RefreshTokenRotated, RefreshTokenUsed, AccessTokenExchanged)
 
 
 async def _client_and_end(issuer: Issuer, event: Event, issued_at: datetime) -> tuple[str, datetime]:
@@ -109,7 +110,7 @@ async def _client_and_end(issuer: Issuer, event: Event, issued_at: datetime) -> 
             return event.client_id, issued_at + timedelta(seconds=event.access_token_seconds)
         case AccessTokenExchanged():
             return event.client_id, exchange.ends_at(event, issued_at)
-        case CodeRedeemed() | RefreshTokenRotated():
+        case CodeRedeemed() | RefreshTokenRotated() | RefreshTokenUsed():
             found = (await issuer.questions.known(ANYBODY, gid=event.gid)).grant
             client_id = ANYBODY if found is None else found.grant.client_id
             return client_id, issued_at + timedelta(seconds=event.access_token_seconds)

@@ -6,6 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from pydantic import Field
 
+from services.token_issuer import fapi
 from services.token_issuer.scopes import Places
 from services.token_issuer.views import Application
 from shared import denials
@@ -46,7 +47,7 @@ class TokenIssuerSettings(AttemptSettings):
     assertion_audience_endpoints: bool = True
     """Relaxation: an assertion may name, in place of the issuer, the endpoints for tokens, pushed requests and devices.
     Many libraries do (OpenID Connect Core section 9, RFC 9126 section 2); off, nothing but the issuer is accepted."""
-    dpop_proof_seconds: int = Field(default=60, ge=5, le=600)
+    dpop_proof_seconds: int = Field(default=60, ge=10, le=600)
     """By how much the time in a DPoP proof may differ from now (RFC 9449 section 11.1)."""
     jwks_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that are not public, and that keys of applications are fetched from all the same; a JSON list."""
@@ -140,6 +141,14 @@ class Policy:
         """Life of an application's access tokens, in seconds."""
         seconds = application.settings.access_token_seconds or self.access_token_seconds
         return min(seconds, int(LONGEST_ACCESS_TOKEN.total_seconds()))
+
+    def code_life(self, application: Application) -> timedelta:
+        """Life of an application's authorization codes."""
+        return min(self.code, fapi.LONGEST_CODE) if application.fapi2 else self.code
+
+    def pushed_request_life(self, application: Application) -> timedelta:
+        """How long a sign-in can begin with a request that the application pushed."""
+        return min(self.pushed_request, fapi.LONGEST_PUSHED_REQUEST) if application.fapi2 else self.pushed_request
 
     def refresh_life(self, application: Application) -> timedelta:
         """Life of an application's refreshing, from the opening of a grant."""

@@ -7,7 +7,13 @@ from datetime import datetime
 from msgspec import Struct
 
 from services.identity.events import Role, UserKind
-from services.registry.events import ApplicationSettings, ApplicationType, GrantType, ResourceSettings
+from services.registry.events import (
+    ApplicationSettings,
+    ApplicationType,
+    GrantType,
+    ResourceSettings,
+    SecurityProfile,
+)
 from services.token_issuer.domain.grant import Grant
 from shared.denials import DenialKind, DenialRule, subject_client_id
 from shared.log.append import AsOf
@@ -34,6 +40,11 @@ class Application:
     def confidential(self) -> bool:
         """Whether it can keep a secret."""
         return self.settings.type is ApplicationType.CONFIDENTIAL
+
+    @property
+    def fapi2(self) -> bool:
+        """Whether it is held to the FAPI 2.0 Security Profile."""
+        return self.settings.security_profile is SecurityProfile.FAPI2
 
     def uses(self, grant: GrantType) -> bool:
         """Whether it may use this grant."""

@@ -18,6 +18,7 @@ from services.registry.domain.dynamic import (
     evolve_registration,
     not_accepted,
 )
+from services.registry.domain.fapi import implied
 from services.registry.domain.refusals import invalid
 from services.registry.domain.text import check_text
 from services.registry.domain.trust import (
@@ -281,6 +282,8 @@ def _change(command: Change, state: Trusted) -> Sequence[Event]:
         after = {**dict(state.settings), **changes}
         signs = bool(after["jwks"] or after["jwks_uri"])
         changes["auth_method"] = default_auth_method(state.settings.type, signs=signs)
+    if state.settings.security_profile is None:
+        changes = {**implied(changes.get("security_profile")), **changes}
     settings = ApplicationSettings.model_validate({**dict(state.settings), **changes})
     if settings == state.settings:
         return ()
@@ -312,6 +315,8 @@ def _by_registrant(command: ByRegistrant, state: State) -> Sequence[Event]:
     after = next((event.settings for event in events if isinstance(event, ApplicationChanged)), state.settings)
     if state.registration is not None:
         check_allowed(after, state.registration.registered, before=state.settings)
+    if after.security_profile is not state.settings.security_profile and after.security_profile is None:
+        raise invalid("security_profile: an application does not take it from itself; an administrator does")
     if has_secrets(after) and not valid:
         return *events, _added(command.client_id, command.secret)
     return events

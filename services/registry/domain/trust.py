@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from services.registry.domain.fapi import check_profile
 from services.registry.domain.public_keys import check_keys
 from services.registry.domain.refusals import invalid
 from services.registry.domain.text import check_distinct, check_scope, check_text
@@ -57,6 +58,7 @@ def check_settings(settings: ApplicationSettings, *, demo: bool = False) -> None
         raise invalid(f"the back-channel logout URI {fault}")
     _check_scopes(settings)
     _check_lifetimes(settings)
+    check_profile(settings)
 
 
 def check_known(asked: Iterable[str], known: frozenset[str]) -> None:
@@ -67,9 +69,13 @@ def check_known(asked: Iterable[str], known: frozenset[str]) -> None:
 
 
 def narrowed(before: ApplicationSettings, after: ApplicationSettings) -> bool:
-    """Whether the application may do less than before, so that the tokens of before say too much."""
+    """Whether the application may do less than before, so that the tokens of before say too much.
+
+    So they do where it is held to a profile from now on: they were given by other rules.
+    """
     return bool(
-        set(before.scopes) - set(after.scopes)
+        (after.security_profile is not None and after.security_profile is not before.security_profile)
+        or set(before.scopes) - set(after.scopes)
         or set(before.grants) - set(after.grants)
         or set(before.user_kinds) - set(after.user_kinds)
     )

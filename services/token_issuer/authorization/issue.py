@@ -8,6 +8,7 @@ from services.token_issuer.authorization.begin import error
 from services.token_issuer.authorization.person import SignedIn, check_not_stopped, check_said, denied, given, user_of
 from services.token_issuer.authorization.pushing import invalid_request_uri, used_up
 from services.token_issuer.authorization.redirects import registered
+from services.token_issuer.authorization.rules import check_changed
 from services.token_issuer.domain.grant import Open, decider
 from services.token_issuer.issuer import Issuer, append_of
 from services.token_issuer.refreshing import new_code
@@ -60,6 +61,7 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
         try:
             user = user_of(known, request, person, now)
             check_not_stopped(known, max(minimum, request.head))
+            check_changed(application, request)
             access = given(application, user, known, issuer.policy.places, request=request, person=person)
         except Refusal as refusal:
             return refusal, None
@@ -80,7 +82,7 @@ async def issue_code(issuer: Issuer, sealed: str, person: SignedIn, minimum: int
             acr=met(person.amr, request.acr),
             roles=roles(access.audiences, user, issuer.policy.places),
             now=now,
-            code_lifetime=issuer.policy.code,
+            code_lifetime=issuer.policy.code_life(application),
             refresh_lifetime=issuer.policy.refresh_life(application) if OFFLINE_ACCESS in access.scopes else None,
             dpop_jkt=request.dpop_jkt,
         )

@@ -20,6 +20,7 @@ from services.token_issuer.authorization.request_object import effective, reques
 from services.token_issuer.authorization.rules import check, destination, invalid_request
 from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.pushed_request import Push, decider
+from services.token_issuer.fapi import check_proof
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
 from services.token_issuer.key_proof import KeyProof, invalid_proof
 from shared.denials import DenialKind
@@ -53,13 +54,16 @@ async def push(issuer: Issuer, who: Presented, form: Params) -> Pushed:
     reference = new_secret()
     stream, context = decider.stream(new_ordered_id()), on_behalf_of(who.client_id)
 
-    async def decide() -> tuple[None, Append]:
+    async def decide() -> tuple[timedelta, Append]:
         known = await issuer.questions.known(who.client_id, identifiers=looked_up)
         application = await issuer.authenticate(known.application, who)
         require_signed(application, signed)
+        now, lifetime = issuer.clock(), issuer.policy.pushed_request_life(application)
+        if who.key is not None:
+            check_proof(application, who.key, now)
         asked = bound(await effective(issuer, application, parameters, signed), who.key)
         check(destination(application, asked), asked, surroundings(issuer, known))
-        expires_at = issuer.clock() + issuer.policy.pushed_request
+        expires_at = now + lifetime
         command = Push(application.client_id, digest(reference), expires_at)
         fence = Fence(known.as_of, ((DenialKind.CLIENT, application.client_id), *proof(who)))
         append = append_of(stream, None, decider.decide(command, None), context, fence)
@@ -69,10 +73,10 @@ async def push(issuer: Issuer, who: Presented, form: Params) -> Pushed:
             "sealed": issuer.sealing.seal_pairs(pairs if asked is parameters else asked.pairs),
             "expires_at": expires_at,
         }
-        return None, replace(append, rows=(*append.rows, Put(PUSHED, row)))
+        return lifetime, replace(append, rows=(*append.rows, Put(PUSHED, row)))
 
-    await issuer.write(decide, who)
-    return Pushed(URN + reference, int(issuer.policy.pushed_request.total_seconds()))
+    lifetime, _ = await issuer.write(decide, who)
+    return Pushed(URN + reference, int(lifetime.total_seconds()))
 
 
 def pairs_of(who: Presented, form: Params) -> list[tuple[str, str]]:

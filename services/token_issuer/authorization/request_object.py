@@ -13,6 +13,7 @@ from services.registry.events import AuthMethod
 from services.token_issuer.assertions.jws import Jws, read_jws, timely
 from services.token_issuer.assertions.keys import verified
 from services.token_issuer.authorization.parameters import LONGEST_IN_ALL, Parameters
+from services.token_issuer.fapi import may_sign
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.views import Application
 from shared.errors import Kind, Refusal
@@ -58,6 +59,8 @@ async def effective(
     client_id = application.client_id
     if jws.claims.get("iss") != client_id or jws.claims.get("client_id") != client_id:
         raise _invalid("iss and client_id have to be the application's client_id")
+    if not may_sign(application, jws.algorithm):
+        raise _invalid("its algorithm is not one that the FAPI 2.0 Security Profile allows")
     if jws.audiences != (issuer.policy.issuer,):
         raise _invalid("its audience has to be this issuer, and nobody else")
     if jws.lifetime is None or not timely(*jws.lifetime, issuer.clock()):

@@ -69,7 +69,8 @@ def destination(application: Application | None, parameters: Parameters) -> Dest
     uri = parameters.get("redirect_uri")
     if uri is None:
         # OpenID Connect Core section 3.1.2.1 requires it; RFC 6749 section 3.1.2.3 does without where there is one.
-        if len(known) != 1 or OPENID in (parameters.get("scope") or "").split(" "):
+        # The FAPI 2.0 Security Profile requires it as well (section 5.3.2.2, item 6).
+        if len(known) != 1 or application.fapi2 or OPENID in (parameters.get("scope") or "").split(" "):
             raise invalid_request("redirect_uri is missing")
         return Destination(application, known[0], given=False)
     if not registered(application, uri):
@@ -112,6 +113,14 @@ def check(there: Destination, parameters: Parameters, around: Surroundings) -> A
         begun_at=around.now,
         position=around.position,
     )
+
+
+def check_changed(application: Application, request: AuthorizationRequest) -> None:
+    """Refuse a request that was begun in a way that the application may not any more."""
+    settings = application.settings
+    unpushed = settings.require_pushed_authorization_requests and request.pushed is None
+    if unpushed or (settings.require_pkce and request.code_challenge is None):
+        raise invalid_request("the application has to ask in another way since it was changed")
 
 
 def state_to_return(parameters: Parameters) -> str | None:

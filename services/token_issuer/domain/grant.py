@@ -6,6 +6,8 @@ asked may be refused instead: this stream says which of both happened.
     (none) ── Open ──▶ open, its code unused ── Redeem ──▶ open ⟲ Refresh ──▶ ended
                               └────────── a code or refresh token used twice, or End ──────┘
 
+Where refresh tokens do not rotate, a second use is like the first: the token stays the current one.
+
 A second use of a code or of a refresh token means that two hold what only one was given, and nobody can tell which of
 them is the application. So it ends the grant, with every token of it (RFC 6749 section 10.5, RFC 9700 section 4.14).
 """
@@ -26,6 +28,7 @@ from services.token_issuer.events import (
     GrantEndReason,
     GrantOpened,
     RefreshTokenRotated,
+    RefreshTokenUsed,
 )
 from shared.decider import Decider
 from shared.errors import Kind, Refusal
@@ -120,6 +123,8 @@ class Refresh:
     grace: timedelta
     now: datetime
     key: "Key | None" = None
+    rotates: bool = True
+    """It is exchanged for its successor; else it stays what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +342,7 @@ def _refresh(command: Refresh, state: Grant) -> Sequence[Event]:
         if command.denied:
             raise _unusable_refresh_token()
         _check_key(command.key, state.refresh_jkt)
-        return (_rotated(command, state),)
+        return (_rotated(command, state) if command.rotates else _used(command, state),)
     if previous and state.rotated_at is not None and command.now <= state.rotated_at + command.grace:
         _check_repetition(command, state)
         return ()
@@ -367,6 +372,18 @@ def _rotated(command: Refresh, state: Grant) -> RefreshTokenRotated:
         tokens_end_at=_tokens_end_at(state, command.now, command.access_token_seconds),
         jkt=_jkt(command.key),
         refresh_jkt=_refresh_jkt(command.key),
+    )
+
+
+def _used(command: Refresh, state: Grant) -> RefreshTokenUsed:
+    return RefreshTokenUsed(
+        gid=state.gid,
+        jti=command.jti,
+        scopes=command.scopes,
+        audiences=command.audiences,
+        access_token_seconds=command.access_token_seconds,
+        tokens_end_at=_tokens_end_at(state, command.now, command.access_token_seconds),
+        jkt=_jkt(command.key),
     )
 
 
@@ -403,36 +420,31 @@ def evolve(state: State, event: Event) -> State:
     if state is None:
         return None
     match event:
-        case CodeRedeemed():
-            return replace(
-                state,
-                refresh_digest=event.refresh_digest,
-                jti=event.jti,
-                token_scopes=event.scopes,
-                token_audiences=event.audiences,
-                access_token_seconds=event.access_token_seconds,
-                tokens_end_at=event.tokens_end_at,
-                token_jkt=event.jkt,
-                refresh_jkt=event.refresh_jkt,
-            )
-        case RefreshTokenRotated():
-            return replace(
-                state,
-                refresh_digest=event.refresh_digest,
-                previous_digest=event.presented_digest,
-                rotated_at=event.rotated_at,
-                jti=event.jti,
-                token_scopes=event.scopes,
-                token_audiences=event.audiences,
-                access_token_seconds=event.access_token_seconds,
-                tokens_end_at=event.tokens_end_at,
-                token_jkt=event.jkt,
-                refresh_jkt=event.refresh_jkt,
-            )
+        case CodeRedeemed() | RefreshTokenRotated() | RefreshTokenUsed():
+            return _issued(state, event)
         case GrantEnded():
             return replace(state, ended=event.reason)
         case _:
             return state
+
+
+def _issued(state: Grant, event: CodeRedeemed | RefreshTokenRotated | RefreshTokenUsed) -> Grant:
+    """With its newest access token; and with its refresh token, where that is another one now."""
+    after = replace(
+        state,
+        jti=event.jti,
+        token_scopes=event.scopes,
+        token_audiences=event.audiences,
+        access_token_seconds=event.access_token_seconds,
+        tokens_end_at=event.tokens_end_at,
+        token_jkt=event.jkt,
+    )
+    if isinstance(event, RefreshTokenUsed):
+        return after
+    after = replace(after, refresh_digest=event.refresh_digest, refresh_jkt=event.refresh_jkt)
+    if isinstance(event, RefreshTokenRotated):
+        return replace(after, previous_digest=event.presented_digest, rotated_at=event.rotated_at)
+    return after
 
 
 def _grant(event: GrantOpened) -> Grant:

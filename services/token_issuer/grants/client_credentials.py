@@ -49,7 +49,7 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
             terms.access.scopes,
             terms.access.audiences,
         )
-        shown = key_of(application, who)
+        shown = key_of(application, who, issuer.clock)
         jkt = None if shown is None else shown.jkt
         content = Content(jti, sub, client_id, scopes, audiences, terms.seconds, terms.roles, jkt=jkt)
         command = Issue(jti, client_id, sub, scopes, audiences, terms.seconds, jkt)

@@ -8,9 +8,11 @@ from services.token_issuer.clients import Presented, proof
 from services.token_issuer.domain.grant import Key
 from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.events import GrantEnded
+from services.token_issuer.fapi import check_proof
 from services.token_issuer.keys import Signers
 from services.token_issuer.scopes import Access, Places, narrowed, permitted
 from services.token_issuer.views import Application, Known, KnownGrant, denied, parties
+from shared.clock import Clock
 from shared.errors import Kind, Refusal
 from shared.log.append import Fence
 from shared.log.event import Event
@@ -37,7 +39,7 @@ def part(access: Access, known: Known, scope: str | None, targets: Sequence[str]
     return narrowed(access, known.resources, scope, targets, places) if access.audiences else NOTHING
 
 
-def key_of(application: Application, who: Presented) -> Key | None:
+def key_of(application: Application, who: Presented, clock: Clock) -> Key | None:
     """The key that a request for tokens has shown, if any; refused where the application has to and did not."""
     proof = who.key
     if proof is None:
@@ -46,6 +48,7 @@ def key_of(application: Application, who: Presented) -> Key | None:
                 Kind.INVALID, "invalid_request", "this application gets bound tokens only: a DPoP proof is missing"
             )
         return None
+    check_proof(application, proof, clock())
     return Key(proof.jkt, binds_refresh=not application.confidential)
 
 

@@ -65,7 +65,7 @@ def decide(  # noqa: PLR0913, PLR0917  (each is one independent fact)
         access_token_seconds=issuer.policy.access_token_life(application),
         refresh_digest=digest(presented.refresh_token),
         now=issuer.clock(),
-        key=key_of(application, who),
+        key=key_of(application, who, issuer.clock),
     )
     events = decider.decide(command, found.grant)
     state: Grant | None = found.grant

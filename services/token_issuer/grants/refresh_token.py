@@ -1,11 +1,17 @@
-"""`grant_type=refresh_token` (RFC 6749 section 6): rotation, a moment's grace, and an end to what was used twice."""
+"""`grant_type=refresh_token` (RFC 6749 section 6): rotation, a moment's grace, and an end to what was used twice.
+
+That of an application that is held to the FAPI 2.0 Security Profile is not rotated (section 5.3.2.1, item 9): it is
+worth nothing without the application's own key, and stays the same until its grant ends.
+"""
 
 from collections.abc import Sequence
+from typing import Final
 
 from services.registry.events import GrantType
 from services.token_issuer.clients import Presented
 from services.token_issuer.domain.grant import Grant, Refresh, decider
 from services.token_issuer.domain.refusals import invalid_grant
+from services.token_issuer.events import RefreshTokenUsed
 from services.token_issuer.grants.answer import Answer, of_grant
 from services.token_issuer.grants.parts import allowed_now, ended, fence, key_of, part
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
@@ -19,9 +25,13 @@ from shared.ids import digest, new_ordered_id
 from shared.log.append import Append
 from shared.log.event import Event
 
+_ATTEMPTS: Final = 16
+"""Where a refresh token stays, an application may use it in as many places at once, and each use is a fact of its own.
+Where it is rotated, all but one of these are repetitions, which meet nobody."""
+
 
 async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
-    """Exchange a refresh token for its successor, or repeat the answer of a moment ago."""
+    """Exchange a refresh token for its successor, or repeat the answer of a moment ago; or use it, and leave it."""
     token, targets = form.require("refresh_token"), form.all("resource")
     gid = grant_of_refresh_token(token)
     successor = issuer.refresh_tokens.successor(token)
@@ -53,7 +63,8 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
             successor_digest=digest(successor),
             grace=issuer.policy.grace,
             now=now,
-            key=key_of(application, who),
+            key=key_of(application, who, issuer.clock),
+            rotates=not application.fapi2,
         )
         events = decider.decide(command, found.grant)
         state: Grant | None = found.grant
@@ -73,12 +84,14 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
         await issuer.hear_everything()
         return await attempt()
 
-    (found, state, events, signers), appended = await issuer.write(decide, who)
+    (found, state, events, signers), appended = await issuer.write(decide, who, _ATTEMPTS)
     if (refusal := ended(events)) is not None:
         raise refusal
     if appended is not None:
         issued = Issued(appended.epoch, appended.position, appended.recorded_at)
-        return of_grant(issuer, signers, state, issued, successor, expires_in=state.access_token_seconds, first=False)
+        # One that stays is not said again (section 6: a new one may be issued).
+        given = None if isinstance(events[0], RefreshTokenUsed) else successor
+        return of_grant(issuer, signers, state, issued, given, expires_in=state.access_token_seconds, first=False)
     issued = Issued(found.epoch, found.position, found.issued_at)
     left = issued.iat + state.access_token_seconds - int(issuer.clock().timestamp())
     expires_in = max(0, min(left, state.access_token_seconds))

@@ -22,6 +22,7 @@ from services.token_issuer.events import (
     AccessTokenIssued,
     CodeRedeemed,
     RefreshTokenRotated,
+    RefreshTokenUsed,
 )
 from services.token_issuer.grants.parts import key_of
 from services.token_issuer.issuer import Issuer, append_of, on_behalf_of
@@ -40,6 +41,7 @@ from services.token_issuer.shown import read_shown
 from services.token_issuer.signing import SigningKey
 from services.token_issuer.tokens import Issued, exchanged_token
 from services.token_issuer.views import Application, Known
+from shared.clock import Clock
 from shared.denials import DenialKind, subject_client_id
 from shared.errors import Kind, Refusal, Unavailable
 from shared.http.errors import invalid_request
@@ -84,7 +86,7 @@ async def exchange(issuer: Issuer, guard: Guard, who: Presented, form: Params) -
         key = (await issuer.keys.active()).access_token
         known = await ask()
         application = await issuer.authenticate(known.application, who)
-        _check_may(application, who)
+        _check_may(application, who, issuer.clock)
         if shown is None:
             raise unusable()
         if not _receives(application, known, shown) and issuer.allowance.take():
@@ -138,11 +140,11 @@ def _asked(form: Params) -> tuple[str, tuple[str, ...]]:
     return token, tuple(dict.fromkeys((*form.all("resource"), *form.all("audience"))))
 
 
-def _check_may(application: Application, who: Presented) -> None:
+def _check_may(application: Application, who: Presented, clock: Clock) -> None:
     """Refuse an application that may not exchange, or wants a token that is bound to a key: none is here."""
     if not (application.confidential and application.uses(GrantType.TOKEN_EXCHANGE)):
         raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not exchange tokens")
-    if key_of(application, who) is not None:
+    if key_of(application, who, clock) is not None:
         raise invalid_request("what an exchange gives is not bound to a key: ask without a DPoP proof")
 
 
@@ -190,7 +192,9 @@ def _issued(event: object, at: datetime, grant: Grant | None) -> Subject | None:
             return Subject(
                 event.jti, event.sub, None, None, event.scopes, event.audiences, (event.client_id,), (), ends
             )
-        case CodeRedeemed() | RefreshTokenRotated() if grant is not None and grant.gid == event.gid:
+        case CodeRedeemed() | RefreshTokenRotated() | RefreshTokenUsed() if (
+            grant is not None and grant.gid == event.gid
+        ):
             ends = at + timedelta(seconds=event.access_token_seconds)
             of_grant = (grant.sub, grant.sid, grant.gid)
             return Subject(event.jti, *of_grant, event.scopes, event.audiences, (grant.client_id,), (), ends)

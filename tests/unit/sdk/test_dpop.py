@@ -243,7 +243,7 @@ class Elapsed:
 
 
 def proof_of(jti: str) -> Shown:
-    return Shown("jkt", jti, None, 0.0)
+    return Shown("jkt", jti, None, 0.0, 0.0, "ES256")
 
 
 def test_each_proof_is_used_once_for_as_long_as_it_may_be_good() -> None:

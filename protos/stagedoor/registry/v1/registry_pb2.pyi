@@ -54,6 +54,7 @@ class ApplicationSettings(_message.Message):
     ID_TOKEN_SIGNED_RESPONSE_ALG_FIELD_NUMBER: _builtins.int
     REQUIRE_SIGNED_REQUEST_OBJECT_FIELD_NUMBER: _builtins.int
     DPOP_BOUND_ACCESS_TOKENS_FIELD_NUMBER: _builtins.int
+    SECURITY_PROFILE_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     logo_uri: _builtins.str
     contact: _builtins.str
@@ -93,6 +94,10 @@ class ApplicationSettings(_message.Message):
     """RFC 9101 section 10.5; for private_key_jwt alone, as it takes keys"""
     dpop_bound_access_tokens: _builtins.bool
     """Every access token that it gets is bound to a key, of which it shows a proof (RFC 9449, section 5.2)."""
+    security_profile: _builtins.str
+    """fapi2: it is held to the FAPI 2.0 Security Profile, and what that needs of the other settings is set where a
+    registration does not say it, or the change that begins it; empty: no profile
+    """
     @_builtins.property
     def redirect_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -135,10 +140,11 @@ class ApplicationSettings(_message.Message):
         id_token_signed_response_alg: _builtins.str = ...,
         require_signed_request_object: _builtins.bool = ...,
         dpop_bound_access_tokens: _builtins.bool = ...,
+        security_profile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "require_pkce", b"require_pkce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "access_token_seconds", b"access_token_seconds", "auth_method", b"auth_method", "backchannel_logout_session_required", b"backchannel_logout_session_required", "backchannel_logout_uri", b"backchannel_logout_uri", "contact", b"contact", "display_name", b"display_name", "dpop_bound_access_tokens", b"dpop_bound_access_tokens", "first_party", b"first_party", "grants", b"grants", "id_token_signed_response_alg", b"id_token_signed_response_alg", "jwks", b"jwks", "jwks_uri", b"jwks_uri", "logo_uri", b"logo_uri", "post_logout_redirect_uris", b"post_logout_redirect_uris", "redirect_uris", b"redirect_uris", "reference_tokens", b"reference_tokens", "refresh_token_seconds", b"refresh_token_seconds", "require_pkce", b"require_pkce", "require_pushed_authorization_requests", b"require_pushed_authorization_requests", "require_signed_request_object", b"require_signed_request_object", "scopes", b"scopes", "service_account", b"service_account", "type", b"type", "user_kinds", b"user_kinds", "userinfo_signed_response_alg", b"userinfo_signed_response_alg"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "access_token_seconds", b"access_token_seconds", "auth_method", b"auth_method", "backchannel_logout_session_required", b"backchannel_logout_session_required", "backchannel_logout_uri", b"backchannel_logout_uri", "contact", b"contact", "display_name", b"display_name", "dpop_bound_access_tokens", b"dpop_bound_access_tokens", "first_party", b"first_party", "grants", b"grants", "id_token_signed_response_alg", b"id_token_signed_response_alg", "jwks", b"jwks", "jwks_uri", b"jwks_uri", "logo_uri", b"logo_uri", "post_logout_redirect_uris", b"post_logout_redirect_uris", "redirect_uris", b"redirect_uris", "reference_tokens", b"reference_tokens", "refresh_token_seconds", b"refresh_token_seconds", "require_pkce", b"require_pkce", "require_pushed_authorization_requests", b"require_pushed_authorization_requests", "require_signed_request_object", b"require_signed_request_object", "scopes", b"scopes", "security_profile", b"security_profile", "service_account", b"service_account", "type", b"type", "user_kinds", b"user_kinds", "userinfo_signed_response_alg", b"userinfo_signed_response_alg"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__require_pkce: _TypeAlias = _typing.Literal["require_pkce"]  # noqa: Y015
     _WhichOneofArgType__require_pkce: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce"]  # noqa: Y015
