@@ -66,6 +66,27 @@ async def test_applications_whose_tokens_are_bound_to_a_key(system: System) -> N
         await node.run("bound", node.told(system), {"visit": node.Person(visitor).visit})
 
 
+async def test_an_application_that_is_held_to_the_fapi_2_security_profile(system: System, tmp_path: Path) -> None:
+    async with Visitor(*FREDDIE) as visitor:
+
+        async def register(jwks: dict[str, Any]) -> dict[str, Any]:
+            file = tmp_path / "jwks.json"
+            file.write_text(json.dumps(jwks))
+            client_id = f"com.example/node-{secrets.token_hex(4)}"
+            (registered,) = await stagedoor(
+                *(system, "apps", "register", client_id, "--name", "Node", "--security-profile", "fapi2"),
+                *("--jwks", str(file), "--redirect-uri", "https://node.example/callback", "--scope", "read"),
+                *("--grant", "authorization_code", "--grant", "refresh_token", "--grant", "client_credentials"),
+            )
+            assert registered["security_profile"] == "fapi2"
+            assert registered["require_pushed_authorization_requests"]
+            assert registered["dpop_bound_access_tokens"]
+            assert registered["id_token_signed_response_alg"] == "ES256"
+            return registered
+
+        await node.run("profiled", node.told(system), {"visit": node.Person(visitor).visit, "register": register})
+
+
 async def test_what_a_program_finds_wrong_is_told(system: System) -> None:
     with pytest.raises(AssertionError, match="issuer"):
         await node.run("secret", {**node.told(system), "issuer": f"{system.ports.issuer}/"}, {})

@@ -19,7 +19,7 @@ export async function discover(clientId, metadata, authentication) {
 }
 
 /** Freddie signs in; `push`: the request is pushed first (RFC 9126); `sign`: signed with this key (RFC 9101).
-    `options`: of the request for tokens. */
+    `options`: of the request for tokens, and of the push. */
 export async function signIn(config, redirectUri, scope, { push = false, sign = null, ...more } = {}, options = undefined) {
   const pkceCodeVerifier = oidc.randomPKCECodeVerifier()
   const expectedState = oidc.randomState()
@@ -38,7 +38,7 @@ export async function signIn(config, redirectUri, scope, { push = false, sign = 
     parameters = { client_id: searchParams.get('client_id'), request: searchParams.get('request') }
   }
   const address = push
-    ? await oidc.buildAuthorizationUrlWithPAR(config, parameters)
+    ? await oidc.buildAuthorizationUrlWithPAR(config, parameters, options)
     : oidc.buildAuthorizationUrl(config, parameters)
   if (push) assert.deepEqual([...address.searchParams.keys()].sort(), ['client_id', 'request_uri'])
   const back = new URL(await ask('visit', [address.href, redirectUri]))
