@@ -168,7 +168,7 @@ class ApplicationChanged(Event, stored_as="registry.ApplicationChanged"):
     client_id: str
     settings: ApplicationSettings
     narrowed: bool
-    """It may do less than before (scope, grant or user kind removed, security profile begun): tokens issued before end."""
+    """It may do less than before (scope, grant or user kind removed, profile begun): tokens issued before end."""
     references_narrowed: bool = False
     """Fewer may have reference tokens for it, or they would act as somebody else: those issued before end."""
     proof_changed: bool = False

@@ -86,7 +86,7 @@ async def test_what_is_pushed_without_what_it_needs(stage: Stage) -> None:
         ({"request": request_of(stage, hub, key=ClientKey("RS256"))}, "invalid_request_object"),
         ({"request": request_of(stage, hub, redirect_uri=None, scope="read")}, "invalid_request"),
     ):
-        answer = await push(stage, hub, **changes)
+        answer = await push(stage, hub, None, **changes)
         assert (answer.status_code, error(answer)) == (400, refusal), changes
     nobody = await stage.http.post(PAR, data={"client_id": hub.client_id, "response_type": "code"})
     assert (nobody.status_code, error(nobody)) == (401, "invalid_client")

@@ -13,6 +13,10 @@ _PAGE = (_ROOT / "docs" / "conformance.md").read_text()
 _ROWS = re.findall(r"^\| `(oidcc-[^`]+)` \| (.+?) \| .*\|$", _PAGE, re.MULTILINE)
 
 
+_REQUIREMENTS = re.findall(r"^\| (5\.[0-9.]+(?:-[0-9]+)?) \| (.+?) \| (none|`[^`]+`) \| .*\|$", _PAGE, re.MULTILINE)
+"""Of the FAPI 2.0 Security Profile."""
+
+
 def _names(path: Path) -> set[str]:
     """The tests of a file, those of a class with its name in front."""
     found = set()
@@ -25,7 +29,7 @@ def _names(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("module", "said"), _ROWS)
+@pytest.mark.parametrize(("module", "said"), [*_ROWS, *((number, said) for number, _, said in _REQUIREMENTS)])
 def test_a_test_that_is_named_exists(module: str, said: str) -> None:
     if said == "none":
         return
@@ -38,6 +42,13 @@ def test_a_test_that_is_named_exists(module: str, said: str) -> None:
 def test_all_modules_are_there_once() -> None:
     modules = [module for module, _ in _ROWS]
     assert len(modules) == len(set(modules)) == 38 + 1 + 11 + 2
+
+
+def test_each_requirement_of_the_profile_is_there() -> None:
+    numbers = {number for number, _, _ in _REQUIREMENTS}
+    assert len(_REQUIREMENTS) == len(re.findall(r"^\| 5\.", _PAGE, re.MULTILINE))
+    for section, most in (("5.3.2.1", 14), ("5.3.2.2", 14), ("5.3.4", 5), ("5.4.1", 4)):
+        assert {f"{section}-{item}" for item in range(1, most + 1)} <= numbers
 
 
 def test_what_the_suites_browser_does_otherwise_is_for_modules_that_there_are() -> None:

@@ -12,7 +12,7 @@ import pytest
 from infra.local.demo_data import BACKSTAGEHUB
 from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
-from tests.support.command import stagedoor
+from tests.support.command import CommandRefused, stagedoor
 from tests.support.documented import PAGE, block, blocks, register, run
 
 FREDDIE = ("freddie", "a-kind-of-magic-1986")
@@ -155,11 +155,24 @@ async def test_a_token_that_is_bound_to_a_key(system: System, monkeypatch: pytes
         assert (await client.get(f"{system.ports.origin}/api/tours", headers=bearer)).status_code == 401
 
 
+async def test_the_fapi_2_security_profile(system: System) -> None:
+    assert not await register(system, "com.example/held"), "it has no secret"
+    (shown,) = await stagedoor(system, "apps", "show", "com.example/held")
+    assert (shown["auth_method"], shown["security_profile"]) == ("private_key_jwt", "fapi2")
+    assert shown["require_pushed_authorization_requests"]
+    assert shown["dpop_bound_access_tokens"]
+    assert shown["id_token_signed_response_alg"] == "ES256"
+    # What the page says of later changes.
+    with pytest.raises(CommandRefused, match=r"FAPI 2\.0 .* has to push") as refused:
+        await stagedoor(system, "apps", "change", "com.example/held", "--no-require-pushed-authorization-requests")
+    assert refused.value.status == 1
+
+
 def test_every_example_is_run() -> None:
     assert len(blocks("python")) == 7
     assert len(blocks("html")) == 1
-    assert len(blocks("sh")) == 8
-    assert PAGE.read_text().count("```") == 2 * 16
+    assert len(blocks("sh")) == 9
+    assert PAGE.read_text().count("```") == 2 * 17
 
 
 def test_nothing_that_is_named_is_missing() -> None:

@@ -141,7 +141,7 @@ async def test_clocks_may_differ_by_a_little(stage: Stage) -> None:
         now = int(stage.clock().timestamp())
         then = {name: now + ahead}
         claims = {} if of_proof else then
-        proof = key.proof("POST", f"{ISSUER}/connect/token", **{"iat": now, **(then if of_proof else {})})
+        proof = key.proof("POST", f"{ISSUER}/connect/token", None, **{"iat": now, **(then if of_proof else {})})
         said = hub.claims(**{"exp": now + 600, **claims})
         form = asserted(hub.key.sign(said), **OWN)
         found = await stage.http.post("/id/connect/token", data=form, headers={"DPoP": proof})

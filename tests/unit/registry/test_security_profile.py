@@ -114,9 +114,7 @@ def test_what_it_forbids(changes: dict[str, Any], about: str, demo: bool) -> Non
     assert "\n" not in refused.value.message
 
 
-@pytest.mark.parametrize(
-    "changes", [changes for changes, _ in FORBIDDEN if "type" not in changes], ids=" ".join
-)
+@pytest.mark.parametrize("changes", [changes for changes, _ in FORBIDDEN if "type" not in changes], ids=" ".join)
 def test_what_it_forbids_cannot_be_changed_to(changes: dict[str, Any]) -> None:
     code = "invalid_redirect_uri" if "redirect_uris" in changes else "invalid_client_metadata"
     given(decider, known(held())).when(change(**changes)).refused(code)

@@ -11,7 +11,8 @@ from services.token_issuer.domain.grant import SLACK, End, Grant, Key, decider
 from services.token_issuer.events import GrantEnded, GrantEndReason, RefreshTokenRotated, RefreshTokenUsed
 from shared.ids import digest
 from tests.support.decider import Given
-from tests.unit.token_issuer.test_grant import API, REFRESH, later, redeemed, rotated
+from tests.unit.token_issuer.test_grant import REFRESH, redeemed, rotated
+from tests.unit.token_issuer.world import API, later
 
 USE = replace(REFRESH, rotates=False, key=Key("own", binds_refresh=False))
 
