@@ -147,6 +147,7 @@ def test_keys_that_serve() -> None:
         {**point, "kty": ["EC"]},
         {**point, "y": point["x"]},
         {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
+        {"kty": "RSA", "n": "f" + "_" * 341, "e": "AQAB"},  # 2047 bits
     ):
         assert usable(wrong) is None, wrong
     # What is of no use is left out, as RFC 7517 section 5 has it; what is not public discredits the set.
