@@ -246,6 +246,7 @@ class Life:
                     outdated=False,
                     successor_digest=digest(f"{gid} {jti}"),
                     grace=timedelta(seconds=10),
+                    rotates=self.clients.index(state.client_id) % 2 == 0,
                     **asked,
                 )
         return "token_issuer", grant.decider, gid, command
@@ -354,7 +355,7 @@ class Life:
         issued = Issued(appended.epoch, appended.position, appended.recorded_at)
         jti = getattr(event, "jti", None)
         name = type(event).__name__
-        if name in {"CodeRedeemed", "RefreshTokenRotated", "AccessTokenIssued"} and jti is not None:
+        if name in {"CodeRedeemed", "RefreshTokenRotated", "RefreshTokenUsed", "AccessTokenIssued"} and jti is not None:
             of = state if isinstance(state, grant.Grant) else None
             seconds = state.access_token_seconds
             content = Content(jti, state.sub, state.client_id, ("read",), (AUDIENCE,), seconds, grant=of)

@@ -101,4 +101,6 @@ async def refresh(issuer: Issuer, who: Presented, form: Params) -> Answer:
 def outdated(tokens: RefreshTokens, token: str, found: KnownGrant) -> bool:
     """Whether the issuer gave this refresh token some rotations ago."""
     current = found.grant.refresh_digest
+    if found.grant.previous_digest is None:  # it was never rotated, however often it was used
+        return False
     return current is not None and digest(token) != current and tokens.leads_to(token, current, found.version)
