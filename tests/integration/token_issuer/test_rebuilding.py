@@ -7,9 +7,12 @@ from services.token_issuer.projections import PROJECTIONS
 from services.token_issuer.pruning import prune
 from shared.rebuild.comparing import differences
 from shared.rebuild.rebuilding import rebuild
+from tests.support.dpop import ProofKey, refresh
 from tests.support.issuing import Stage
 from tests.support.postgres import Database
 from tests.support.references import make, open_hub
+from tests.support.security_profile import held_client
+from tests.support.security_profile import tokens as tokens_of_held
 
 
 async def rebuild_all(stage: Stage) -> None:
@@ -39,6 +42,14 @@ async def test_grants_go_on_over_a_rebuild(stage: Stage) -> None:
     assert (await stage.redeem(client, code)).status_code == 200
     await rebuild_all(stage)
     assert (await stage.redeem(client, code)).status_code == 400
+    # One whose refresh token stays.
+    held, key = await held_client(stage, client_id="com.example/held", resources=False), ProofKey()
+    stays = (await tokens_of_held(stage, held, key, sub))["refresh_token"]
+    for _ in range(2):
+        assert (await refresh(stage, held, key, stays)).status_code == 200
+        assert await differences(stage.issuer.log, PROJECTIONS) == []
+        await rebuild_all(stage)
+    assert (await refresh(stage, held, key, stays)).status_code == 200
     assert await differences(stage.issuer.log, PROJECTIONS) == []
 
 
