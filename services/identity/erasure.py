@@ -1,9 +1,10 @@
 """Erasing a person: nothing is left that tells who they were.
 
 What the log says of them is ciphertext, so deleting their key erases them from the whole log, and every proof over it
-still holds. The key, the secrets in the vault and the rows that hold personal data go in the same statement that writes
-the fact. The fact denies the subject for ever: no session, token or grant of theirs is accepted any more. The name was
-taken for ever when they were registered, as a keyed digest, so nobody else is ever taken for them.
+still holds. The key, the secrets in the vault, what passkeys are checked with and the rows that hold personal data go
+in the same statement that writes the fact. The fact denies the subject for ever: no session, token or grant of theirs
+is accepted any more. The name was taken for ever when they were registered, as a keyed digest, so nobody else is ever
+taken for them.
 
 The fact stays, and with it the user's `sub`. So a back-up of the keys from before can be put back without bringing
 anybody back: what it holds of erased users is not used, and is destroyed again.
@@ -17,7 +18,14 @@ from prometheus_client import Counter
 
 from services.identity.domain.user import USER, EraseUser
 from services.identity.events import Role, UserErased
-from services.identity.read_model import ACTIVITY, PERSONAL_KEYS, VAULT, Questions, project
+from services.identity.read_model import (
+    ACTIVITY,
+    PASSKEY_CREDENTIALS,
+    PERSONAL_KEYS,
+    VAULT,
+    Questions,
+    project,
+)
 from services.identity.throttle import Throttle
 from shared.denials import DenialKind
 from shared.errors import Kind, Refusal
@@ -82,7 +90,7 @@ class Erasure:
 
     async def _what_goes(self, sub: str) -> list[RowChange]:
         """Rows beside those that follow from the fact: what no fact tells of the user."""
-        gone: list[RowChange] = [Delete(PERSONAL_KEYS, {"sub": sub}), Delete(VAULT, {"sub": sub})]
+        gone: list[RowChange] = [Delete(table, {"sub": sub}) for table in (PERSONAL_KEYS, VAULT, PASSKEY_CREDENTIALS)]
         gone += [Delete(ACTIVITY, {"sid": sid}) for sid in await self._questions.sids_of(sub)]
         user = await self._questions.user(sub)
         if user is not None:

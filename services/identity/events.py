@@ -170,7 +170,7 @@ class SecondFactorAdded(_OfUser, stored_as="identity.SecondFactorAdded"):
 
 
 class SecondFactorRemoved(_OfUser, stored_as="identity.SecondFactorRemoved"):
-    """The user wants to sign in by password alone again; the recovery codes went with the factor."""
+    """The user wants no codes any more; the recovery codes went with it, unless there are passkeys."""
 
     denial_kinds = frozenset({DenialKind.SUBJECT_SESSIONS})
 
@@ -184,7 +184,7 @@ class SecondFactorRemoved(_OfUser, stored_as="identity.SecondFactorRemoved"):
 
 
 class SecondFactorReset(_OfUser, stored_as="identity.SecondFactorReset"):
-    """Somebody else took the second factor away: whatever the account gave before ends."""
+    """Somebody else took the second factor away, passkeys too: whatever the account gave before ends."""
 
     denial_kinds = frozenset({DenialKind.SUBJECT})
 
@@ -200,6 +200,52 @@ class RecoveryCodesReplaced(_OfUser, stored_as="identity.RecoveryCodesReplaced")
     """One of those of before was used up for it."""
 
 
+class PasskeyAdded(_OfUser, stored_as="identity.PasskeyAdded"):
+    """The user made a passkey (WebAuthn): it signs in by itself, and the password alone is not enough any more.
+
+    The credential's id, public key and signature counter are in a table of this service, never here.
+    """
+
+    denial_kinds = frozenset({DenialKind.SUBJECT_SESSIONS})
+
+    passkey_id: str
+    """A random id of ours; the authenticator does not know it."""
+    name: Personal[str]
+    """What the user calls it."""
+    backup_eligible: bool
+    """The authenticator says that the key may be copied to other devices of the user (WebAuthn section 6.1, BE)."""
+    kept_session: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the user's sessions, but for the one that did it."""
+        return (Denial(DenialKind.SUBJECT_SESSIONS, self.sub, DenialRule.CUT_OFF, except_id=self.kept_session),)
+
+
+class PasskeyRemoved(_OfUser, stored_as="identity.PasskeyRemoved"):
+    """The passkey opens nothing any more; with the user's last second factor the recovery codes went."""
+
+    denial_kinds = frozenset({DenialKind.SUBJECT_SESSIONS})
+
+    passkey_id: str
+    kept_session: str
+
+    def denies(self) -> tuple[Denial, ...]:
+        """A cut-off for the user's sessions, but for the one that did it."""
+        return (Denial(DenialKind.SUBJECT_SESSIONS, self.sub, DenialRule.CUT_OFF, except_id=self.kept_session),)
+
+
+class PasskeyCounterWentBack(_OfUser, stored_as="identity.PasskeyCounterWentBack"):
+    """A passkey signed with a counter that is not past the last one, and was refused: there may be a copy of it.
+
+    WebAuthn section 6.1.1. Only who has the private key gets this far.
+    """
+
+    passkey_id: str
+    known: int
+    """The counter at its last use."""
+    told: int
+
+
 class SignInsFailed(Event, stored_as="identity.SignInsFailed"):
     """Sign-ins that failed within a minute or so, counted: a fact for each would let strangers fill the log."""
 
@@ -208,7 +254,7 @@ class SignInsFailed(Event, stored_as="identity.SignInsFailed"):
     sub: str | None
     """Whose name was given. None: a name that nobody has, or one of too many to tell apart, or nobody looked."""
     wrong: int
-    """The password was wrong, or the user may not sign in."""
+    """The password was wrong, or the passkey, or the user may not sign in."""
     not_looked_at: int
     """There had been too many attempts."""
     wrong_second_factor: int = 0

@@ -23,6 +23,7 @@ def _user(sub: str, state: User, _: datetime) -> State | None:
         "roles": [role.value for role in state.roles],
         "has_password": state.has_password,
         "second_factor": None if state.second_factor is None else state.second_factor.value,
+        "passkeys": len(state.passkeys),
         "erased": state.erased,
         "profile": _profile(state),
     }

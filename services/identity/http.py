@@ -19,9 +19,11 @@ from services.identity.pages.device import Device
 from services.identity.pages.forms import ForeignForm
 from services.identity.pages.own_access import OwnAccessPage
 from services.identity.pages.own_tokens import OwnTokens
+from services.identity.pages.passkeys import PasskeysPage
 from services.identity.pages.pending import PageExpired
 from services.identity.pages.second_factor import SecondFactorPage
 from services.identity.pages.signin import SignIn
+from services.identity.pages.signin_by_passkey import SignInByPasskey
 from services.identity.pages.signin_by_two import SignInByTwo, StepUp
 from services.identity.pages.signout import SignOut
 from services.identity.pages.site import Site, course
@@ -49,6 +51,8 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     by_two = SignInByTwo(site, authorize)
     step_up = StepUp(site, authorize)
     second_factor = SecondFactorPage(site)
+    by_passkey = SignInByPasskey(site, authorize)
+    passkeys = PasskeysPage(site)
     described = encode(metadata(issuer))
 
     async def static(request: Request) -> Response:
@@ -72,6 +76,7 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     pages: list[tuple[str, Endpoint | None, Endpoint | None]] = [
         ("/connect/authorize", authorize.authorize, authorize.authorize),
         ("/signin", sign_in.page, sign_in.submit),
+        ("/signin/passkey", by_passkey.page, by_passkey.submit),
         ("/signin/second-factor", by_two.page, by_two.submit),
         ("/signin/step-up", step_up.page, step_up.submit),
         ("/signin/choose", sign_in.choose_page, sign_in.choose),
@@ -92,6 +97,11 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
         ("/account/second-factor/add", None, second_factor.add),
         ("/account/second-factor/remove", None, second_factor.remove),
         ("/account/second-factor/recovery-codes", None, second_factor.replace_recovery_codes),
+        ("/account/passkeys", passkeys.page, None),
+        ("/account/passkeys/begin", None, passkeys.begin),
+        ("/account/passkeys/add", None, passkeys.add),
+        ("/account/passkeys/remove", None, passkeys.remove),
+        ("/account/passkeys/recovery-codes", None, passkeys.replace_recovery_codes),
         ("/static/{name}", static, None),
     ]
     routes = [_route(f"{base}{path}", get, post) for path, get, post in pages]

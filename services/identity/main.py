@@ -19,21 +19,25 @@ from services.identity.erasure import Erasure
 from services.identity.failed_sign_ins import FailedSignIns
 from services.identity.http import application
 from services.identity.issuer import Issuer
+from services.identity.opening import Lifetimes
 from services.identity.own_access import OwnAccess
+from services.identity.own_passkeys import OwnPasskeys
 from services.identity.own_second_factor import OwnSecondFactor
 from services.identity.pages.cookies import Cookies
 from services.identity.pages.forms import Forms
 from services.identity.pages.pending import Seals
 from services.identity.pages.rendering import Pages
 from services.identity.pages.site import Site
+from services.identity.passkeys import Passkeys
 from services.identity.passwords import Passwords
 from services.identity.personal_keys import PersonalKeyRing
 from services.identity.projections import PROJECTIONS
 from services.identity.read_model import DEMO, Questions
 from services.identity.recovery_codes import RecoveryCodes
+from services.identity.relying_party import RelyingParty
 from services.identity.rpc import RULES, SERVICE, IdentityService
 from services.identity.second_factor import SecondFactor
-from services.identity.sessions import Lifetimes, Sessions
+from services.identity.sessions import Sessions
 from services.identity.settings import IdentitySettings
 from services.identity.subscriptions import PROJECTION, SOURCES, project_registry
 from services.identity.throttle import Throttle
@@ -108,10 +112,21 @@ def assemble(  # noqa: PLR0913  (what it is made of)
     throttle = Throttle(log.pool, master, settings.limits, clock)
     failures = FailedSignIns(log, clock)
     seeds, recovery_codes = Seeds(master), RecoveryCodes(master)
+    passkeys = Passkeys(
+        log,
+        party=RelyingParty.of(settings.issuer),
+        users=questions,
+        throttle=throttle,
+        failures=failures,
+        master=master,
+        clock=clock,
+    )
+    own_passkeys = OwnPasskeys(log, passkeys=passkeys, recovery_codes=recovery_codes, clock=clock)
     second_factor = SecondFactor(
         questions=questions,
         seeds=seeds,
         recovery_codes=recovery_codes,
+        passkeys=passkeys,
         throttle=throttle,
         failures=failures,
         clock=clock,
@@ -123,6 +138,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         passwords=passwords,
         throttle=throttle,
         second_factor=second_factor,
+        passkeys=passkeys,
         failures=failures,
         clock=clock,
         lifetimes=lifetimes,
@@ -144,6 +160,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         second_factor=second_factor,
         seeds=seeds,
         recovery_codes=recovery_codes,
+        own_passkeys=own_passkeys,
     )
     erasure = Erasure(log, questions, throttle)
     consents = Consents(log, questions)
@@ -162,6 +179,8 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         consents=consents,
         accounts=accounts,
         own_second_factor=own_second_factor,
+        passkeys=passkeys,
+        own_passkeys=own_passkeys,
         issuer=Issuer(issuer),
         throttle=throttle,
         own_access=OwnAccess(issuer),

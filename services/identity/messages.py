@@ -136,8 +136,14 @@ def user_message(row: UserRow) -> pb.User:
         enabled=row.enabled,
         position=row.position,
         registered_at=timestamp(row.registered_at),
-        second_factors=[SecondFactorKind.TOTP.value] if row.totp_since is not None else [],
+        second_factors=_second_factors(row),
     )
+
+
+def _second_factors(row: UserRow) -> list[str]:
+    """What there is beside the password."""
+    totp = [SecondFactorKind.TOTP.value] if row.totp_since is not None else []
+    return [*totp, "passkey"] if row.has_passkeys else totp
 
 
 def profile_message(row: UserRow) -> pb.Profile:

@@ -19,10 +19,12 @@ from services.identity.domain.user import (
 )
 from services.identity.events import SecondFactorKind, SecondFactorReset
 from services.identity.origin import Origin
+from services.identity.own_passkeys import OwnPasskeys, SignInAgain
 from services.identity.passwords import Passwords
-from services.identity.read_model import TOTP, VAULT, Credentials, Questions, SessionRow, project
+from services.identity.proofs import SecondProof
+from services.identity.read_model import PASSKEY_CREDENTIALS, TOTP, VAULT, Credentials, Questions, SessionRow, project
 from services.identity.recovery_codes import RecoveryCodes, forgetting
-from services.identity.second_factor import SecondFactor, SecondProof
+from services.identity.second_factor import SecondFactor
 from services.identity.sessions import SignInOver, WrongCredentials
 from services.identity.throttle import Throttle
 from services.identity.totp import Seed, Seeds
@@ -61,6 +63,7 @@ class OwnSecondFactor:
         second_factor: SecondFactor,
         seeds: Seeds,
         recovery_codes: RecoveryCodes,
+        own_passkeys: OwnPasskeys,
     ) -> None:
         self._log = log
         self._questions = questions
@@ -69,14 +72,20 @@ class OwnSecondFactor:
         self._second_factor = second_factor
         self._seeds = seeds
         self._recovery_codes = recovery_codes
+        self._own_passkeys = own_passkeys
 
     async def recovery_codes_left(self, sub: str) -> int:
         """How many there are that were not used."""
         return len(await self._questions.recovery_codes(sub))
 
     async def begin(self, session: SessionRow, password: str, origin: Origin) -> SettingUp:
-        """A new seed, to be shown. Nothing is kept. Raises `WrongCredentials`, `Throttled`."""
+        """A new seed, to be shown. Nothing is kept. Raises `WrongCredentials`, `Throttled`.
+
+        Where there are passkeys the password alone is not enough for it: raises `SignInAgain`.
+        """
         user = (await self._knowing(session, password, origin)).user
+        if user.has_passkeys and not self._own_passkeys.may_change(session):
+            raise SignInAgain
         return SettingUp(user.sub, session.sid, user.epoch, user.position, self._seeds.new())
 
     async def add(
@@ -84,13 +93,15 @@ class OwnSecondFactor:
     ) -> tuple[str, ...]:
         """Turn it on, now that the user's application shows right codes; answers the recovery codes, once.
 
+        Where there are passkeys there are recovery codes already: then it answers none.
+
         Raises `SignInOver` if the account has changed since it was begun, `WrongCode`, `Throttled`.
         """
         user = session.user
         if (begun.sub, begun.sid, begun.epoch, begun.position) != (user.sub, session.sid, user.epoch, user.position):
             raise SignInOver
         proof = await self._second_factor.prove_new(user.sub, user.user_name, begun.seed, code, origin)
-        shown, rows = self._recovery_codes.new(user.sub)
+        shown, rows = ((), ()) if user.has_passkeys else self._recovery_codes.new(user.sub)
         seed = Put(VAULT, {"sub": user.sub, "kind": TOTP, "value": self._seeds.seal(user.sub, begun.seed)})
         command = AddSecondFactor(SecondFactorKind.TOTP, session.sid)
         await self._using_up(proof, user.sub, self._carry_out(session, command, context, proof, seed, *rows))
@@ -100,7 +111,9 @@ class OwnSecondFactor:
         """Turn it off. Raises `WrongCredentials`, `WrongCode`, `Throttled`."""
         proof = await self._proving(session, password, code, origin)
         command = RemoveSecondFactor(proof.with_recovery_code, session.sid)
-        gone = (Delete(VAULT, {"sub": session.user.sub, "kind": TOTP}), *forgetting(session.user.sub))
+        gone: tuple[RowChange, ...] = (Delete(VAULT, {"sub": session.user.sub, "kind": TOTP}),)
+        if not session.user.has_passkeys:
+            gone += forgetting(session.user.sub)
         await self._using_up(proof, session.user.sub, self._carry_out(session, command, context, proof, *gone))
 
     async def replace_recovery_codes(
@@ -117,8 +130,12 @@ class OwnSecondFactor:
         return shown
 
     async def reset(self, sub: str, context: Context) -> int:
-        """Take it away for somebody else; whatever the account gave before ends. Answers the position."""
-        rows = (Delete(VAULT, {"sub": sub, "kind": TOTP}), *forgetting(sub))
+        """Take it away for somebody else, with all passkeys; whatever the account gave before ends.
+
+        Answers the position.
+        """
+        vault = Delete(VAULT, {"sub": sub, "kind": TOTP})
+        rows = (vault, Delete(PASSKEY_CREDENTIALS, {"sub": sub}), *forgetting(sub))
 
         async def guarding(_: Stream) -> Guards:
             return Guards(rows=rows)
@@ -151,7 +168,7 @@ class OwnSecondFactor:
         try:
             await writing
         except (AlreadyUsed, NameTaken):
-            raise self._second_factor.wrong(sub) from None
+            raise self._second_factor.lost(proof, sub) from None
         await self._second_factor.accepted(proof)
 
     async def _carry_out(

@@ -5,6 +5,6 @@ from services.identity.subscriptions import PROJECTION, SOURCES, project_registr
 from shared.rebuild.projection import Projection
 
 PROJECTIONS = (
-    Projection("own", ("identity",), project, ("users", "erased_users", "sessions", "consents")),
+    Projection("own", ("identity",), project, ("users", "erased_users", "passkeys", "sessions", "consents")),
     Projection(PROJECTION, SOURCES, project_registry, ("uninstalled_applications", "signed_userinfo")),
 )

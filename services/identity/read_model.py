@@ -15,6 +15,8 @@ from services.identity.domain.user import attributes
 from services.identity.events import (
     ConsentGiven,
     ConsentWithdrawn,
+    PasskeyAdded,
+    PasskeyRemoved,
     PasswordChanged,
     PasswordReset,
     PasswordSet,
@@ -42,6 +44,8 @@ USERS = "identity.users"
 ERASED = "identity.erased_users"
 VAULT = "identity.vault"
 PERSONAL_KEYS = "identity.personal_keys"
+PASSKEYS = "identity.passkeys"
+PASSKEY_CREDENTIALS = "identity.passkey_credentials"
 SESSIONS = "identity.sessions"
 ACTIVITY = "identity.session_activity"
 CONSENTS = "identity.consents"
@@ -92,7 +96,7 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: C901, PLR0912  
             yield _user(recorded, event.sub, enabled=True)
         case UserErased():
             yield Put(ERASED, {"sub": event.sub, "position": recorded.position})
-            for table in (USERS, SESSIONS, CONSENTS):
+            for table in (USERS, PASSKEYS, SESSIONS, CONSENTS):
                 yield Delete(table, {"sub": event.sub})
         case PasswordSet() | RecoveryCodesReplaced():
             yield _user(recorded, event.sub)
@@ -107,6 +111,9 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: C901, PLR0912  
             yield _user(recorded, event.sub, totp_since=None, **_cut_off(recorded, event.kept_session))
         case SecondFactorReset():
             yield _user(recorded, event.sub, totp_since=None, **_cut_off(recorded))
+            yield Delete(PASSKEYS, {"sub": event.sub})
+        case PasskeyAdded() | PasskeyRemoved():
+            yield from _passkey(recorded, event)
         case SessionStarted() | SessionReauthenticated() | SessionSteppedUp() | SessionEnded():
             yield _session(recorded, event)
         case ConsentGiven():
@@ -119,6 +126,23 @@ def project(recorded: Recorded) -> Iterable[RowChange]:  # noqa: C901, PLR0912  
             yield Delete(CONSENTS, {"sub": event.sub, "client_id": event.client_id})
         case _:
             return
+
+
+def _passkey(recorded: Recorded, event: PasskeyAdded | PasskeyRemoved) -> Iterable[RowChange]:
+    yield _user(recorded, event.sub, **_cut_off(recorded, event.kept_session))
+    if isinstance(event, PasskeyRemoved):
+        yield Delete(PASSKEYS, {"passkey_id": event.passkey_id})
+    elif (name := event.name.reveal()) is not None:  # else its user was erased
+        yield Put(
+            PASSKEYS,
+            {
+                "passkey_id": event.passkey_id,
+                "sub": event.sub,
+                "name": name,
+                "backup_eligible": event.backup_eligible,
+                "added_at": recorded.recorded_at,
+            },
+        )
 
 
 def _user(recorded: Recorded, sub: str, **values: RowValue) -> RowChange:
@@ -187,7 +211,13 @@ class UserRow:
     epoch: int
     """Of the log, when this was asked: what `position` is a position of."""
     totp_since: datetime | None
-    """When a second factor was set up; None: there is none."""
+    """When codes of an application were set up (TOTP); None: there are none."""
+    has_passkeys: bool
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Whether the password alone is not enough to sign in."""
+        return self.totp_since is not None or self.has_passkeys
 
     def is_as_of(self, epoch: int, position: int) -> bool:
         """Whether nothing about the user has changed since they were at this position of that epoch."""
@@ -234,14 +264,15 @@ class SessionRow:
         return max(self.user.position, self.auth_position)
 
 
-_USER = """u.sub, u.user_name, u.kind, u.enabled, u.roles, u.given_name, u.family_name, u.display_name, u.email,
+USER_COLUMNS = """u.sub, u.user_name, u.kind, u.enabled, u.roles, u.given_name, u.family_name, u.display_name, u.email,
     u.email_verified, u.locale, u.zoneinfo, u.phone_number, u.phone_number_verified, u.street_address, u.locality,
     u.region, u.postal_code, u.country, u.registered_at, u.updated_at, u.position, u.totp_since,
+    EXISTS (SELECT FROM identity.passkeys p WHERE p.sub = u.sub) AS has_passkeys,
     (SELECT h.epoch FROM log.head h) AS epoch"""
 _HOLDS = """u.enabled AND u.kind <> 'service'
     AND (s.started_position > u.sessions_cut_off OR s.sid = u.kept_session)
     AND s.expires_at > $2 AND coalesce(a.seen_at, s.auth_time) > $3"""
-_SESSION = f"""SELECT {_USER}, s.sid, s.auth_time, s.auth_position, s.amr, s.expires_at, s.user_agent,
+_SESSION = f"""SELECT {USER_COLUMNS}, s.sid, s.auth_time, s.auth_position, s.amr, s.expires_at, s.user_agent,
     greatest(a.seen_at, s.auth_time) AS seen_at,
     c.scopes AS consented, coalesce(c.position, 0) AS consent_position
   FROM identity.sessions s
@@ -299,33 +330,33 @@ class Questions:
 
     async def user(self, sub: str) -> UserRow | None:
         """The user with this `sub`."""
-        rows = await self._ask(f"SELECT {_USER} FROM identity.users u WHERE u.sub = $1", sub)  # noqa: S608
-        return _user_row(rows[0]) if rows else None
+        rows = await self._ask(f"SELECT {USER_COLUMNS} FROM identity.users u WHERE u.sub = $1", sub)  # noqa: S608
+        return user_row(rows[0]) if rows else None
 
     async def user_for(self, sub: str, client_id: str) -> tuple[UserRow, bool] | None:
         """The user with this `sub`, and whether this application wants to be told signed."""
         rows = await self._ask(
-            f"""SELECT {_USER}, s.client_id IS NOT NULL AS signed FROM identity.users u
+            f"""SELECT {USER_COLUMNS}, s.client_id IS NOT NULL AS signed FROM identity.users u
                   LEFT JOIN identity.signed_userinfo s ON s.client_id = $2 WHERE u.sub = $1""",  # noqa: S608
             sub,
             client_id,
         )
-        return (_user_row(rows[0]), rows[0]["signed"]) if rows else None
+        return (user_row(rows[0]), rows[0]["signed"]) if rows else None
 
     async def user_named(self, user_name: str) -> UserRow | None:
         """The user with this (normalised) name."""
-        rows = await self._ask(f"SELECT {_USER} FROM identity.users u WHERE u.user_name = $1", user_name)  # noqa: S608
-        return _user_row(rows[0]) if rows else None
+        rows = await self._ask(f"SELECT {USER_COLUMNS} FROM identity.users u WHERE u.user_name = $1", user_name)  # noqa: S608
+        return user_row(rows[0]) if rows else None
 
     async def users(self, after: str, limit: int) -> list[UserRow]:
         """Users in the order of their names, those whose name comes after `after`."""
         rows = await self._ask(
-            f'SELECT {_USER} FROM identity.users u WHERE u.user_name COLLATE "C" > $1'  # noqa: S608
+            f'SELECT {USER_COLUMNS} FROM identity.users u WHERE u.user_name COLLATE "C" > $1'  # noqa: S608
             ' ORDER BY u.user_name COLLATE "C" LIMIT $2',
             after,
             limit,
         )
-        return [_user_row(row) for row in rows]
+        return [user_row(row) for row in rows]
 
     async def wrapped_keys(self, subs: Sequence[str]) -> dict[str, bytes]:
         """The wrapped keys of these users' personal data; none for those who have been erased."""
@@ -345,7 +376,7 @@ class Questions:
         return [row["sid"] for row in await self._ask("SELECT sid FROM identity.sessions WHERE sub = $1", sub)]
 
     async def destroy_again(self) -> int:
-        """Delete keys and secrets of users who have been erased; answers how many there were.
+        """Delete keys, secrets and credentials of users who have been erased; answers how many there were.
 
         An erasure leaves none. There are some if a back-up of these tables from before it was restored.
         """
@@ -354,7 +385,11 @@ class Questions:
                  DELETE FROM identity.personal_keys k USING identity.erased_users e WHERE e.sub = k.sub RETURNING 1
                ), secrets AS (
                  DELETE FROM identity.vault v USING identity.erased_users e WHERE e.sub = v.sub RETURNING 1
-               ) SELECT (SELECT count(*) FROM keys) + (SELECT count(*) FROM secrets) AS destroyed"""
+               ), credentials AS (
+                 DELETE FROM identity.passkey_credentials c USING identity.erased_users e
+                  WHERE e.sub = c.sub RETURNING 1
+               ) SELECT (SELECT count(*) FROM keys) + (SELECT count(*) FROM secrets)
+                      + (SELECT count(*) FROM credentials) AS destroyed"""
         )
         return int(rows[0]["destroyed"])
 
@@ -398,7 +433,7 @@ class Questions:
 
     async def _credentials(self, condition: str, value: str) -> Credentials | None:
         rows = await self._ask(
-            f"""SELECT {_USER}, p.value AS password_hash, t.value AS sealed_seed, k.wrapped AS wrapped_key
+            f"""SELECT {USER_COLUMNS}, p.value AS password_hash, t.value AS sealed_seed, k.wrapped AS wrapped_key
                   FROM identity.users u
                   LEFT JOIN identity.vault p ON p.sub = u.sub AND p.kind = '{PASSWORD}'
                   LEFT JOIN identity.vault t ON t.sub = u.sub AND t.kind = '{TOTP}' AND u.totp_since IS NOT NULL
@@ -410,14 +445,15 @@ class Questions:
             return None
         row, stored = rows[0], rows[0]["password_hash"]
         hashed = None if stored is None else stored.decode()
-        return Credentials(_user_row(row), hashed, row["wrapped_key"], row["sealed_seed"])
+        return Credentials(user_row(row), hashed, row["wrapped_key"], row["sealed_seed"])
 
     async def _ask(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await ask(self._pool.fetch(statement, *arguments))
         return rows
 
 
-def _user_row(row: Any) -> UserRow:
+def user_row(row: Any) -> UserRow:
+    """The user in a row of `USER_COLUMNS`."""
     return UserRow(
         sub=row["sub"],
         user_name=row["user_name"],
@@ -443,13 +479,14 @@ def _user_row(row: Any) -> UserRow:
         position=row["position"],
         epoch=row["epoch"],
         totp_since=row["totp_since"],
+        has_passkeys=row["has_passkeys"],
     )
 
 
 def _session_row(row: Any) -> SessionRow:
     return SessionRow(
         sid=row["sid"],
-        user=_user_row(row),
+        user=user_row(row),
         auth_time=row["auth_time"],
         auth_position=row["auth_position"],
         amr=tuple(row["amr"]),

@@ -1,22 +1,20 @@
-"""Proving a second factor: a code of the user's application, or a recovery code in its place.
+"""Proving a second factor: a code of the user's application, a passkey, or a recovery code in their place.
 
 Nothing is used up by looking. What a proof uses up goes into the append of what it is for, so of two requests with the
 same code, at two replicas, one succeeds.
 """
 
-from dataclasses import dataclass
-
 from services.identity.domain.session import RECOVERY_METHODS, TOTP_METHODS
 from services.identity.failed_sign_ins import FailedSignIns
 from services.identity.origin import Origin
+from services.identity.passkeys import Answered, Passkeys, WrongPasskey
+from services.identity.proofs import SecondProof
 from services.identity.read_model import Credentials, Questions
 from services.identity.recovery_codes import RecoveryCodes
 from services.identity.throttle import Attempt, Throttle, Throttled
 from services.identity.totp import DIGITS, Seed, Seeds
 from shared.clock import Clock
 from shared.errors import Kind, Refusal
-from shared.log.append import Name, OnceKey
-from shared.log.event import RowChange
 
 LONGEST = 64
 """Characters of what is looked at as a code."""
@@ -33,22 +31,6 @@ class WrongCode(Refusal):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SecondProof:
-    """A code that was right, and what has to be appended with what it is for."""
-
-    attempt: Attempt
-    with_recovery_code: bool
-    once: tuple[OnceKey, ...] = ()
-    names: tuple[Name, ...] = ()
-    rows: tuple[RowChange, ...] = ()
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Of a sign-in by password and this (RFC 8176)."""
-        return RECOVERY_METHODS if self.with_recovery_code else TOTP_METHODS
-
-
 class SecondFactor:
     """Looks at codes."""
 
@@ -58,6 +40,7 @@ class SecondFactor:
         questions: Questions,
         seeds: Seeds,
         recovery_codes: RecoveryCodes,
+        passkeys: Passkeys,
         throttle: Throttle,
         failures: FailedSignIns,
         clock: Clock,
@@ -65,12 +48,21 @@ class SecondFactor:
         self._questions = questions
         self._seeds = seeds
         self._recovery_codes = recovery_codes
+        self._passkeys = passkeys
         self._throttle = throttle
         self._failures = failures
         self._clock = clock
 
-    async def prove(self, credentials: Credentials, typed: str, origin: Origin) -> SecondProof:
-        """Look at what was typed. Raises `WrongCode` or `Throttled`; an attempt that is not `accepted` is charged."""
+    async def prove(self, credentials: Credentials, presented: str | Answered, origin: Origin) -> SecondProof:
+        """Look at the code that was typed, or at what a passkey answered.
+
+        Raises `WrongCode`, `WrongPasskey` or `Throttled`; an attempt that is not `accepted` is charged.
+        """
+        if isinstance(presented, Answered):
+            return await self._passkeys.prove_second(credentials.user, presented, origin)
+        return await self._by_code(credentials, presented, origin)
+
+    async def _by_code(self, credentials: Credentials, typed: str, origin: Origin) -> SecondProof:
         user = credentials.user
         attempt = await self._admit(user.user_name, origin)
         code = "".join(typed[:LONGEST].split())
@@ -78,11 +70,13 @@ class SecondFactor:
             seed = self._seeds.open(user.sub, credentials.sealed_seed)
             if (proof := self._by_seed(user.sub, seed, code, attempt)) is not None:
                 return proof
-        if user.totp_since is not None and len(code) > DIGITS:
+        if user.has_second_factor and len(code) > DIGITS:
             left = await self._questions.recovery_codes(user.sub)
             found = self._recovery_codes.find(user.sub, code, left)
             if found is not None:
-                return SecondProof(attempt, with_recovery_code=True, names=(found[0],), rows=(found[1],))
+                return SecondProof(
+                    attempt, RECOVERY_METHODS, with_recovery_code=True, names=(found[0],), rows=(found[1],)
+                )
         raise self.wrong(user.sub)
 
     async def prove_new(self, sub: str, user_name: str, seed: Seed, typed: str, origin: Origin) -> SecondProof:
@@ -94,13 +88,18 @@ class SecondFactor:
         return proof
 
     async def accepted(self, proof: SecondProof) -> None:
-        """The code was right, and was not lost to another request: the attempt costs nothing."""
+        """It was right, and was not lost to another request: the attempt costs nothing."""
         await self._throttle.succeeded(proof.attempt)
 
     def wrong(self, sub: str) -> WrongCode:
-        """A code was not right, or was used by another request in the same moment; to be raised."""
+        """A code was not right; to be raised."""
         self._failures.wrong_second_factor(sub)
         return WrongCode()
+
+    def lost(self, proof: SecondProof, sub: str) -> WrongCode | WrongPasskey:
+        """What was right was used by another request in the same moment; to be raised."""
+        self._failures.wrong_second_factor(sub)
+        return WrongPasskey() if proof.passkey_id else WrongCode()
 
     async def _admit(self, user_name: str, origin: Origin) -> Attempt:
         try:
@@ -113,4 +112,4 @@ class SecondFactor:
         step = seed.step_of(code, self._clock())
         if step is None:
             return None
-        return SecondProof(attempt, with_recovery_code=False, once=(self._seeds.used(sub, seed, step),))
+        return SecondProof(attempt, TOTP_METHODS, once=(self._seeds.used(sub, seed, step),))

@@ -1,38 +1,36 @@
-"""Sessions: signing in, by one factor or two, proving it again, finding the session of a cookie, ending it."""
+"""Sessions: signing in, by one factor or two or a passkey, finding the session of a cookie, ending it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
-
-from msgspec.structs import replace
 
 from services.identity.domain.names import normalised
 from services.identity.domain.session import (
-    PASSWORD_METHODS,
     SESSION,
     EndSession,
-    Reauthenticate,
     SessionOver,
-    StartSession,
     StepUp,
     may_sign_in,
 )
 from services.identity.events import SessionEndReason
 from services.identity.failed_sign_ins import FailedSignIns
+from services.identity.opening import SOURCE, Lifetimes, Opening, Proof, parties, using
 from services.identity.origin import Origin
+from services.identity.passkeys import Answered, Passkeys
 from services.identity.passwords import Passwords
 from services.identity.personal_keys import PersonalKeyRing
+from services.identity.proofs import SecondProof
 from services.identity.read_model import ACTIVITY, Credentials, Questions, SessionRow, UserRow, project
-from services.identity.second_factor import SecondFactor, SecondProof
+from services.identity.second_factor import SecondFactor
 from services.identity.throttle import Throttle, Throttled
 from shared.clock import Clock
-from shared.denials import LONGEST_ACCESS_TOKEN, DenialKind
+from shared.denials import LONGEST_ACCESS_TOKEN
 from shared.errors import Kind, Refusal
 from shared.handle import Guards, handle
-from shared.ids import digest, new_command_id, new_ordered_id, new_secret
+from shared.ids import digest, new_command_id, new_secret
 from shared.log.append import AlreadyUsed, AsOf, Context, Fence, NameTaken
-from shared.log.event import Delete, Put, RowChange
+from shared.log.event import Delete
 from shared.log.log import Log, Stream
 from shared.telemetry import logger
 
@@ -41,7 +39,6 @@ _log = logger(__name__)
 T = TypeVar("T")
 
 _SEEN_EVERY = timedelta(minutes=1)
-_SOURCE = "identity"
 
 
 class WrongCredentials(Refusal):
@@ -65,14 +62,6 @@ class SignInOver(Refusal):
 
     def __init__(self) -> None:
         super().__init__(Kind.PRECONDITION, "sign_in_over", "Please sign in once more.")
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """How long things last."""
-
-    idle: timedelta
-    absolute: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +108,20 @@ class Sessions:
         passwords: Passwords,
         throttle: Throttle,
         second_factor: SecondFactor,
+        passkeys: Passkeys,
         failures: FailedSignIns,
         clock: Clock,
         lifetimes: Lifetimes,
     ) -> None:
         self._log = log
         self._questions = questions
-        self._keys = keys
         self._passwords = passwords
         self._throttle = throttle
         self._second_factor = second_factor
+        self._passkeys = passkeys
         self._failures = failures
         self._clock = clock
-        self._lifetimes = lifetimes
+        self._opening = Opening(log, keys=keys, clock=clock, lifetimes=lifetimes)
 
     async def current(self, secret: str | None, client_id: str = "") -> SessionRow | None:
         """The session whose cookie this is, if it holds now, with what its user allowed `client_id`."""
@@ -159,19 +149,21 @@ class Sessions:
             raise
         credentials = await self._proved(name, password)
         await self._throttle.succeeded(attempt)
-        if credentials.user.totp_since is not None:
+        if credentials.user.has_second_factor:
             return _password_proved(credentials.user)
         if presented.expected_sub not in ("", credentials.user.sub):
             raise AnotherAccount
 
         async def again() -> Credentials:
             proved = await self._proved(name, password)
-            if proved.user.totp_since is not None:
+            if proved.user.has_second_factor:
                 raise SignInOver
             return proved
 
         try:
-            secret = await self._open(_Proof(credentials, again), presented.session_secret, origin, correlation_id)
+            secret = await self._opening.open(
+                Proof(credentials, again), await self.current(presented.session_secret), origin, correlation_id
+            )
         except SignInOver:  # a second factor was set up since the password was looked at
             proved = await self._proved(name, password)
             return _password_proved(proved.user)
@@ -180,43 +172,69 @@ class Sessions:
     async def sign_in_by_two(  # noqa: PLR0913  (each is one independent part of what is presented)
         self,
         proved: PasswordProved,
-        code: str,
+        presented: str | Answered,
         session_secret: str | None,
         origin: Origin,
         correlation_id: str,
         *,
         expected_sub: str = "",
     ) -> Opened:
-        """Go on with a sign-in whose password was right.
+        """Go on with a sign-in whose password was right, by a code or a passkey.
 
-        Raises `SignInOver`, `WrongCode`, `Throttled`, `AnotherAccount` or `Unavailable`.
+        Raises `SignInOver`, `WrongCode`, `WrongPasskey`, `Throttled`, `AnotherAccount` or `Unavailable`.
         """
         credentials = await self._still(proved)
-        second = await self._second_factor.prove(credentials, code, origin)
+        second = await self._second_factor.prove(credentials, presented, origin)
         if expected_sub not in ("", proved.sub):
             await self._second_factor.accepted(second)
             raise AnotherAccount
-        proof = _Proof(credentials, lambda: self._still(proved), second)
-        secret = await self._using_up(second, proved.sub, self._open(proof, session_secret, origin, correlation_id))
+        proof = Proof(credentials, lambda: self._still(proved), second)
+        current = await self.current(session_secret)
+        writing = self._opening.open(proof, current, origin, correlation_id)
+        secret = await self._using_up(second, proved.sub, writing)
         return Opened(proved.sub, secret, self._throttle.remember(origin.device_cookie, second.attempt))
 
-    async def step_up(self, session: SessionRow, code: str, origin: Origin, correlation_id: str) -> str:
+    async def sign_in_by_passkey(
+        self,
+        answered: Answered,
+        session_secret: str | None,
+        origin: Origin,
+        correlation_id: str,
+        *,
+        expected_sub: str = "",
+    ) -> Opened:
+        """Begin a session, or go on with one, for whoever the passkey belongs to; no password is asked for.
+
+        Raises `WrongPasskey`, `Throttled`, `AnotherAccount` or `Unavailable`.
+        """
+        credentials, by_passkey = await self._passkeys.prove(answered, origin)
+        sub = credentials.user.sub
+        if expected_sub not in ("", sub):
+            await self._second_factor.accepted(by_passkey)
+            raise AnotherAccount
+        proof = Proof(credentials, lambda: self._passkeys.still(sub, by_passkey.passkey_id), by_passkey)
+        current = await self.current(session_secret)
+        secret = await self._using_up(by_passkey, sub, self._opening.open(proof, current, origin, correlation_id))
+        return Opened(sub, secret, self._throttle.remember(origin.device_cookie, by_passkey.attempt))
+
+    async def step_up(self, session: SessionRow, presented: str | Answered, origin: Origin, correlation_id: str) -> str:
         """Let a session be worth two factors; answers the new secret of its cookie.
 
-        When its user signed in stays as it was. Raises `SessionOver`, `WrongCode`, `Throttled` or `Unavailable`.
+        When its user signed in stays as it was. Raises `SessionOver`, `WrongCode`, `WrongPasskey`, `Throttled` or
+        `Unavailable`.
         """
         sub = session.user.sub
         credentials = await self._questions.credentials_of(sub)
         if credentials is None or not credentials.user.is_as_of(session.user.epoch, session.user.position):
             raise SessionOver
-        second = await self._second_factor.prove(credentials, code, origin)
+        second = await self._second_factor.prove(credentials, presented, origin)
         new = new_secret()
         command = StepUp(sub, credentials.user.enabled, digest(new), second.methods, second.with_recovery_code)
         context = Context(f"user:{sub}", correlation_id, new_command_id())
-        as_of = AsOf(session.user.epoch, {_SOURCE: session.position})
+        as_of = AsOf(session.user.epoch, {SOURCE: session.position})
 
         async def guarding(_: Stream) -> Guards:
-            return _using(second, Fence(as_of, _parties(sub, session.sid)))
+            return using(second, Fence(as_of, parties(sub, session.sid)))
 
         writing = handle(self._log, SESSION, session.sid, command, context=context, project=project, guarding=guarding)
         await self._using_up(second, sub, writing)
@@ -231,6 +249,10 @@ class Sessions:
         command = EndSession(reason, self._clock() + LONGEST_ACCESS_TOKEN)
         handled = await handle(self._log, SESSION, sid, command, context=context, project=project, guarding=rows)
         return handled.position
+
+    async def user(self, sub: str) -> UserRow | None:
+        """The user, as of now."""
+        return await self._questions.user(sub)
 
     async def of(self, sub: str) -> list[SessionRow]:
         """A user's sessions that hold now, the newest first."""
@@ -262,135 +284,19 @@ class Sessions:
         if credentials is None or not credentials.user.is_as_of(proved.epoch, proved.position):
             raise SignInOver
         user = credentials.user
-        if user.totp_since is None or not may_sign_in(user.kind, enabled=user.enabled):
+        if not user.has_second_factor or not may_sign_in(user.kind, enabled=user.enabled):
             raise SignInOver
         return credentials
 
     async def _using_up(self, second: SecondProof, sub: str, writing: Awaitable[T]) -> T:
-        """Write what a code is for; one that another request used in the same moment is a wrong one."""
+        """Write what a proof is for; one that another request used in the same moment is a wrong one."""
         try:
             written = await writing
         except (AlreadyUsed, NameTaken):
-            raise self._second_factor.wrong(sub) from None
+            raise self._second_factor.lost(second, sub) from None
         await self._second_factor.accepted(second)
         return written
-
-    async def _open(self, proof: "_Proof", session_secret: str | None, origin: Origin, correlation_id: str) -> str:
-        """Begin a session or go on with the one that the browser has; answers the secret of its cookie."""
-        sub = proof.credentials.user.sub
-        context = Context(f"user:{sub}", correlation_id, new_command_id())
-        new = new_secret()
-        current = await self.current(session_secret)
-        if current is None or current.user.sub != sub:
-            await self._start(new, proof, origin, context)
-        elif not await self._again(current.sid, new, proof, context):
-            await self._start(new, proof, origin, replace(context, command_id=new_command_id()))
-        return new
-
-    async def _start(self, secret: str, proof: "_Proof", origin: Origin, context: Context) -> None:
-        now = self._clock()
-        sid = new_ordered_id()
-
-        async def command() -> StartSession:
-            credentials = await proof.fresh()
-            return StartSession(
-                sid=sid,
-                sub=credentials.user.sub,
-                kind=credentials.user.kind,
-                enabled=credentials.user.enabled,
-                secret_digest=digest(secret),
-                auth_time=now,
-                amr=proof.methods,
-                expires_at=now + self._lifetimes.absolute,
-                address=origin.address,
-                user_agent=origin.user_agent,
-                with_recovery_code=proof.with_recovery_code,
-            )
-
-        await self._append(sid, command, proof, context, now)
-
-    async def _again(self, sid: str, secret: str, proof: "_Proof", context: Context) -> bool:
-        """Go on with a session; False if it has ended since it was looked at."""
-        now = self._clock()
-
-        async def command() -> Reauthenticate:
-            credentials = await proof.fresh()
-            return Reauthenticate(
-                sub=credentials.user.sub,
-                enabled=credentials.user.enabled,
-                secret_digest=digest(secret),
-                auth_time=now,
-                amr=proof.methods,
-                with_recovery_code=proof.with_recovery_code,
-            )
-
-        try:
-            await self._append(sid, command, proof, context, now)
-        except SessionOver:
-            return False
-        return True
-
-    async def _append(
-        self,
-        sid: str,
-        command: Callable[[], Awaitable[StartSession | Reauthenticate]],
-        proof: "_Proof",
-        context: Context,
-        now: datetime,
-    ) -> None:
-        async def guarding(_: Stream) -> Guards:
-            known = proof.credentials
-            wrapped = known.wrapped_key
-            # A password changed or a user disabled since the password was looked at stops this.
-            fence = Fence(AsOf(known.user.epoch, {_SOURCE: known.user.position}), _parties(known.user.sub, sid))
-            key = None if wrapped is None else self._keys.unwrap(known.user.sub, wrapped)
-            return _using(proof.second, fence, key, Put(ACTIVITY, {"sid": sid, "seen_at": now}))
-
-        await handle(self._log, SESSION, sid, command, context=context, project=project, guarding=guarding)
-
-
-class _Proof:
-    """Credentials that were proved; looked at anew if the append was refused because something changed."""
-
-    def __init__(
-        self,
-        credentials: Credentials,
-        prove: Callable[[], Awaitable[Credentials]],
-        second: SecondProof | None = None,
-    ) -> None:
-        self.credentials = credentials
-        self.second = second
-        self._prove = prove
-        self._used = False
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """How it was proved (RFC 8176)."""
-        return PASSWORD_METHODS if self.second is None else self.second.methods
-
-    @property
-    def with_recovery_code(self) -> bool:
-        """A recovery code stood in for the second factor."""
-        return self.second is not None and self.second.with_recovery_code
-
-    async def fresh(self) -> Credentials:
-        """The credentials to decide on in this attempt."""
-        if self._used:
-            self.credentials = await self._prove()
-        self._used = True
-        return self.credentials
 
 
 def _password_proved(user: UserRow) -> PasswordProved:
     return PasswordProved(user.sub, user.epoch, user.position)
-
-
-def _parties(sub: str, sid: str) -> tuple[tuple[DenialKind, str], ...]:
-    return (DenialKind.SUBJECT, sub), (DenialKind.SUBJECT_SESSIONS, sub), (DenialKind.SESSION, sid)
-
-
-def _using(second: SecondProof | None, fence: Fence, key: bytes | None = None, *rows: RowChange) -> Guards:
-    """What has to hold for a sign-in, and what it uses up."""
-    if second is None:
-        return Guards(fence=fence, personal_key=key, rows=rows)
-    return Guards(fence=fence, personal_key=key, names=second.names, once=second.once, rows=(*rows, *second.rows))

@@ -136,6 +136,17 @@ class Throttle:
         counters = (_Counter("", "", place), _Counter(second, "", place), _Counter(second, "", ""))
         return await self._admitted(account, counters)
 
+    async def admit_passkey(self, address: str) -> Attempt:
+        """Charge one passkey that may turn out to be none to the network address. Raises `Throttled`, as `admit`.
+
+        Nothing about it can be guessed, so no account has a budget for it that somebody else could use up.
+        """
+        return await self._admitted("", (_Counter("", "", self._digest("address", network(address))),))
+
+    def of_account(self, attempt: Attempt, user_name: str) -> Attempt:
+        """The same attempt, now that it is known whose (normalised) name it was for."""
+        return Attempt(self._digest("account", user_name), attempt.counters)
+
     async def admit_user_code(self, sub: str, address: str) -> Attempt:
         """Charge one attempt to name a device by its user code (RFC 8628 section 5.1). Raises `Throttled`.
 

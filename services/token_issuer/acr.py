@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 PASSWORD = "urn:stagedoor:acr:password"
 """The password, and nothing else."""
 MFA = "urn:stagedoor:acr:mfa"
-"""More than one factor."""
+"""More than one factor: a password and what came after it, or a passkey that its user had to unlock."""
 
 ACR_VALUES = (PASSWORD, MFA)
 """What a sign-in here can be worth, the least first."""
@@ -25,9 +25,9 @@ def met(amr: Collection[str], essential: Sequence[str]) -> str | None:
 
 
 def _worth(amr: Collection[str]) -> tuple[str, ...]:
-    if "pwd" not in amr:
-        return ()
-    return (MFA, PASSWORD) if "mfa" in amr else (PASSWORD,)
+    if "mfa" in amr:
+        return MFA, PASSWORD
+    return (PASSWORD,) if "pwd" in amr else ()
 
 
 def wished(acr_values: str | None) -> bool:

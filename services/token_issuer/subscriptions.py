@@ -114,7 +114,13 @@ def _of_identity(event: Event, position: int | Stamp) -> Iterator[RowChange]:
             yield Delete(USERS, {"sub": event.sub})
         case identity.PasswordReset() | identity.SecondFactorReset():
             yield _user(event.sub, position, sessions_cut_off=position, kept_session=None)
-        case identity.PasswordChanged() | identity.SecondFactorAdded() | identity.SecondFactorRemoved():
+        case (
+            identity.PasswordChanged()
+            | identity.SecondFactorAdded()
+            | identity.SecondFactorRemoved()
+            | identity.PasskeyAdded()
+            | identity.PasskeyRemoved()
+        ):
             yield _user(event.sub, position, sessions_cut_off=position, kept_session=event.kept_session)
         case identity.SessionStarted():
             yield Put(SESSIONS, _session(event.sid, event.sub, event.expires_at, position))

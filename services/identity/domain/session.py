@@ -33,6 +33,15 @@ RECOVERY_METHODS = ("pwd", "mfa")
 """Of one by password and a recovery code, for which RFC 8176 has no name of its own."""
 
 
+def passkey_methods(*, backup_eligible: bool) -> tuple[str, ...]:
+    """Of one by a passkey: something that is had, and what unlocked it, with the person there (RFC 8176).
+
+    `hwk` where the authenticator says that the key never leaves it, `swk` where it may be copied. Nobody vouches for
+    what it says, since no attestation is asked for.
+    """
+    return ("swk" if backup_eligible else "hwk", "user", "mfa")
+
+
 class SessionOver(Refusal):
     """There is no such session any more."""
 
@@ -114,6 +123,11 @@ def proved_by_two(amr: Collection[str]) -> bool:
 def proved_recently(auth_time: datetime, now: datetime, left: timedelta = timedelta()) -> bool:
     """Whether the person proved who they are so recently that it is them who sits there, and will be for `left`."""
     return now - auth_time <= FRESH - left
+
+
+def may_change_factors(auth_time: datetime, amr: Collection[str], now: datetime, *, has_second_factor: bool) -> bool:
+    """Whether the person has proved all that they have to prove, just now: then they add and remove what proves it."""
+    return proved_recently(auth_time, now) and (proved_by_two(amr) or not has_second_factor)
 
 
 def decide(command: Command, state: Session) -> Sequence[Event]:

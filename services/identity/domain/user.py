@@ -1,6 +1,7 @@
-"""One user: registered, changed, disabled and enabled, given another password or a second factor, erased.
+"""One user: registered, changed, disabled and enabled, given another password, a second factor or passkeys, erased.
 
-Password, seed and codes are in none of this: commands say that there is one, the vault holds what it is checked with.
+Password, seed, codes and keys are in none of this: commands say that there is one, the vault holds what it is checked
+with.
 """
 
 import re
@@ -9,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from services.identity.domain.names import valid_user_name
 from services.identity.events import (
+    PasskeyAdded,
+    PasskeyRemoved,
     PasswordChanged,
     PasswordReset,
     PasswordSet,
@@ -35,6 +38,10 @@ ATTRIBUTE_LIMIT = 256
 """Characters of one attribute of a profile."""
 REASON_LIMIT = 200
 """Characters of the reason for which a user is disabled."""
+PASSKEYS = 20
+"""How many passkeys a user may have."""
+PASSKEY_NAME_LIMIT = 60
+"""Characters of the name of one."""
 
 ADDRESS = ("street_address", "locality", "region", "postal_code", "country")
 """The parts of a postal address (OpenID Connect Core section 5.1.1)."""
@@ -73,6 +80,13 @@ class User:
     has_password: bool = False
     erased: bool = False
     second_factor: SecondFactorKind | None = None
+    passkeys: tuple[str, ...] = ()
+    """Their ids."""
+
+    @property
+    def password_is_not_enough(self) -> bool:
+        """Whether something else has to be proved to sign in."""
+        return self.second_factor is not None or bool(self.passkeys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +171,40 @@ class ReplaceRecoveryCodes:
     with_recovery_code: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AddPasskey:
+    """The user has proved that they have it: it signs in, and from now on the password alone is not enough."""
+
+    passkey_id: str
+    name: str
+    backup_eligible: bool
+    kept_session: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePasskey:
+    """The user does not want it to open anything any more."""
+
+    passkey_id: str
+    kept_session: str
+
+
+OfPasskeys = AddPasskey | RemovePasskey
 OfSecondFactor = AddSecondFactor | RemoveSecondFactor | ResetSecondFactor | ReplaceRecoveryCodes
 Command = (
-    RegisterUser | ChangeUser | DisableUser | EnableUser | EraseUser | ResetPassword | ChangePassword | OfSecondFactor
+    RegisterUser
+    | ChangeUser
+    | DisableUser
+    | EnableUser
+    | EraseUser
+    | ResetPassword
+    | ChangePassword
+    | OfSecondFactor
+    | OfPasskeys
 )
 
 
-def decide(command: Command, state: User) -> Sequence[Event]:  # noqa: PLR0911  (one for each command)
+def decide(command: Command, state: User) -> Sequence[Event]:  # noqa: C901, PLR0911  (one for each command)
     """The facts that follow; a `Refusal` where the command may not be carried out."""
     if isinstance(command, RegisterUser):
         return _register(command, state)
@@ -184,6 +225,8 @@ def decide(command: Command, state: User) -> Sequence[Event]:  # noqa: PLR0911  
             return _set_password(command, state)
         case AddSecondFactor() | RemoveSecondFactor() | ResetSecondFactor() | ReplaceRecoveryCodes():
             return _second_factor(command, state)
+        case AddPasskey() | RemovePasskey():
+            return _passkeys(command, state)
 
 
 def _register(command: RegisterUser, state: User) -> Sequence[Event]:
@@ -249,14 +292,16 @@ def _second_factor(command: OfSecondFactor, state: User) -> Sequence[Event]:
         if state.second_factor is not None:
             raise Refusal(Kind.PRECONDITION, "second_factor_exists", "the user has a second factor already")
         return (SecondFactorAdded(sub=state.sub, kind=command.kind, kept_session=command.kept_session),)
-    if state.second_factor is None:
-        raise Refusal(Kind.PRECONDITION, "no_second_factor", "the user has no second factor")
+    if not state.password_is_not_enough:
+        raise _no_second_factor()
     if isinstance(command, ResetSecondFactor):
         return (SecondFactorReset(sub=state.sub),)
     if not state.enabled:
         raise Refusal(Kind.PRECONDITION, "user_disabled", "the user is disabled")
     if isinstance(command, ReplaceRecoveryCodes):
         return (RecoveryCodesReplaced(sub=state.sub, with_recovery_code=command.with_recovery_code),)
+    if state.second_factor is None:
+        raise _no_second_factor()
     return (
         SecondFactorRemoved(
             sub=state.sub,
@@ -265,6 +310,45 @@ def _second_factor(command: OfSecondFactor, state: User) -> Sequence[Event]:
             kept_session=command.kept_session,
         ),
     )
+
+
+def _no_second_factor() -> Refusal:
+    return Refusal(Kind.PRECONDITION, "no_second_factor", "the user has no second factor")
+
+
+def _passkeys(command: OfPasskeys, state: User) -> Sequence[Event]:
+    if not state.enabled:
+        raise Refusal(Kind.PRECONDITION, "user_disabled", "the user is disabled")
+    if isinstance(command, RemovePasskey):
+        if command.passkey_id not in state.passkeys:
+            return ()
+        return (PasskeyRemoved(sub=state.sub, passkey_id=command.passkey_id, kept_session=command.kept_session),)
+    if state.kind is UserKind.SERVICE:
+        raise Refusal(Kind.PRECONDITION, "service_user", "a service user never signs in, so it has no passkey")
+    if command.passkey_id in state.passkeys:
+        raise Refusal(Kind.ALREADY_EXISTS, "passkey_exists", "the passkey exists already")
+    if len(state.passkeys) >= PASSKEYS:
+        raise Refusal(Kind.PRECONDITION, "too_many_passkeys", f"a user has at most {PASSKEYS} passkeys")
+    added = PasskeyAdded(
+        sub=state.sub,
+        passkey_id=command.passkey_id,
+        name=Personal(valid_passkey_name(command.name)),
+        backup_eligible=command.backup_eligible,
+        kept_session=command.kept_session,
+    )
+    return (added,)
+
+
+def valid_passkey_name(name: str) -> str:
+    """The name, without space around it. Raises `Refusal` INVALID."""
+    shown = name.strip()
+    if not 1 <= len(shown) <= PASSKEY_NAME_LIMIT or not shown.isprintable():
+        raise Refusal(
+            Kind.INVALID,
+            "invalid_passkey_name",
+            f"a passkey's name has 1 to {PASSKEY_NAME_LIMIT} characters that can be seen",
+        )
+    return shown
 
 
 def _erase(command: EraseUser, state: User) -> Sequence[Event]:
@@ -312,7 +396,7 @@ def attributes(profile: Profile) -> dict[str, str | bool | None]:
     return found
 
 
-def evolve(state: User, event: Event) -> User:  # noqa: PLR0911  (one for each fact)
+def evolve(state: User, event: Event) -> User:  # noqa: C901, PLR0911, PLR0912  (one for each fact)
     """The user after this fact."""
     match event:
         case UserRegistered():
@@ -331,8 +415,14 @@ def evolve(state: User, event: Event) -> User:  # noqa: PLR0911  (one for each f
             return replace(state, has_password=True)
         case SecondFactorAdded():
             return replace(state, second_factor=event.kind)
-        case SecondFactorRemoved() | SecondFactorReset():
+        case SecondFactorRemoved():
             return replace(state, second_factor=None)
+        case SecondFactorReset():
+            return replace(state, second_factor=None, passkeys=())
+        case PasskeyAdded():
+            return replace(state, passkeys=(*state.passkeys, event.passkey_id))
+        case PasskeyRemoved():
+            return replace(state, passkeys=tuple(one for one in state.passkeys if one != event.passkey_id))
         case _:
             return state
 

@@ -86,6 +86,6 @@ def signed_in(session: SessionRow | None) -> SignedIn | None:
         session.auth_time,
         session.auth_position,
         session.consented,
-        has_second_factor=session.user.totp_since is not None,
+        has_second_factor=session.user.has_second_factor,
         proved_by_two=proved_by_two(session.amr),
     )

@@ -22,6 +22,7 @@ REVOKE = "revoke-token"
 
 _DONE = {
     "second-factor-off": "The second factor is off. Wherever else you were signed in, you are not any more.",
+    "second-factor-on": "The second factor is on. Wherever else you were signed in, you are not any more.",
     "password": "Your password is changed. Wherever else you were signed in, you are not any more.",
     "stopped": "The application is stopped. Nothing that it was given is accepted any more.",
     "ended": "That session is over, and so is the access that applications were given in it.",
@@ -61,7 +62,8 @@ class OwnAccessPage:
             "notice": _DONE.get(query(request, "done") or "", ""),
             "alert": alert,
             "zone": moments.name,
-            "second_factor": session.user.totp_since is not None,
+            "second_factor": session.user.has_second_factor,
+            "passkeys": site.passkeys.offered or session.user.has_passkeys,
             "applications": [self._application(request, one) for one in found.applications],
             "sessions": await self._sessions(request, session, moments),
             "tokens": [self._token(request, one, moments) for one in found.references],

@@ -7,7 +7,7 @@ import json
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from os import urandom
 
 from cryptography.exceptions import InvalidTag
@@ -17,6 +17,8 @@ from google.protobuf.message import DecodeError
 from protos.stagedoor.tokens.v1.tokens_pb2 import Logout, Proceed
 from services.identity.domain.interaction import Demands
 from services.identity.own_second_factor import SettingUp
+from services.identity.passkeys import Ceremony, Purpose
+from services.identity.relying_party import WAIT_SECONDS
 from services.identity.sessions import PasswordProved
 from services.identity.totp import Seed
 from shared.clock import Clock
@@ -28,6 +30,8 @@ LIMIT = 24 * 1024
 """Characters of a sealed text."""
 BETWEEN_FACTORS = timedelta(minutes=10)
 """How long a password that was right waits for what has to come after it."""
+CEREMONY = timedelta(seconds=WAIT_SECONDS)
+"""How long a page that asks for a passkey waits for the answer."""
 
 
 class PageExpired(Refusal):
@@ -133,8 +137,22 @@ class Seals:
         known = int(about["epoch"]), int(about["position"])
         return SettingUp(str(about["sub"]), str(about["sid"]), *known, Seed(seed))
 
-    def _seal(self, kind: str, about: dict[str, str | int], message: bytes) -> str:
-        head = json.dumps({**about, "at": int(self._clock().timestamp())}).encode()
+    def seal_ceremony(self, ceremony: Ceremony, browser: str) -> str:
+        """For the page that asks for a passkey, in the browser whose secret this is."""
+        about: dict[str, str | int] = {"about": ceremony.about, "name": ceremony.name, "browser": digest(browser)}
+        at = ceremony.begun_at
+        return self._seal(f"passkey-{ceremony.purpose}", about, ceremony.challenge, at)
+
+    def open_ceremony(self, text: str | None, purpose: Purpose, browser: str) -> Ceremony:
+        """What this browser was asked for that purpose, a moment ago. Raises `PageExpired`."""
+        about, challenge = self._open(f"passkey-{purpose}", text, CEREMONY)
+        if not browser or not same(str(about["browser"]), digest(browser)):
+            raise PageExpired
+        begun_at = datetime.fromtimestamp(int(about["at"]), UTC)
+        return Ceremony(purpose, str(about["about"]), begun_at, challenge, str(about["name"]))
+
+    def _seal(self, kind: str, about: dict[str, str | int], message: bytes, at: datetime | None = None) -> str:
+        head = json.dumps({**about, "at": int((at or self._clock()).timestamp())}).encode()
         nonce = urandom(12)
         sealed = self._aead.encrypt(nonce, zlib.compress(head + b"\n" + message), kind.encode())
         return urlsafe_b64encode(nonce + sealed).decode().rstrip("=")

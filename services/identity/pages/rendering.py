@@ -13,7 +13,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from shared.settings import is_loopback
 
 _HERE = Path(__file__).parent
-_STATIC = {"style.css": "text/css; charset=utf-8", "mark.svg": "image/svg+xml"}
+_STATIC = {
+    "style.css": "text/css; charset=utf-8",
+    "mark.svg": "image/svg+xml",
+    "passkey.js": "text/javascript; charset=utf-8",
+}
 _HOST = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
 """Private-use scheme of a native application (RFC 8252 section 7.1): it has a dot in it."""
@@ -45,7 +49,7 @@ class Pages:
         """The path of a page as forms and links have it."""
         return f"{self._base}{path}{_query(query)}"
 
-    def render(
+    def render(  # noqa: PLR0913  (the parts of an answer)
         self,
         template: str,
         fields: Mapping[str, object],
@@ -53,10 +57,15 @@ class Pages:
         status: int = 200,
         form_targets: tuple[str, ...] = (),
         headers: Mapping[str, str] | None = None,
+        script: str = "",
     ) -> HTMLResponse:
-        """A page. `form_targets`: origins that a form on it may lead to in the end, beside this site."""
+        """A page. `form_targets`: origins that a form on it may lead to in the end, beside this site.
+
+        `script`: the one static file that may run on it, if any; nothing else does, neither from here nor in the page.
+        """
         text = self._environment.get_template(template).render(fields)
-        given = {**_page_headers(self._images, form_targets), **self._transport, **(headers or {})}
+        scripts = (f"script-src {self._issuer}/static/{script}",) if script else ()
+        given = {**_page_headers(self._images, form_targets, scripts), **self._transport, **(headers or {})}
         return HTMLResponse(text, status, given)
 
     def render_posting(self, template: str, fields: Mapping[str, object], target: str) -> HTMLResponse:
@@ -132,10 +141,12 @@ def _posting_headers(target: str) -> dict[str, str]:
     }
 
 
-def _page_headers(images: tuple[str, ...], form_targets: tuple[str, ...]) -> dict[str, str]:
+def _page_headers(
+    images: tuple[str, ...], form_targets: tuple[str, ...], scripts: tuple[str, ...] = ()
+) -> dict[str, str]:
     targets = " ".join(["'self'", *filter(None, map(_source, form_targets))])
     return {
-        "Content-Security-Policy": _policy(images, targets),
+        "Content-Security-Policy": _policy(images, targets, *scripts),
         # So that our own forms say where they come from, and other sites learn nothing.
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",

@@ -10,8 +10,10 @@ import segno
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.identity.own_passkeys import SignInAgain
 from services.identity.own_second_factor import SettingUp
 from services.identity.pages.moments import Moments
+from services.identity.pages.signin import SECOND_FACTOR
 from services.identity.pages.site import Site
 from services.identity.read_model import SessionRow
 from services.identity.second_factor import WrongCode
@@ -23,6 +25,7 @@ from shared.http.forms import Params
 PATH = "/account/second-factor"
 BEGIN, ADD, REMOVE, REPLACE = "begin-second-factor", "add-second-factor", "remove-second-factor", "replace-codes"
 """What the forms are for, which their tokens are bound to."""
+REPLACED = "Those that you had before open nothing any more."
 _WRONG = (WrongCredentials, WrongCode, Throttled)
 
 Change = Callable[[SessionRow, Params], Awaitable[Response]]
@@ -74,6 +77,8 @@ class SecondFactorPage:
             if refusal.code != "second_factor_exists":
                 raise
             return site.pages.see(PATH)
+        if not codes:  # there were some already, with the passkeys
+            return site.pages.see("/account", done="second-factor-on")
         return self._recovery_codes(codes, added=True)
 
     async def remove(self, request: Request) -> Response:
@@ -114,6 +119,8 @@ class SecondFactorPage:
             return await change(session, form)
         except SignInOver:
             return site.pages.see(PATH)
+        except SignInAgain:
+            return site.pages.see("/signin", then=SECOND_FACTOR)
         except _WRONG as refusal:
             return await self._overview(request, session, purpose, refusal)
         except Refusal as refusal:
@@ -129,6 +136,7 @@ class SecondFactorPage:
         left = 0 if since is None else await site.own_second_factor.recovery_codes_left(session.user.sub)
         fields = {
             "user_name": session.user.user_name,
+            "passkeys": session.user.has_passkeys,
             "since": None if since is None else Moments.of(session.user).day(since),
             "left": left,
             "wrong": purpose,
@@ -160,7 +168,8 @@ class SecondFactorPage:
         return site.pages.render("second_factor_seed.html", fields, status=status, headers=headers)
 
     def _recovery_codes(self, codes: tuple[str, ...], *, added: bool) -> Response:
-        return self._site.pages.render("recovery_codes.html", {"codes": codes, "added": added})
+        lead = "The second factor is on." if added else REPLACED
+        return self._site.pages.render("recovery_codes.html", {"codes": codes, "lead": lead})
 
 
 def _picture(address: str) -> str:

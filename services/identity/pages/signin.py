@@ -17,10 +17,19 @@ from shared.ids import new_secret
 
 PASSWORD = "password"
 TOKEN = "token"
-"""`then`: on to the page where the password is changed, or where a personal access token is made."""
+PASSKEYS = "passkeys"
+SECOND_FACTOR = "second-factor"
+"""`then`: on to the page where the password is changed, where a personal access token is made, or of what signs in."""
 _KEY_TO_THE_ACCOUNT = "A token works without your password. Please sign in once more to make one."
 _ONCE_MORE = "Please sign in once more to go on."
-_PLACES = {PASSWORD: "/account/password", TOKEN: "/account/tokens/new"}
+_PLACES = {
+    PASSWORD: "/account/password",
+    TOKEN: "/account/tokens/new",
+    PASSKEYS: "/account/passkeys",
+    SECOND_FACTOR: "/account/second-factor",
+}
+_WHY = {TOKEN: _KEY_TO_THE_ACCOUNT, PASSKEYS: _ONCE_MORE, SECOND_FACTOR: _ONCE_MORE}
+"""Why somebody who is signed in has to do it again for these."""
 
 
 class SignIn:
@@ -43,8 +52,8 @@ class SignIn:
     async def _about(self, request: Request, pending: PendingAuthorization | None, then: str) -> tuple[str, str]:
         """The name to begin with, and why somebody who is signed in has to do it again."""
         if pending is None:
-            session = await self._site.session(request) if then == TOKEN else None
-            return ("", "") if session is None else (session.user.user_name, _KEY_TO_THE_ACCOUNT)
+            session = await self._site.session(request) if then in _WHY else None
+            return ("", "") if session is None else (session.user.user_name, _WHY[then])
         hint = pending.proceed.login_hint
         session = await self._site.session(request)
         known = signed_in(session)
@@ -156,6 +165,12 @@ class SignIn:
             headers=headers,
         )
 
+    def _by_passkey(self, sealed: str, then: str) -> str:
+        """Where it goes on without a password; the same for everybody. Empty where browsers know no passkeys."""
+        if not self._site.passkeys.offered:
+            return ""
+        return self._site.pages.path("/signin/passkey", request=sealed, then=then)
+
     def _form(  # noqa: PLR0913  (the parts of a page)
         self,
         request: Request,
@@ -180,6 +195,7 @@ class SignIn:
             "wrong": wrong,
             "notice": notice,
             "user_name": user_name,
+            "passkey": self._by_passkey(sealed, then),
             "hidden": {"request": sealed, "then": then, "form": site.forms.token("signin", secret, sealed)},
         }
         targets = () if pending is None else (pending.proceed.redirect_origin,)

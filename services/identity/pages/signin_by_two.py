@@ -1,68 +1,27 @@
-"""The page that asks for a code: after the password, and in a session that is to be worth more.
+"""Where a second factor is asked for: after the password, and in a session that is to be worth more.
 
-Until the code is right there is no session, and the page tells nothing of the account. That the password was right
-travels in a cookie, sealed, for the browser in which it was typed and for some minutes.
+Until it is right there is no session, and the page tells nothing of the account but what can be proved. That the
+password was right travels in a cookie, sealed, for the browser in which it was typed and for some minutes.
 """
-
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.identity.domain.interaction import Step, next_step
 from services.identity.domain.session import SessionOver
+from services.identity.pages.asking import PASSKEY, Asking, answered
 from services.identity.pages.authorize import Authorize, signed_in
 from services.identity.pages.cookies import Cookie
 from services.identity.pages.pending import PageExpired, PendingAuthorization
 from services.identity.pages.signin import let_in, place
 from services.identity.pages.site import Site, course, query
+from services.identity.passkeys import Answered, Purpose, WrongPasskey
 from services.identity.read_model import SessionRow
 from services.identity.second_factor import WrongCode
 from services.identity.sessions import AnotherAccount, PasswordProved, SignInOver
 from services.identity.throttle import Throttled
-from shared.errors import Refusal, Unavailable
-
-RECOVERY = "recovery"
-"""`by`: with a recovery code."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """What the page is about."""
-
-    path: str
-    form: str
-    """The token of the form."""
-    sealed: str
-    pending: PendingAuthorization | None
-    then: str = ""
-    by: str = ""
-
-    def shown(self, site: Site, refusal: Refusal | None = None) -> Response:
-        """The page, with what was wrong; a code is never sent back."""
-        status, headers, alert = 200, {}, ""
-        if refusal is not None:
-            status, alert = 422, refusal.message
-        if isinstance(refusal, Throttled | Unavailable):
-            status = 429 if isinstance(refusal, Throttled) else 503
-            headers["Retry-After"] = str(max(1, round(refusal.retry_after)))
-        if isinstance(refusal, Unavailable):
-            alert = "Signing in does not work at this moment. Please try again shortly."
-        recovery = self.by == RECOVERY
-        other = site.pages.path(self.path, request=self.sealed, then=self.then, by="" if recovery else RECOVERY)
-        fields = {
-            "application": "" if self.pending is None else self.pending.proceed.display_name,
-            "device": self.pending is not None and self.pending.of_device,
-            "alert": alert,
-            "wrong": status == 422,
-            "recovery": recovery,
-            "action": site.pages.path(self.path),
-            "other": other,
-            "anew": site.pages.path("/signin", request=self.sealed, then=self.then),
-            "hidden": {"request": self.sealed, "then": self.then, "by": self.by, "form": self.form},
-        }
-        targets = () if self.pending is None else (self.pending.proceed.redirect_origin,)
-        return site.pages.render("code.html", fields, status=status, form_targets=targets, headers=headers)
+from shared.errors import Unavailable
+from shared.http.forms import Params
 
 
 class SignInByTwo:
@@ -78,9 +37,11 @@ class SignInByTwo:
         """GET /signin/second-factor."""
         sealed, then = query(request, "request") or "", place(query(request, "then"))
         pending = self._site.seals.open(sealed) if sealed else None
-        if self._proved(request) is None:
+        proved = self._proved(request)
+        if proved is None:
             return await self._anew(request, sealed, then)
-        return self._asking(request, sealed, pending, then, query(request, "by") or "").shown(self._site)
+        asking = await self._asking(request, proved, sealed, pending, then)
+        return await (self._anew(request, sealed, then) if asking is None else asking.shown(query(request, "by")))
 
     async def submit(self, request: Request) -> Response:
         """POST /signin/second-factor."""
@@ -99,7 +60,7 @@ class SignInByTwo:
         try:
             opened = await site.sessions.sign_in_by_two(
                 proved,
-                form.get("code") or "",
+                _presented(site, form, Purpose.SECOND_FACTOR, browser, proved.sub),
                 site.cookies.read(request, Cookie.SESSION),
                 site.origin(request),
                 course(),
@@ -107,8 +68,10 @@ class SignInByTwo:
             )
         except SignInOver:
             return await self._anew(request, sealed, then)
-        except (WrongCode, AnotherAccount, Throttled, Unavailable) as refusal:
-            return self._asking(request, sealed, pending, then, form.get("by") or "").shown(site, refusal)
+        except (WrongCode, WrongPasskey, AnotherAccount, Throttled, Unavailable) as refusal:
+            asking = await self._asking(request, proved, sealed, pending, then)
+            shown = self._anew(request, sealed, then) if asking is None else asking.shown(form.get("by"), refusal)
+            return await shown
         return self._clear(let_in(site, opened, sealed, then))
 
     def _proved(self, request: Request) -> PasswordProved | None:
@@ -125,13 +88,26 @@ class SignInByTwo:
         """What the form belongs to: this password, and this request of an application."""
         return f"{self._site.cookies.read(request, Cookie.PROVED)} {sealed}"
 
-    def _asking(
-        self, request: Request, sealed: str, pending: PendingAuthorization | None, then: str, by: str
-    ) -> _Asking:
-        site = self._site
-        browser = site.cookies.read(request, Cookie.FORM) or ""
-        form = site.forms.token("second-factor", browser, self._about(request, sealed))
-        return _Asking(self.PATH, form, sealed, pending, then, by if by == RECOVERY else "")
+    async def _asking(
+        self, request: Request, proved: PasswordProved, sealed: str, pending: PendingAuthorization | None, then: str
+    ) -> Asking | None:
+        """None if there is no such user any more."""
+        user = await self._site.sessions.user(proved.sub)
+        if user is None:
+            return None
+        return Asking(
+            self._site,
+            self.PATH,
+            Purpose.SECOND_FACTOR,
+            form="second-factor",
+            browser=self._site.cookies.read(request, Cookie.FORM) or "",
+            about=self._about(request, sealed),
+            user=user,
+            whose=proved.sub,
+            sealed=sealed,
+            pending=pending,
+            then=then,
+        )
 
     async def _anew(self, request: Request, sealed: str, then: str) -> Response:
         """To the password; or on, for who has signed in meanwhile with another page of this browser."""
@@ -161,7 +137,7 @@ class StepUp:
         session = await self._session(request, pending)
         if session is None:
             return await self._go_on(request, pending)
-        return self._asking(request, sealed, pending, query(request, "by") or "").shown(self._site)
+        return await self._asking(request, session, sealed, pending).shown(query(request, "by"))
 
     async def submit(self, request: Request) -> Response:
         """POST /signin/step-up: everything is looked at again, because time has passed."""
@@ -177,11 +153,12 @@ class StepUp:
         if session is None:
             return await self._go_on(request, pending)
         try:
-            secret = await site.sessions.step_up(session, form.get("code") or "", site.origin(request), course())
+            presented = _presented(site, form, Purpose.STEP_UP, site.secret(request), session.sid)
+            secret = await site.sessions.step_up(session, presented, site.origin(request), course())
         except SessionOver:
             return site.pages.see("/signin", request=sealed, again="1")
-        except (WrongCode, Throttled, Unavailable) as refusal:
-            return self._asking(request, sealed, pending, form.get("by") or "").shown(site, refusal)
+        except (WrongCode, WrongPasskey, Throttled, Unavailable) as refusal:
+            return await self._asking(request, session, sealed, pending).shown(form.get("by"), refusal)
         response = site.pages.see("/consent", request=sealed)
         site.cookies.set(response, Cookie.SESSION, secret)
         return response
@@ -195,6 +172,23 @@ class StepUp:
     async def _go_on(self, request: Request, pending: PendingAuthorization) -> Response:
         return await self._authorize.go_on(pending, await self._site.session(request, pending.proceed.client_id))
 
-    def _asking(self, request: Request, sealed: str, pending: PendingAuthorization, by: str) -> _Asking:
-        form = self._site.forms.token("step-up", self._site.secret(request), sealed)
-        return _Asking(self.PATH, form, sealed, pending, by=by if by == RECOVERY else "")
+    def _asking(self, request: Request, session: SessionRow, sealed: str, pending: PendingAuthorization) -> Asking:
+        return Asking(
+            self._site,
+            self.PATH,
+            Purpose.STEP_UP,
+            form="step-up",
+            browser=self._site.secret(request),
+            about=sealed,
+            user=session.user,
+            whose=session.sid,
+            sealed=sealed,
+            pending=pending,
+        )
+
+
+def _presented(site: Site, form: Params, purpose: Purpose, browser: str | None, whose: str) -> str | Answered:
+    """What the form shows: a code, or what a passkey answered. Raises `WrongPasskey` for an answer to nothing."""
+    if form.get("by") != PASSKEY:
+        return form.get("code") or ""
+    return answered(site, form, purpose, browser, whose)

@@ -10,11 +10,13 @@ from services.identity.consents import Consents
 from services.identity.issuer import Issuer
 from services.identity.origin import Origin
 from services.identity.own_access import OwnAccess
+from services.identity.own_passkeys import OwnPasskeys
 from services.identity.own_second_factor import OwnSecondFactor
 from services.identity.pages.cookies import Cookie, Cookies
 from services.identity.pages.forms import Forms
 from services.identity.pages.pending import Seals
 from services.identity.pages.rendering import Pages
+from services.identity.passkeys import Passkeys
 from services.identity.read_model import SessionRow
 from services.identity.sessions import Sessions
 from services.identity.throttle import Throttle
@@ -41,6 +43,8 @@ class Site:
     consents: Consents
     accounts: Accounts
     own_second_factor: OwnSecondFactor
+    passkeys: Passkeys
+    own_passkeys: OwnPasskeys
     issuer: Issuer
     throttle: Throttle
     own_access: OwnAccess
