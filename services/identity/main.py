@@ -121,7 +121,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         master=master,
         clock=clock,
     )
-    own_passkeys = OwnPasskeys(log, passkeys=passkeys, recovery_codes=recovery_codes, clock=clock)
+    own_passkeys = OwnPasskeys(log, passkeys=passkeys, keys=keys, recovery_codes=recovery_codes, clock=clock)
     second_factor = SecondFactor(
         questions=questions,
         seeds=seeds,

@@ -18,6 +18,7 @@ from services.identity.domain.user import (
 from services.identity.opening import SOURCE, parties
 from services.identity.passkey_rows import PasskeyQuestions, PasskeyRow
 from services.identity.passkeys import Answered, Ceremony, Passkeys, Purpose, WrongPasskey
+from services.identity.personal_keys import PersonalKeyRing
 from services.identity.read_model import PASSKEY_CREDENTIALS, SessionRow, project
 from services.identity.recovery_codes import RecoveryCodes, forgetting
 from shared.clock import Clock
@@ -54,10 +55,19 @@ class Asked:
 class OwnPasskeys:
     """What can be done with them. All but looking raises `SignInAgain`."""
 
-    def __init__(self, log: Log, *, passkeys: Passkeys, recovery_codes: RecoveryCodes, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        passkeys: Passkeys,
+        keys: PersonalKeyRing,
+        recovery_codes: RecoveryCodes,
+        clock: Clock,
+    ) -> None:
         self._log = log
         self._questions = PasskeyQuestions(log.pool)
         self._passkeys = passkeys
+        self._keys = keys
         self._recovery_codes = recovery_codes
         self._clock = clock
 
@@ -109,6 +119,7 @@ class OwnPasskeys:
                 fence=_fence(session),
                 names=(self._passkeys.taken(made.credential_id),),
                 once=(self._passkeys.used(ceremony),),
+                personal_key=(await self._keys.keys([sub])).get(sub),
                 rows=(credential, *codes) if first else (credential,),
             )
 

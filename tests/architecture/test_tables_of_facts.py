@@ -6,7 +6,14 @@ from tests.support.postgres import database as database  # noqa: PLC0414  (a fix
 from tests.support.postgres import databases as databases  # noqa: PLC0414  (a fixture)
 
 KEPT = {
-    "identity": {"personal_keys", "vault", "session_activity", "sign_in_failures", "instance"},
+    "identity": {
+        "personal_keys",
+        "vault",
+        "passkey_credentials",
+        "session_activity",
+        "sign_in_failures",
+        "instance",
+    },
     "token_issuer": {"vault", "reference_notes", "pushed_requests", "device_requests", "logouts", "logout_deliveries"},
 }
 """Secrets, and what is worth no fact. A rebuild leaves it alone, and a back-up has to have it where it matters."""

@@ -9,7 +9,7 @@ from services.identity import events as identity
 from services.registry import events as registry
 from services.token_issuer import events as tokens
 from shared.denials import Denial, DenialKind, DenialRule, initial_access_id, secrets_id, subject_client_id
-from shared.log.event import Event
+from shared.log.event import Event, Personal
 
 _MOMENT = datetime(1985, 7, 13, tzinfo=UTC)
 _SETTINGS = registry.ApplicationSettings(
@@ -51,6 +51,14 @@ TABLE: list[tuple[Event, tuple[Denial, ...]]] = [
         identity.SecondFactorRemoved(
             sub="s", kind=identity.SecondFactorKind.TOTP, with_recovery_code=False, kept_session="i"
         ),
+        (Denial(DenialKind.SUBJECT_SESSIONS, "s", CUT_OFF, except_id="i"),),
+    ),
+    (
+        identity.PasskeyAdded(sub="s", passkey_id="p", name=Personal("A key"), backup_eligible=False, kept_session="i"),
+        (Denial(DenialKind.SUBJECT_SESSIONS, "s", CUT_OFF, except_id="i"),),
+    ),
+    (
+        identity.PasskeyRemoved(sub="s", passkey_id="p", kept_session="i"),
         (Denial(DenialKind.SUBJECT_SESSIONS, "s", CUT_OFF, except_id="i"),),
     ),
     (identity.SecondFactorReset(sub="s"), (Denial(DenialKind.SUBJECT, "s", CUT_OFF),)),

@@ -24,7 +24,19 @@ CATALOGUE = Catalogue.of(*EVENTS.values())
 KEY = bytes(range(32))
 """Of the person in the samples."""
 M = TypeVar("M", bound=BaseModel)
-_IDS = {"sub", "sid", "gid", "jti", "kid", "client_id", "secret_id", "resource_id", "tour_id", "merchandise_id"}
+_IDS = {
+    "sub",
+    "sid",
+    "passkey_id",
+    "gid",
+    "jti",
+    "kid",
+    "client_id",
+    "secret_id",
+    "resource_id",
+    "tour_id",
+    "merchandise_id",
+}
 
 
 def files_of(event: type[Event], folder: Path = FOLDER) -> list[Path]:

@@ -66,6 +66,7 @@ DECIDERS: Mapping[str, tuple[Decider[Any, Any], ...]] = {
     "ledger": (),
 }
 NEVER_LOOKED_BACK_ON = {
+    "identity.PasskeyCounterWentBack",
     "identity.RecoveryCodesReplaced",
     "identity.SessionReauthenticated",
     "identity.SessionSteppedUp",

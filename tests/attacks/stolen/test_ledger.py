@@ -57,6 +57,7 @@ async def test_it_reads_no_personal_data_and_no_secret(thief: Thief) -> None:
     database, owner = await thief.database(), await thief.owner()
     for vault in (
         "identity.vault",
+        "identity.passkey_credentials",
         "identity.personal_keys",
         "token_issuer.vault",
         "identity.users",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.identity.events import SessionEndReason
+from services.identity.opening import Opening
 from services.identity.passwords import Passwords
-from services.identity.sessions import Sessions
 from shared.errors import Unavailable
 from tests.support.fake_issuer import CLIENT
 from tests.support.identity_service import PASSWORD, Identity, authorization, sign_in
@@ -123,13 +123,13 @@ async def test_a_session_that_ends_while_it_is_proved_again_is_followed_by_a_new
     browser = identity.browser()
     await browser.submit(await sign_in(browser), decision="allow")
     page = await browser.get(authorization(prompt="login"))
-    again = Sessions._again
+    again = Opening._again
 
-    async def ended(self: Sessions, sid: str, *rest: Any) -> bool:
-        await self.end(sid, SessionEndReason.ENDED_BY_ADMINISTRATOR, identity.context())
+    async def ended(self: Opening, sid: str, *rest: Any) -> bool:
+        await identity.parts.sessions.end(sid, SessionEndReason.ENDED_BY_ADMINISTRATOR, identity.context())
         return await again(self, sid, *rest)
 
-    monkeypatch.setattr(Sessions, "_again", ended)
+    monkeypatch.setattr(Opening, "_again", ended)
     page = await browser.submit(page, user_name="freddie", password=PASSWORD, action="sign_in")
     assert "code" in page.answer
     started = [one.event.model_dump()["sid"] for one in await identity.facts("SessionStarted")]

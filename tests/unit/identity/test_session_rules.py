@@ -3,7 +3,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.identity.domain.session import SESSION, EndSession, Reauthenticate, StartSession, StepUp
+from services.identity.domain.session import (
+    SESSION,
+    EndSession,
+    Reauthenticate,
+    StartSession,
+    StepUp,
+    may_change_factors,
+    passkey_methods,
+)
 from services.identity.events import (
     SessionEnded,
     SessionEndReason,
@@ -94,3 +102,25 @@ def test_stepping_up_replaces_the_secret_and_says_nothing_of_when_they_signed_in
 )
 def test_who_does_not_step_up(before: tuple[SessionStarted | SessionEnded, ...], command: StepUp, code: str) -> None:
     given(SESSION, *before).when(command).refused(code)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "amr", "has_second_factor", "may"),
+    [
+        (0, ("pwd",), False, True),
+        (10, ("pwd",), False, True),
+        (11, ("pwd",), False, False),
+        (0, ("pwd",), True, False),
+        (0, ("pwd", "otp", "mfa"), True, True),
+        (0, ("hwk", "user", "mfa"), True, True),
+        (11, ("hwk", "user", "mfa"), True, False),
+    ],
+)
+def test_who_may_change_what_signs_in(minutes: int, amr: tuple[str, ...], has_second_factor: bool, may: bool) -> None:
+    now = NOW + timedelta(minutes=minutes)
+    assert may_change_factors(NOW, amr, now, has_second_factor=has_second_factor) is may
+
+
+def test_a_passkey_is_two_factors() -> None:
+    assert passkey_methods(backup_eligible=False) == ("hwk", "user", "mfa")
+    assert passkey_methods(backup_eligible=True) == ("swk", "user", "mfa")

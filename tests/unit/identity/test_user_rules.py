@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 
 from services.identity.domain.user import (
+    PASSKEYS,
     USER,
+    AddPasskey,
     AddSecondFactor,
     ChangePassword,
     ChangeUser,
@@ -12,12 +14,15 @@ from services.identity.domain.user import (
     EnableUser,
     EraseUser,
     RegisterUser,
+    RemovePasskey,
     RemoveSecondFactor,
     ReplaceRecoveryCodes,
     ResetPassword,
     ResetSecondFactor,
 )
 from services.identity.events import (
+    PasskeyAdded,
+    PasskeyRemoved,
     PasswordChanged,
     PasswordReset,
     PasswordSet,
@@ -223,6 +228,68 @@ def test_another_password_leaves_the_second_factor_on() -> None:
         assert USER.fold([FREDDIE, PASSWORD, ADDED, other]).second_factor is SecondFactorKind.TOTP
 
 
+ADD_PASSKEY = AddPasskey("p1", " My telephone ", backup_eligible=True, kept_session="sid")
+PASSKEY = PasskeyAdded(
+    sub=SUB, passkey_id="p1", name=Personal("My telephone"), backup_eligible=True, kept_session="sid"
+)
+ANOTHER = PasskeyAdded(sub=SUB, passkey_id="p2", name=Personal("A key"), backup_eligible=False, kept_session="sid")
+REMOVE_PASSKEY = RemovePasskey("p1", "sid")
+PASSKEY_REMOVED = PasskeyRemoved(sub=SUB, passkey_id="p1", kept_session="sid")
+
+
+def test_a_passkey_is_added_once_and_removed_once() -> None:
+    assert given(USER, FREDDIE, PASSWORD).when(ADD_PASSKEY).events == (PASSKEY,)
+    given(USER, FREDDIE, PASSWORD, PASSKEY).when(ADD_PASSKEY).refused("passkey_exists")
+    given(USER, FREDDIE, PASSWORD, PASSKEY).when(REMOVE_PASSKEY).then(PASSKEY_REMOVED).when(REMOVE_PASSKEY).then()
+    given(USER, FREDDIE, PASSWORD, ANOTHER).when(REMOVE_PASSKEY).then_nothing()
+
+
+def test_a_passkey_needs_no_password() -> None:
+    assert given(USER, FREDDIE).when(ADD_PASSKEY).events == (PASSKEY,)
+
+
+def test_what_a_passkey_is_called_is_personal() -> None:
+    (event,) = given(USER, FREDDIE).when(ADD_PASSKEY).events
+    assert "telephone" not in event.to_json(bytes(32))
+
+
+def test_a_service_user_has_no_passkey() -> None:
+    given(USER, registered(UserKind.SERVICE)).when(ADD_PASSKEY).refused("service_user")
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 61, "a\nb", "a\u202eb"])
+def test_a_passkey_has_a_name_that_can_be_seen(name: str) -> None:
+    given(USER, FREDDIE).when(replace(ADD_PASSKEY, name=name)).refused("invalid_passkey_name")
+
+
+def test_there_are_not_too_many_passkeys() -> None:
+    many = [PASSKEY.model_copy(update={"passkey_id": f"p{number + 2}"}) for number in range(PASSKEYS)]
+    assert given(USER, FREDDIE, *many[1:]).when(ADD_PASSKEY).events == (PASSKEY,)
+    given(USER, FREDDIE, *many).when(ADD_PASSKEY).refused("too_many_passkeys")
+
+
+@pytest.mark.parametrize("command", [ADD_PASSKEY, REMOVE_PASSKEY])
+def test_a_disabled_user_changes_no_passkey(command: Command) -> None:
+    given(USER, FREDDIE, ANOTHER, PASSKEY, DISABLED).when(command).refused("user_disabled")
+
+
+def test_recovery_codes_belong_to_passkeys_too() -> None:
+    replaced = RecoveryCodesReplaced(sub=SUB, with_recovery_code=False)
+    given(USER, FREDDIE, PASSKEY).when(REPLACE).then(replaced)
+    given(USER, FREDDIE, PASSKEY, PASSKEY_REMOVED).when(REPLACE).refused("no_second_factor")
+
+
+def test_codes_of_an_app_and_passkeys_are_turned_off_apart_and_reset_together() -> None:
+    both = (FREDDIE, PASSWORD, ADDED, PASSKEY)
+    assert USER.fold([*both, REMOVED]).passkeys == ("p1",)
+    assert USER.fold([*both, PASSKEY_REMOVED]).second_factor is SecondFactorKind.TOTP
+    given(USER, FREDDIE, PASSWORD, PASSKEY).when(REMOVE).refused("no_second_factor")
+    for there in ((PASSKEY,), (PASSKEY, DISABLED), (ADDED, PASSKEY, ANOTHER)):
+        given(USER, FREDDIE, PASSWORD, *there).when(ResetSecondFactor()).then(SecondFactorReset(sub=SUB))
+    reset = USER.fold([*both, ANOTHER, SecondFactorReset(sub=SUB)])
+    assert (reset.second_factor, reset.passkeys, reset.password_is_not_enough) == (None, (), False)
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -235,6 +302,8 @@ def test_another_password_leaves_the_second_factor_on() -> None:
         REMOVE,
         REPLACE,
         ResetSecondFactor(),
+        ADD_PASSKEY,
+        REMOVE_PASSKEY,
     ],
 )
 def test_nobody_is_nobody(command: Command) -> None:
@@ -272,6 +341,8 @@ def test_nobody_erases_themselves_or_nobody() -> None:
         REMOVE,
         REPLACE,
         ResetSecondFactor(),
+        ADD_PASSKEY,
+        REMOVE_PASSKEY,
     ],
 )
 def test_nothing_is_done_to_a_user_who_was_erased(command: Command) -> None:

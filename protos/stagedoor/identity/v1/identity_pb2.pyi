@@ -114,7 +114,7 @@ class User(_message.Message):
     def registered_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def second_factors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """totp; empty: the password alone is enough"""
+        """totp, passkey; empty: the password alone is enough"""
 
     def __init__(
         self,
