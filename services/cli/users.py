@@ -248,7 +248,7 @@ def set_password(
 
 @app.command("reset-second-factor")
 def reset_second_factor(user: UserArgument, *, by_sub: BySub = False, as_json: Json = False) -> None:
-    """Take the second factor of somebody away who has lost it; all sessions and grants of the user end."""
+    """Take second factor and passkeys of somebody away who has lost them; all sessions and grants of the user end."""
     request = pb.ResetSecondFactorRequest(user=_key(user, by_sub=by_sub))
     _write("ResetSecondFactor", request, user, "has no second factor any more", as_json=as_json)
 

@@ -9,10 +9,13 @@ from services.identity.events import (
     PasskeyAdded,
     PasskeyRemoved,
     RecoveryCodesReplaced,
+    Role,
     SessionReauthenticated,
     SessionStarted,
     SessionSteppedUp,
+    UserKind,
 )
+from services.identity.messages import user_message
 from shared.denials import DenialKind
 from tests.support.browsing import Browser, Page
 from tests.support.fake_issuer import CALLBACK
@@ -277,6 +280,42 @@ async def test_an_administrator_takes_them_all_away(identity: Identity) -> None:
     for table in ("passkeys", "passkey_credentials"):
         assert await identity.log.pool.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608  (a constant)
     assert (await sign_in(identity.browser())).path != CODE
+
+
+async def test_who_is_erased_leaves_nothing_of_them(identity: Identity) -> None:
+    _, own, _ = await freddie_with_passkey(identity)
+    (added,) = await identity.facts("PasskeyAdded")
+    assert isinstance(added.event, PasskeyAdded)
+    sub = added.event.sub
+    user = await identity.parts.questions.user(sub)
+    assert user is not None
+    assert user_message(user).second_factors == ["passkey"]
+    (row,) = await identity.log.pool.fetch("SELECT * FROM passkey_credentials")
+    brian = await identity.register("brian", "red-special-1963", UserKind.INTERNAL, Role.ADMINISTRATOR)
+    await identity.parts.erasure.erase(sub, identity.context(), by=brian)
+    (added,) = await identity.facts("PasskeyAdded")
+    assert isinstance(added.event, PasskeyAdded)
+    assert added.event.name.reveal() is None
+    page = await sign_in_by(identity.browser(), own)
+    assert (page.status, "That passkey opens nothing here" in page.text) == (422, True)
+    # Nor does a back-up of before bring it back.
+    places = ", ".join(f"${number + 1}" for number in range(len(row)))
+    await identity.log.pool.execute(f"INSERT INTO passkey_credentials VALUES ({places})", *row)  # noqa: S608
+    assert (await sign_in_by(identity.browser(), own)).status == 422
+    await identity.parts.erasure.destroy_again()
+    for table in ("passkeys", "passkey_credentials"):
+        assert await identity.log.pool.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608  (a constant)
+
+
+async def test_where_the_credentials_were_lost_a_recovery_code_is_left(identity: Identity) -> None:
+    """The password alone is not enough all the same: that there is a passkey is a fact."""
+    _, own, codes = await freddie_with_passkey(identity)
+    await identity.log.pool.execute("DELETE FROM passkey_credentials")
+    assert (await sign_in_by(identity.browser(), own)).status == 422
+    page = await to_the_code(browser := identity.browser())
+    assert page.path == CODE
+    page = await browser.get(next(link for link in page.links if "by=recovery" in link))
+    assert (await browser.submit_once(page, code=codes[0])).status == 303
 
 
 async def test_a_disabled_user_has_a_wrong_one(identity: Identity) -> None:

@@ -14,12 +14,20 @@ from shared.log.event import Recorded
 from shared.rebuild.rebuilding import rebuild
 from tests.support.fake_issuer import CLIENT
 from tests.support.identity_service import PASSWORD, Identity, authorization, sign_in
+from tests.support.passkeys import ISSUER, SIGN_IN, Authenticator, add, answer, options_on
+from tests.support.passkeys import PAGE as PASSKEYS
 from tests.support.postgres import Database, Databases
 from tests.support.read_models import differences
 from tests.support.second_factor import DEMAND, PAGE, send, set_up
 
 MASTER = MasterKey(b"k" * 32)
 """Of the service under test."""
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Where browsers know passkeys."""
+    return {"issuer": ISSUER}
 
 
 @pytest.fixture
@@ -31,27 +39,30 @@ async def database(databases: Databases) -> AsyncIterator[Database]:
 
 async def test_the_tables_are_what_the_facts_make_of_them(identity: Identity) -> None:
     await much_happens(identity)
-    for table in ("users", "sessions", "consents"):
+    for table in ("users", "passkeys", "sessions", "consents"):
         assert await identity.log.pool.fetchval(f"SELECT count(*) FROM {table}") > 0  # noqa: S608  (a constant)
     assert await differences(identity.database, ["identity"], identity_key=MASTER) == []
 
 
 async def test_a_rebuild_mends_what_was_spoiled_and_leaves_secrets_alone(identity: Identity) -> None:
     await much_happens(identity)
-    kept = {table: await rows(identity, table) for table in ("personal_keys", "vault", "session_activity", "instance")}
+    left_alone = ("personal_keys", "vault", "passkey_credentials", "session_activity", "instance")
+    kept = {table: await rows(identity, table) for table in left_alone}
     async with identity.database.connection() as operator:
         await operator.execute(
             "UPDATE identity.users SET roles = '{administrator}', kept_session = 'x' WHERE user_name = 'freddie';"
-            "DELETE FROM identity.consents; INSERT INTO identity.uninstalled_applications VALUES ('com.x/app', 1)"
+            "DELETE FROM identity.consents; UPDATE identity.passkeys SET name = 'x';"
+            "INSERT INTO identity.uninstalled_applications VALUES ('com.x/app', 1)"
         )
     found = await differences(identity.database, ["identity"], identity_key=MASTER)
     assert {(one.table, one.what) for one in found} == {
         ("users", "roles kept_session"),
         ("consents", "missing"),
+        ("passkeys", "name"),
         ("uninstalled_applications", "unexpected"),
     }
     # A difference names ids and columns, and nothing of what stands in them.
-    assert {name for one in found for name in one.key} == {"sub", "client_id", "scope"}
+    assert {name for one in found for name in one.key} == {"sub", "client_id", "scope", "passkey_id"}
     for projection in PROJECTIONS:
         assert [told.live async for told in rebuild(identity.log, projection)][-1]
     assert await differences(identity.database, ["identity"], identity_key=MASTER) == []
@@ -112,4 +123,12 @@ async def much_happens(identity: Identity) -> list[Recorded]:
     telephone = await set_up(identity, browser)
     codes = {"password": PASSWORD, "code": telephone.recovery_codes[0]}
     await send(browser, await browser.get(PAGE), f"{PAGE}/remove", **codes)
+    await identity.register("deacy")
+    browser, own = identity.browser(), Authenticator()
+    await sign_in(browser, "deacy")
+    await add(browser, own)
+    page = await browser.get(SIGN_IN, params={"then": "passkeys"})
+    await answer(browser, page, own.use(options_on(page)))
+    await add(browser, Authenticator(), "A key")
+    await send(browser, await browser.get(PASSKEYS), f"{PASSKEYS}/remove")
     return await identity.facts()

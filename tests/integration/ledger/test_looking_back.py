@@ -200,6 +200,7 @@ async def test_of_a_user_nothing_personal_is_told_and_what_was_erased_is_said_to
         "roles": ["auditor"],
         "has_password": False,
         "second_factor": None,
+        "passkeys": 0,
         "erased": False,
         "profile": {
             "given_name": "(personal)",
