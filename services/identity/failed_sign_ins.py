@@ -42,11 +42,11 @@ class FailedSignIns:
         self._counts: dict[str | None, _Count] = {}
 
     def wrong(self, sub: str | None) -> None:
-        """A password was wrong, or its user may not sign in. None: nobody has the name."""
+        """A password or a passkey was wrong, or its user may not sign in. None: nobody has it."""
         self._count(sub).wrong += 1
 
     def wrong_second_factor(self, sub: str) -> None:
-        """The password was right, and the code was not."""
+        """The password was right, and the code or the passkey was not."""
         self._count(sub).wrong_second_factor += 1
 
     def not_looked_at(self) -> None:

@@ -101,7 +101,7 @@ class RelyingParty:
             return None
         if parts.scheme != "https" and host != "localhost" and not host.endswith(".localhost"):
             return None
-        return cls(host, f"{parts.scheme}://{parts.netloc}")
+        return cls(host, f"{parts.scheme}://{parts.netloc.lower()}")
 
     def to_create(self, challenge: bytes, *, handle: bytes, name: str, shown_name: str, known: Sequence[bytes]) -> str:
         """What a browser is told to make a credential, in JSON (section 5.4); not on an authenticator with a `known`.

@@ -25,6 +25,8 @@ guesser the means to lock its owner out.
 Codes of a second factor have budgets of their own, of the same three kinds, and one more: the account, wherever the
 attempt comes from. A code has six digits, so who has the password and very many addresses would find one; and only who
 has the password gets that far, so this limit locks nobody out from outside. A known device is not charged to it either.
+
+Of a passkey nothing can be guessed: what turns out to be none is charged to its address alone.
 """
 
 import math
@@ -46,7 +48,7 @@ from shared.questions import ask
 
 _THROTTLED = Counter(
     "stagedoor_identity_sign_in_throttled_total",
-    "Sign-ins, second factors and codes of devices, refused without looking at them",
+    "Sign-ins, second factors, passkeys and codes of devices, refused without looking at them",
 )
 
 FAILURES = "identity.sign_in_failures"

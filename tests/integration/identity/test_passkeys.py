@@ -115,8 +115,13 @@ async def test_adding_one_ends_his_other_sessions_and_the_password_alone_begins_
     assert (await browser.get("/id/account")).path == "/id/account"
     (added,) = await identity.facts("PasskeyAdded")
     assert {denial.kind for denial in added.event.denies()} == {DenialKind.SUBJECT_SESSIONS}
-    page = await to_the_code(identity.browser())
-    assert page.path == CODE
+    browser = identity.browser()
+    assert (await to_the_code(browser)).path == CODE
+    assert "__Host-stagedoor_session" not in browser.cookies()
+    # There is no app, so no code is right, and what the page does not offer is not there either.
+    page = await browser.get(CODE, params={"by": "code"})
+    assert (await browser.send("POST", CODE, data={**page.form.fields, "by": "code", "code": "123456"})).status == 422
+    assert identity.issuer.issued == []
     user = await identity.parts.questions.user(sub)
     assert user is not None
     assert (user.has_second_factor, user.totp_since) == (True, None)
