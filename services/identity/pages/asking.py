@@ -78,6 +78,7 @@ class Asking:
         begun = self.site.seals.seal_ceremony(ceremony, self.browser)
         return {
             "heading": "Use your passkey",
+            "called": "",
             "lead": "The one that you set up for this account. Your browser asks for it.",
             "ceremony": "get",
             "options": await self.site.passkeys.to_get(ceremony, self.user.sub),

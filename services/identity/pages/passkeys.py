@@ -57,7 +57,8 @@ class PasskeysPage:
             begun = site.seals.seal_ceremony(asked.ceremony, secret)
             fields = {
                 "heading": "Add a passkey",
-                "lead": f"“{asked.ceremony.name}”: your browser asks where it is to be kept.",
+                "called": asked.ceremony.name,
+                "lead": "your browser asks where it is to be kept.",
                 "application": "",
                 "device": False,
                 "alert": "",

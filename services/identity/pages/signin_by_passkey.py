@@ -69,6 +69,7 @@ class SignInByPasskey:
         ceremony = site.passkeys.begin(Purpose.SIGN_IN)
         fields = {
             "heading": "Sign in with a passkey",
+            "called": "",
             "lead": "Your browser asks you for it. No name and no password are needed.",
             "application": "" if pending is None else pending.proceed.display_name,
             "device": pending is not None and pending.of_device,
