@@ -87,11 +87,12 @@ class Database:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-            # Only those that were written to: to empty a table takes a millisecond, whatever is in it, and there are many.
+            # Only those that were written to: to empty a table takes a millisecond, and there are a hundred.
             tables = await connection.fetchval(
                 "SELECT string_agg(c.oid::regclass::text, ', ') FROM pg_class c"
                 " JOIN pg_class root ON root.oid = coalesce(pg_partition_root(c.oid), c.oid)"
-                " WHERE c.relkind = 'r' AND pg_relation_size(c.oid) > 0 AND (c.relnamespace::regnamespace::text = ANY ($1)"
+                " WHERE c.relkind = 'r' AND pg_relation_size(c.oid) > 0"
+                " AND (c.relnamespace::regnamespace::text = ANY ($1)"
                 " OR c.relnamespace = 'log'::regnamespace AND root.relname = ANY ($2))",
                 schemas,
                 _WRITTEN,
