@@ -49,7 +49,7 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     by_two = SignInByTwo(site, authorize)
     step_up = StepUp(site, authorize)
     second_factor = SecondFactorPage(site)
-    described = encode(metadata(issuer))
+    described = encode(metadata(issuer, certificates=userinfo.takes_certificates))
 
     async def static(request: Request) -> Response:
         found = site.pages.static(request.path_params["name"])

@@ -83,6 +83,8 @@ def _issued(event: CodeRedeemed | RefreshTokenRotated, recorded: Recorded) -> Pa
         "tokens_end_at": event.tokens_end_at,
         "token_jkt": event.jkt,
         "refresh_jkt": event.refresh_jkt,
+        "token_x5t_s256": event.x5t_s256,
+        "refresh_x5t_s256": event.refresh_x5t_s256,
         **rotated,
         **_place(recorded),
     }
