@@ -5,9 +5,9 @@ A route says in `context_extensions` what it is: `audience` (needed), `scopes` (
 resource at the origin of its identifier: DPoP proofs are for addresses there, whatever host a request names. Envoy is
 known by its certificate, as every caller of `Validate`, and has to be a caller of that audience.
 
-With `include_peer_certificate` Envoy says itself which certificate a client has opened its connection with, as tokens
-need it that are bound to one (RFC 8705). What stands in `x-forwarded-client-cert` is not looked at: whether a client may
-have written that depends on settings elsewhere.
+With `include_peer_certificate` Envoy says itself which certificate a client has opened its connection with, for tokens
+that are bound to one (RFC 8705). `x-forwarded-client-cert` is not looked at: whether a client may have written what
+stands there depends on settings elsewhere.
 
 The answer is always a decision, never an error: with `failure_mode_allow` Envoy takes an error for a yes.
 """
