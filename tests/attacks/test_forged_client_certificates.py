@@ -2,15 +2,13 @@
 `tests/system/test_tls.py`."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import httpx
 import jwt
 import pytest
-from cryptography import x509
 
-from services.registry.events import ApplicationSettings, AuthMethod
+from services.registry.events import ApplicationChanged, ApplicationSettings, AuthMethod
 from services.token_issuer.client_certificates import MutualTls
 from services.token_issuer.events import AccessTokenIssued, GrantEnded, RefreshTokenRotated
 from services.token_issuer.http import application
@@ -44,48 +42,44 @@ def believing() -> MutualTls:
     return mutual_tls(CA)
 
 
-async def refused(stage: Stage, client: CertifiedClient, code: str = "invalid_client", **form: str) -> None:
+async def refused(
+    stage: Stage, client: CertifiedClient, code: str = "invalid_client", *, what: str = "", **form: str
+) -> None:
     answer = await own_token(stage, client, **form)
-    assert (answer.status_code, error(answer)) == (401 if code == "invalid_client" else 400, code)
+    assert (answer.status_code, error(answer)) == (401 if code == "invalid_client" else 400, code), what
     assert await stage.facts(AccessTokenIssued) == []
 
 
-@pytest.mark.parametrize(
-    "shown",
-    [
-        pytest.param(None, id="none"),
-        pytest.param(THIEF, id="another client's"),
-        pytest.param(certificate("thief", subject=common_name("own")), id="right subject, wrong key"),
-        pytest.param(certificate("thief", by="own"), id="signed by the right key, for another"),
-        pytest.param(certificate("own", since=-2 * DAY, until=-DAY), id="expired"),
-        pytest.param(certificate("own", since=DAY, until=2 * DAY), id="of tomorrow"),
-    ],
-)
-async def test_a_self_signed_one(stage: Stage, shown: x509.Certificate | None) -> None:
-    await refused(stage, await certified(stage, self_signed("own"), shown))
+async def test_a_self_signed_one(stage: Stage) -> None:
+    app = await certified(stage, self_signed("own"), OWN)
+    for what, shown in {
+        "none": None,
+        "another client's": THIEF,
+        "right subject, wrong key": certificate("thief", subject=common_name("own")),
+        "signed by the right key, for another": certificate("thief", by="own"),
+        "expired": certificate("own", since=-2 * DAY, until=-DAY),
+        "of tomorrow": certificate("own", since=DAY, until=2 * DAY),
+    }.items():
+        await refused(stage, showing(app, shown), what=what)
+    assert (await own_token(stage, app)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "shown",
-    [
-        pytest.param(certificate("thief", subject=common_name("app")), id="same subject, self-signed"),
-        pytest.param(
-            certificate("app", by="elsewhere", issuer=common_name("elsewhere")), id="same subject, another authority"
-        ),
-        pytest.param(
-            certificate("app", by="thief", issuer=common_name("ca")), id="same subject, an authority of the same name"
-        ),
-        pytest.param(certificate("other", by="ca", issuer=common_name("ca")), id="another subject"),
-        pytest.param(
-            certificate("app", by="ca", issuer=common_name("ca"), since=-2 * DAY, until=-DAY), id="right, and expired"
-        ),
-    ],
-)
-async def test_one_of_an_authority(stage: Stage, shown: x509.Certificate) -> None:
-    await refused(stage, await certified(stage, BY_NAME, shown))
+async def test_one_of_an_authority(stage: Stage) -> None:
+    right: dict[str, Any] = {"by": "ca", "issuer": common_name("ca")}
+    app = await certified(stage, BY_NAME, certificate("app", **right))
+    for what, shown in {
+        "same subject, self-signed": certificate("thief", subject=common_name("app")),
+        "same subject, another authority": certificate("app", by="elsewhere", issuer=common_name("elsewhere")),
+        "same subject, an authority of the same name": certificate("app", by="thief", issuer=common_name("ca")),
+        "another subject": certificate("other", **right),
+        "right, and expired": certificate("app", **right, since=-2 * DAY, until=-DAY),
+        "the authority's own": CA,
+    }.items():
+        await refused(stage, showing(app, shown), what=what)
+    assert (await own_token(stage, app)).status_code == 200
 
 
-async def test_several_values_in_one_request(stage: Stage) -> None:
+async def test_several_values_and_such_as_are_none(stage: Stage) -> None:
     app = await certified(stage, self_signed("own"), None)
     own, thiefs = field_of(OWN), field_of(THIEF)
     form = app.form(grant_type="client_credentials", scope="read")
@@ -95,18 +89,12 @@ async def test_several_values_in_one_request(stage: Stage) -> None:
     for name in ("client_cert", "x-client-cert", "client-cert-chain", "ssl-client-cert", "x-forwarded-client-cert"):
         answer = await stage.http.post("/id/connect/token", data=form, headers={name: own})
         assert error(answer) == "invalid_client"
+    for text in (":AAAA:", "garbage", "\xe9", ":" + "A" * 30_000 + ":", "%00", "-----BEGIN CERTIFICATE-----"):
+        answer = await stage.http.post(
+            "/id/connect/token", data=form, headers=[(CLIENT_CERT.encode(), text.encode("latin-1"))]
+        )
+        assert (answer.status_code, error(answer)) == (400, "invalid_request")
     assert await stage.facts(AccessTokenIssued) == []
-
-
-@pytest.mark.parametrize(
-    "text", [":AAAA:", "garbage", "é", ":" + "A" * 30_000 + ":", "%00", "-----BEGIN CERTIFICATE-----"]
-)
-async def test_what_is_no_certificate(stage: Stage, text: str) -> None:
-    app = await certified(stage, self_signed("own"), None)
-    form = app.form(grant_type="client_credentials", scope="read")
-    headers = [(CLIENT_CERT.encode(), text.encode("latin-1"))]
-    answer = await stage.http.post("/id/connect/token", data=form, headers=headers)
-    assert (answer.status_code, error(answer)) == (400, "invalid_request")
 
 
 async def test_from_somebody_who_is_no_door(stage: Stage) -> None:
@@ -148,16 +136,12 @@ async def test_a_certificate_in_place_of_what_is_registered(stage: Stage) -> Non
     by_key = CONFIDENTIAL.model_copy(update={"auth_method": AuthMethod.PRIVATE_KEY_JWT, "jwks": (key.public,)})
     others: list[tuple[ApplicationSettings, str]] = [(CONFIDENTIAL, "com.secret/app"), (by_key, "com.key/app")]
     for settings, client_id in others:
-        made = await certified(stage, settings, None, client_id)
+        made = await certified(stage, settings, None, client_id, resources=False)
         await refused(stage, CertifiedClient(made.client_id, None, made.redirect_uri, OWN))
-
-
-async def test_something_else_beside_the_certificate(stage: Stage) -> None:
-    """A secret or an assertion for an application that has neither, with its own certificate."""
+    # And the other way round: a secret beside its own certificate, of one that has none.
     app = await certified(stage, self_signed("own"), OWN)
     await refused(stage, app, client_secret="a guess")
-    as_basic = CertifiedClient(app.client_id, "a guess", app.redirect_uri, OWN)
-    await refused(stage, as_basic)
+    await refused(stage, CertifiedClient(app.client_id, "a guess", app.redirect_uri, OWN))
 
 
 async def test_algorithms_are_not_confused(stage: Stage) -> None:
@@ -167,7 +151,7 @@ async def test_algorithms_are_not_confused(stage: Stage) -> None:
     app = await certified(stage, settings, None)
     now = int(stage.clock().timestamp())
     claims = {"iss": app.client_id, "sub": app.client_id, "aud": f"{ORIGIN}/id", "exp": now + 60, "jti": "one"}
-    for assertion in (key.sign(claims), jwt.encode(claims, "a" * 32, "HS256"), jwt.encode(claims, None, "none")):
+    for assertion in (key.sign(claims), jwt.encode(claims, "a" * 32, "HS256"), jwt.encode(claims, "", "none")):
         await refused(
             stage,
             app,
@@ -198,9 +182,16 @@ async def test_the_refresh_token_of_a_public_application(stage: Stage) -> None:
         assert error(answer) in ("invalid_request", "invalid_grant")
         assert successor not in answer.text
     assert await stage.facts(GrantEnded) == [], "nobody without the certificate can end it either"
-    # Nor after the application is no longer one whose tokens have to be bound.
-    stage.clock.ahead += timedelta(seconds=30)
     assert (await stage.refresh(spa, successor)).status_code == 200
+
+
+async def test_a_bound_refresh_token_stays_so_whatever_the_application_is_told_to_be(stage: Stage) -> None:
+    spa = await certified(stage, PUBLIC.model_copy(update=BOUND), OWN, SPA)
+    token = (await stage.tokens(spa, await stage.user()))["refresh_token"]
+    changed = ApplicationChanged(client_id=SPA, settings=PUBLIC, narrowed=False)
+    await stage.of_application(changed, client_id=SPA)
+    await stage.follow()
+    assert error(await stage.refresh(showing(spa, None), token)) == "invalid_grant"
 
 
 async def test_somebodys_certificate_does_not_lift_the_limit_on_pushed_requests(stage: Stage) -> None:

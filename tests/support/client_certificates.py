@@ -140,10 +140,15 @@ class CertifiedClient(Client):
 
 
 async def certified(
-    stage: Stage, settings: ApplicationSettings, shown: x509.Certificate | None, client_id: str = "com.certified/app"
+    stage: Stage,
+    settings: ApplicationSettings,
+    shown: x509.Certificate | None,
+    client_id: str = "com.certified/app",
+    *,
+    resources: bool = True,
 ) -> CertifiedClient:
     """An application with these settings, registered, that shows this certificate."""
-    made = await stage.register(settings, client_id, resources=True)
+    made = await stage.register(settings, client_id, resources=resources)
     return CertifiedClient(made.client_id, made.secret, made.redirect_uri, shown)
 
 

@@ -156,10 +156,10 @@ async def test_a_token_that_is_bound_to_a_key(system: System, monkeypatch: pytes
 
 
 def test_every_example_is_run() -> None:
-    assert len(blocks("python")) == 7
+    assert len(blocks("python")) == 8
     assert len(blocks("html")) == 1
-    assert len(blocks("sh")) == 8
-    assert PAGE.read_text().count("```") == 2 * 16
+    assert len(blocks("sh")) == 9
+    assert PAGE.read_text().count("```") == 2 * 18
 
 
 def test_nothing_that_is_named_is_missing() -> None:

@@ -3,10 +3,16 @@
 from base64 import b64encode
 from urllib.parse import quote
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from stagedoor import Allowed, Certificate, ClientCertificates, Denied, Proof, Reason
+from stagedoor.asgi import GuardMiddleware
 from stagedoor.certificate import LONGEST, from_field
 from stagedoor.dpop import NOT_PRESENTED
 from stagedoor.verdict import Verdict
@@ -142,3 +148,43 @@ def test_a_token_that_is_not_bound_goes_with_any() -> None:
 
 def test_nothing_of_it_is_shown() -> None:
     assert repr(SHOWN) == f"Certificate({thumbprint(OWN)!r})"
+
+
+METADATA = "https://api.example.com/.well-known/oauth-protected-resource/api"
+
+
+async def answer(
+    believed: ClientCertificates | None, token: str, *fields: tuple[str, str], peer: str = "127.0.0.1"
+) -> tuple[int, str | None]:
+    """Status and error of a request to an API with this token, over the middleware."""
+
+    async def sold(_: Request) -> Response:
+        return JSONResponse({})
+
+    app = GuardMiddleware(
+        Starlette(routes=[Route("/sell", sold)]),
+        guard(KEY),
+        resource_metadata_url=METADATA,
+        client_certificates=believed,
+    )
+    transport = httpx.ASGITransport(app, client=(peer, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="https://api.example.com") as client:
+        found = await client.get("/sell", headers=[("Authorization", f"Bearer {token}"), *fields])
+    return found.status_code, found.json().get("error")
+
+
+async def test_the_middleware_reads_what_the_proxy_says() -> None:
+    bound, plain = KEY.sign(claims(cnf=BOUND)), KEY.sign(claims())
+    own, other = ("Client-Cert", field_of(OWN)), ("Client-Cert", field_of(OTHER))
+    believed, invalid = ClientCertificates(), (401, "invalid_token")
+    assert await answer(believed, bound, own) == (200, None)
+    assert await answer(believed, plain, own) == await answer(believed, plain) == (200, None)
+    assert await answer(believed, bound) == invalid
+    assert await answer(believed, bound, other) == invalid
+    assert await answer(believed, bound, ("Client-Cert", "::")) == invalid
+    assert await answer(believed, bound, own, peer="10.0.0.1") == invalid, "not the proxy"
+    assert await answer(None, bound, own) == invalid, "nobody is believed unless that is said"
+    for fields in ((own, other), (other, own), (own, own), (("Client-Cert", "x"),)):
+        assert await answer(believed, bound, *fields) == (400, "invalid_request")
+        assert await answer(believed, plain, *fields) == (400, "invalid_request")
+        assert await answer(None, plain, *fields) == (200, None)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from services.registry.events import ApplicationSettings, AuthMethod
 from services.token_issuer.assertions.keys import ClientKeys
@@ -29,14 +30,14 @@ from tests.support.client_certificates import (
 )
 
 NAME = x509.NameAttribute
-OID = x509.NameOID
+OID = NameOID
 SUBJECT = x509.Name(
     [NAME(OID.COUNTRY_NAME, "GB"), NAME(OID.ORGANIZATION_NAME, "Tour, Bus"), NAME(OID.COMMON_NAME, "app")]
 )
 SUBJECT_DN = r"CN=app,O=Tour\, Bus,C=GB"
 """The same by RFC 4514: the last first."""
 CA = authority("ca")
-ISSUED = {"by": "ca", "issuer": common_name("ca")}
+ISSUED: dict[str, Any] = {"by": "ca", "issuer": common_name("ca")}
 USAGE = x509.ExtendedKeyUsage
 
 
@@ -116,7 +117,7 @@ async def test_a_wildcard_is_no_name() -> None:
         pytest.param(certificate("app", subject=SUBJECT, since=DAY, until=2 * DAY, **ISSUED), id="to come"),
         pytest.param(
             certificate(
-                "app", subject=SUBJECT, extensions=[(USAGE([x509.ExtendedKeyUsageOID.SERVER_AUTH]), False)], **ISSUED
+                "app", subject=SUBJECT, extensions=[(USAGE([ExtendedKeyUsageOID.SERVER_AUTH]), False)], **ISSUED
             ),
             id="for servers",
         ),
