@@ -46,11 +46,19 @@ Grants = Annotated[
     ),
 ]
 AuthMethod = Annotated[
-    str | None, typer.Option(help="client_secret_basic, client_secret_post, private_key_jwt or none.")
+    str | None,
+    typer.Option(
+        help="client_secret_basic, client_secret_post, private_key_jwt, self_signed_tls_client_auth, "
+        "tls_client_auth or none."
+    ),
 ]
 Jwks = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, help="File with the public keys that it signs with, as a JWK Set."),
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="File with the public keys that it signs with, or that its certificates are for, as a JWK Set.",
+    ),
 ]
 JwksUri = Annotated[str | None, typer.Option(help="Address of that set, instead.")]
 RequirePkce = Annotated[bool | None, typer.Option("--require-pkce/--no-require-pkce", help="On unless turned off.")]
