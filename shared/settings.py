@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.http.client_address import LOOPBACK
+from stagedoor.certificate import ClientCertificates
 
 S = TypeVar("S", bound="ServiceSettings")
 
@@ -40,6 +41,9 @@ class ServiceSettings(BaseSettings):
     grpc_bind: str = "127.0.0.1:9401"
     proxies: tuple[str, ...] = LOOPBACK
     """Networks of the proxies in front, whose `X-Forwarded-For` is believed; a JSON list."""
+    client_certificate_header: str = Field(default="", pattern="^[A-Za-z0-9-]{0,64}$")
+    """Header in which those proxies say which certificate a client has opened its connection with (RFC 8705). Empty: no
+    certificate is ever believed."""
     http_limit_concurrency: int = Field(default=1024, gt=0)
     """Requests under way at once; more are answered 503."""
     drain_seconds: float = Field(default=5.0, ge=0)
@@ -77,6 +81,13 @@ class ServiceSettings(BaseSettings):
     trace_ratio: float = Field(default=0.01, ge=0, le=1)
     """Share of the courses of events that are traced, where `OTEL_EXPORTER_OTLP_ENDPOINT` says where spans go; the
     same for all services."""
+
+    @property
+    def client_certificates(self) -> ClientCertificates | None:
+        """Whom to believe which certificate a client has."""
+        if not self.client_certificate_header:
+            return None
+        return ClientCertificates(self.client_certificate_header, proxies=self.proxies)
 
     @field_validator("origin", "issuer")
     @classmethod

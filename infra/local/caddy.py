@@ -1,4 +1,4 @@
-"""The front door of the local system: Caddy with `infra/caddy/Caddyfile`, or with `tls.Caddyfile` over https."""
+"""The front door of the local system: Caddy with `infra/caddy/Caddyfile`, or with `mtls.Caddyfile` over https."""
 
 import os
 import sysconfig
@@ -38,7 +38,8 @@ def process(home: Home, ports: Ports) -> Process:
             "STAGEDOOR_CERTIFICATE": str(shown.certificate),
             "STAGEDOOR_KEY": str(shown.key),
             "STAGEDOOR_PLAIN": str(ports.base),
+            "STAGEDOOR_MTLS_DOOR": str(ports.mtls),
         }
-    configuration = _CONFIGURATIONS / ("tls.Caddyfile" if ports.tls else "Caddyfile")
+    configuration = _CONFIGURATIONS / ("mtls.Caddyfile" if ports.tls else "Caddyfile")
     command = [program("caddy"), "run", "--config", str(configuration), "--adapter", "caddyfile"]
     return Process("caddy", command, environment, home.log("caddy"))

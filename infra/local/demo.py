@@ -274,6 +274,7 @@ def _document(
     return {
         "issuer": ports.issuer,
         "origin": ports.origin,
+        **({"mtls_origin": ports.mtls_origin} if ports.tls else {}),
         "ca": str(authority.certificate),
         "nats": f"nats://resource_server:{nats}@{LOOPBACK}:{ports.nats}",
         "grpc": {service: ports.grpc_address(service) for service in SERVICES},

@@ -27,6 +27,11 @@ class Ports:
         return self.base + 43 if self.tls else self.base
 
     @property
+    def mtls(self) -> int:
+        """Where the door asks for client certificates, with TLS."""
+        return self.base + 44
+
+    @property
     def readiness(self) -> int:
         """Where the door asks whether all services are ready."""
         return self.base + 6
@@ -65,6 +70,11 @@ class Ports:
         return f"https://localhost:{self.door}" if self.tls else f"http://{LOOPBACK}:{self.door}"
 
     @property
+    def mtls_origin(self) -> str:
+        """The origin at which clients are asked for a certificate, with TLS."""
+        return f"https://localhost:{self.mtls}"
+
+    @property
     def issuer(self) -> str:
         """The issuer identifier."""
         return f"{self.origin}/id"
@@ -78,6 +88,7 @@ class Ports:
         yield "the front door", self.door
         if self.tls:
             yield "the front door over http", self.base
+            yield "the front door for client certificates", self.mtls
         yield "readiness", self.readiness
         yield "NATS", self.nats
         yield "BackstageHub", self.backstagehub

@@ -10,6 +10,7 @@ from infra.local.home import Home
 from infra.local.nats import password_file
 from infra.local.ports import LOOPBACK, SERVICES, Ports
 from infra.local.process import Process
+from stagedoor.certificate import CLIENT_CERT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _IMPORTED = (ROOT, ROOT / "sdk", ROOT / "sdk" / "examples")
@@ -47,7 +48,7 @@ def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports | Non
     return {
         "STAGEDOOR_ORIGIN": ports.origin,
         "STAGEDOOR_ISSUER": ports.issuer,
-        **({"STAGEDOOR_ISSUER_CA_FILE": str(authority.certificate)} if ports.tls else {}),
+        **(_over_tls(ports, authority) if ports.tls else {}),
         "STAGEDOOR_DEMO": "true",
         "STAGEDOOR_HTTP_BIND": f"{LOOPBACK}:{own.http(service)}",
         "STAGEDOOR_GRPC_BIND": own.grpc_address(service),
@@ -63,6 +64,16 @@ def _settings(home: Home, ports: Ports, service: str, dsn: str, own: Ports | Non
         **{f"STAGEDOOR_{peer.upper()}_ADDRESS": own.grpc_address(peer) for peer in SERVICES},
         **({"STAGEDOOR_DEPLOY_SECRET_FILE": str(deploy_secret(home))} if service == "identity" else {}),
         **(_folders(home) if service == "ledger" else {}),
+    }
+
+
+def _over_tls(ports: Ports, authority: Authority) -> Mapping[str, str]:
+    """What is so over https alone: whom to believe at the door, and which certificates clients may show there."""
+    return {
+        "STAGEDOOR_ISSUER_CA_FILE": str(authority.certificate),
+        "STAGEDOOR_CLIENT_CERTIFICATE_HEADER": CLIENT_CERT,
+        "STAGEDOOR_MTLS_ORIGIN": ports.mtls_origin,
+        "STAGEDOOR_CLIENT_AUTHORITIES_FILE": str(authority.certificate),
     }
 
 

@@ -89,6 +89,7 @@ def _table(system: System) -> Table:
     table.add_row("your account", f"{demo['issuer']}/account")
     table.add_row("the front door", ports.origin)
     if ports.tls:
+        table.add_row("with certificates", ports.mtls_origin)
         table.add_row("its authority", demo["ca"])
     table.add_row("issuer", demo["issuer"])
     table.add_row("API", f"{ports.origin}/api")

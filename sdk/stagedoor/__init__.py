@@ -1,5 +1,6 @@
 """Stagedoor's SDK: check access tokens inside your service, and know within milliseconds when one is revoked."""
 
+from stagedoor.certificate import Certificate, ClientCertificates
 from stagedoor.denials import Denial, DenialKind, DenialRule, DenialView, Snapshot
 from stagedoor.dpop import Proof
 from stagedoor.feed import Answer, Feed, Online, OnlineError
@@ -11,6 +12,8 @@ __all__ = [
     "Algorithm",
     "Allowed",
     "Answer",
+    "Certificate",
+    "ClientCertificates",
     "Denial",
     "DenialKind",
     "DenialRule",

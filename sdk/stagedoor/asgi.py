@@ -1,4 +1,4 @@
-"""Tokens at an ASGI application (RFC 6750, RFC 9449), and refusals that a client understands (RFC 9728).
+"""Tokens at an ASGI application (RFC 6750, 8705, 9449), and refusals that a client understands (RFC 9728).
 
 app = GuardMiddleware(app, guard, resource_metadata_url="https://api.example.com/.well-known/...")
 
@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from stagedoor.certificate import Certificate, ClientCertificates
 from stagedoor.dpop import ALGORITHMS, Proof
 from stagedoor.guard import Guard
 from stagedoor.presented import Presented
@@ -123,9 +124,9 @@ class GuardMiddleware:
     """Lets a request through with an accepted token, and puts the verdict into `scope["stagedoor"]`.
 
     The token comes as `Authorization: Bearer`, as `Authorization: DPoP` with the proof in the one `DPoP` header if it
-    is bound to a key, or as `X-Api-Key` if it is a reference token, once, and in no other way: a request with a token
-    in its query string, or with two credentials, is refused (RFC 6750 section 2). Paths in `open_paths` are let through
-    as they are, without a verdict.
+    is bound to a key, as `Bearer` over a connection with its certificate if it is bound to that, or as `X-Api-Key` if
+    it is a reference token, once, and in no other way: a request with a token in its query string, or with two
+    credentials, is refused (RFC 6750 section 2). Paths in `open_paths` are let through as they are, without a verdict.
     """
 
     def __init__(  # noqa: PLR0913  (each is one independent decision of the resource)
@@ -137,12 +138,16 @@ class GuardMiddleware:
         scopes: Collection[str] = (),
         open_paths: Collection[str] = (),
         public_url: str | None = None,
+        client_certificates: ClientCertificates | None = None,
     ) -> None:
         """`scopes` are needed for every path; `open_paths` are compared as they stand.
 
         `public_url`: where clients reach the root of this application, `https://api.example.com` say, with what a proxy
         takes off their paths. Proofs are for addresses below it; what a request says of its host counts for nothing.
         None: the origin of `resource_metadata_url`.
+
+        `client_certificates`: from whom to believe which certificate a connection was opened with. None: from nobody,
+        so tokens that are bound to one are refused.
         """
         self._app = app
         self._guard = guard
@@ -151,6 +156,7 @@ class GuardMiddleware:
         self._open = frozenset(open_paths)
         metadata = urlsplit(resource_metadata_url)
         self._public = (public_url or f"{metadata.scheme}://{metadata.netloc}").rstrip("/")
+        self._certificates = client_certificates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge the request's token, then go on or answer the refusal."""
@@ -194,7 +200,19 @@ class GuardMiddleware:
         token = token.lstrip(" ")
         if not (space and token and _TOKEN_CHARACTERS.issuperset(token)):
             return self._invalid("the Authorization header is not well-formed")
-        return Presented(token) if scheme == "bearer" else self._proved(scope, token)
+        if scheme == "dpop":
+            return self._proved(scope, token)
+        try:
+            return Presented(token, self._certificate(scope))
+        except ValueError:
+            return self._invalid("the client certificate is not passed on in a way that can be relied on")
+
+    def _certificate(self, scope: Scope) -> Certificate | None:
+        """What the connection was opened with (RFC 8705 section 3)."""
+        if self._certificates is None:
+            return None
+        client = scope.get("client")
+        return self._certificates.of(scope["headers"], client[0] if client else "")
 
     def _proved(self, scope: Scope, token: str) -> Presented | Refusal:
         """A token that comes with a proof, for the request as its client made it."""

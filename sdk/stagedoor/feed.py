@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from stagedoor.denials import DenialView
-from stagedoor.dpop import Proof
+from stagedoor.presented import Possession
 
 
 class Feed(Protocol):
@@ -52,6 +52,6 @@ class Online(Protocol):
         scopes: Collection[str],
         min_position: int,
         with_claims: bool = False,
-        proof: Proof | None = None,
+        proof: Possession | None = None,
     ) -> Answer:
         """Ask about one token; `proof`: what it was presented with, given where there is one. Raises `OnlineError`."""

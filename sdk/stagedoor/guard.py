@@ -18,12 +18,14 @@ from typing import Any, Literal, Self
 
 from stagedoor import dpop, reference
 from stagedoor import token as tokens
+from stagedoor.certificate import Certificate
 from stagedoor.clock import since_boot
 from stagedoor.denials import DenialView
 from stagedoor.dpop import NOT_PRESENTED, Proof, Proofs
 from stagedoor.feed import Feed, Online, OnlineError
 from stagedoor.keys import KeySource
 from stagedoor.memory import Memory, Refused
+from stagedoor.presented import Possession
 from stagedoor.token import AccessToken
 from stagedoor.verdict import Allowed, Denied, Reason, Verdict, denied
 
@@ -144,13 +146,14 @@ class Guard:
         audience: str | None = None,
         scopes: Collection[str] = (),
         min_position: int = 0,
-        proof: Proof | None = None,
+        proof: Possession | None = None,
     ) -> Verdict:
         """Judge a token from what this process knows.
 
         `audience`: another identifier than the guard's own. `scopes`: all of them are needed. `min_position`: take
         into account at least everything up to this log position. `proof`: how it was presented, if by `DPoP`
-        (RFC 9449 section 7.1); None: as `Bearer`, which a bound token must not be (section 7.2).
+        (RFC 9449 section 7.1), or over a connection with a client certificate (RFC 8705 section 3); None: as `Bearer`
+        and no more, which a bound token must not be.
         """
         if len(token) > tokens.MAXIMUM_BYTES:
             return _MALFORMED
@@ -199,7 +202,7 @@ class Guard:
         audience: str | None = None,
         scopes: Collection[str] = (),
         min_position: int = 0,
-        proof: Proof | None = None,
+        proof: Possession | None = None,
     ) -> Verdict:
         """Judge a token; where what this process knows is not enough, wait a moment for it, or ask online."""
         verdict = self.check(token, audience=audience, scopes=scopes, min_position=min_position, proof=proof)
@@ -213,7 +216,7 @@ class Guard:
         return verdict
 
     async def _find_out(
-        self, token: str, audience: str, scopes: Collection[str], min_position: int, proof: Proof | None
+        self, token: str, audience: str, scopes: Collection[str], min_position: int, proof: Possession | None
     ) -> Verdict:
         """What a check could not tell."""
         text = token.encode("ascii")
@@ -301,7 +304,7 @@ class Guard:
         audience: str,
         scopes: Collection[str],
         min_position: int,
-        proof: Proof | None,
+        proof: Possession | None,
         digest: bytes,
     ) -> Verdict:
         """The same where there may be a proof. That is used up last of all, by what is allowed alone."""
@@ -309,6 +312,9 @@ class Guard:
             return self._judge(token, audience, scopes, min_position)
         if proof is NOT_PRESENTED:
             return self._judge(token, audience, scopes, min_position, proved=True)
+        if isinstance(proof, Certificate):
+            wrong = proof.mismatch(token.said.cnf)
+            return wrong or self._judge(token, audience, scopes, min_position, proved=True)
         shown = self._proofs.check(token.said, proof, digest, self._now())
         if isinstance(shown, Denied):
             return shown
@@ -377,12 +383,12 @@ class Guard:
         audience: str,
         scopes: Collection[str],
         min_position: int,
-        proof: Proof | None,
+        proof: Possession | None,
     ) -> Verdict:
         """Ask online. What it answers is never remembered."""
         if self._online is None or (verdict.reason is Reason.TOO_STALE and not self._ask_when_stale):
             return verdict
-        if proof is not None:
+        if isinstance(proof, Proof):
             # Used up here as well: the issuer may answer for this process, and remember nothing for the next one.
             shown = self._proofs.check(verified.said, proof, sha256(token.encode("ascii")).digest(), self._now())
             used = shown if isinstance(shown, Denied) else self._proofs.use(shown)

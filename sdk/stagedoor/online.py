@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import grpc
 from grpc import aio
 
+from stagedoor.certificate import Certificate
 from stagedoor.clock import since_boot
-from stagedoor.dpop import Proof
 from stagedoor.feed import Answer, OnlineError
+from stagedoor.presented import Possession
 from stagedoor.validation.v1 import validation_pb2 as messages
 from stagedoor.validation.v1.validation_pb2_grpc import ValidationStub
 
@@ -73,7 +74,7 @@ class GrpcOnline:
         scopes: Collection[str],
         min_position: int,
         with_claims: bool = False,
-        proof: Proof | None = None,
+        proof: Possession | None = None,
     ) -> Answer:
         """Ask about one token. Raises `OnlineError`, whatever the question failed of."""
         if len(self._waiting) >= _MOST:
@@ -85,7 +86,9 @@ class GrpcOnline:
             minimum_position=max(0, min_position),
             with_claims=with_claims,
         )
-        if proof is not None:
+        if isinstance(proof, Certificate):
+            request.proof.client_certificate = proof.der
+        elif proof is not None:
             request.proof.CopyFrom(messages.Proof(method=proof.method, uri=proof.uri, dpop=proof.dpop))
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Question(request, answer, since_boot() + self._timeout))
@@ -141,7 +144,7 @@ class GrpcOnline:
                 others.append(question)
                 continue
             batch.append(question)
-            size += len(question.request.token) + len(question.request.proof.dpop)
+            size += len(question.request.token) + question.request.proof.ByteSize()
         self._waiting.extendleft(reversed(others))
         return batch
 

@@ -8,8 +8,8 @@ from concurrent.futures import TimeoutError as NotInTime
 from types import TracebackType
 from typing import Self
 
-from stagedoor.dpop import Proof
 from stagedoor.guard import Guard
+from stagedoor.presented import Possession
 from stagedoor.verdict import Denied, Reason, Verdict, denied
 
 
@@ -51,7 +51,7 @@ class GuardThread:
         audience: str | None = None,
         scopes: Collection[str] = (),
         min_position: int = 0,
-        proof: Proof | None = None,
+        proof: Possession | None = None,
     ) -> Verdict:
         """As `Guard.validate`, from any thread but the guard's own; it blocks only where the check is not enough."""
         guard, loop, _ = self._begun.result()

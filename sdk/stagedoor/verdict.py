@@ -21,11 +21,11 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     PROOF_REQUIRED = "proof_required"
-    """The token is bound to a key (RFC 7800, `cnf`) and came without a proof of it."""
+    """The token is bound to a key or a certificate (RFC 7800, `cnf`) and came without it."""
     INVALID_PROOF = "invalid_proof"
     """The DPoP proof is none for this request and this moment, or it was used before (RFC 9449 section 4.3)."""
     PROOF_MISMATCH = "proof_mismatch"
-    """The DPoP proof is another key's, or for a token that is not bound to a key."""
+    """The DPoP proof is another key's, or for a token that is not bound to a key; or the certificate is another one."""
     INSUFFICIENT_SCOPE = "insufficient_scope"
     DENIED_TOKEN = "denied_token"
     DENIED_GRANT = "denied_grant"
@@ -60,9 +60,9 @@ DESCRIPTIONS: dict[Reason, str] = {
     Reason.WRONG_AUDIENCE: "the token is for another audience",
     Reason.EXPIRED: "the token has expired",
     Reason.NOT_YET_VALID: "the token is not valid yet",
-    Reason.PROOF_REQUIRED: "the token is bound to a key and came without its proof",
+    Reason.PROOF_REQUIRED: "the token is bound to a key or certificate and came without it",
     Reason.INVALID_PROOF: "the DPoP proof is not valid for this request, or was used before",
-    Reason.PROOF_MISMATCH: "the token is not bound to the key of the DPoP proof",
+    Reason.PROOF_MISMATCH: "the token is not bound to the key or certificate that it came with",
     Reason.INSUFFICIENT_SCOPE: "the token does not have the scope that this needs",
     Reason.DENIED_TOKEN: "the token has been revoked",
     Reason.DENIED_GRANT: "the grant of the token has ended",

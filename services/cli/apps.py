@@ -46,11 +46,19 @@ Grants = Annotated[
     ),
 ]
 AuthMethod = Annotated[
-    str | None, typer.Option(help="client_secret_basic, client_secret_post, private_key_jwt or none.")
+    str | None,
+    typer.Option(
+        help="client_secret_basic, client_secret_post, private_key_jwt, self_signed_tls_client_auth, "
+        "tls_client_auth or none."
+    ),
 ]
 Jwks = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, help="File with the public keys that it signs with, as a JWK Set."),
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="File with the public keys that it signs with, or that its certificates are for, as a JWK Set.",
+    ),
 ]
 JwksUri = Annotated[str | None, typer.Option(help="Address of that set, instead.")]
 RequirePkce = Annotated[bool | None, typer.Option("--require-pkce/--no-require-pkce", help="On unless turned off.")]
@@ -75,6 +83,20 @@ DpopBound = Annotated[
         help="It gets tokens that are bound to a key, and no others (RFC 9449).",
     ),
 ]
+CertificateBound = Annotated[
+    bool | None,
+    typer.Option(
+        "--tls-client-certificate-bound-access-tokens/--no-tls-client-certificate-bound-access-tokens",
+        help="It gets tokens that are bound to its client certificate, and no others (RFC 8705).",
+    ),
+]
+SubjectDn = Annotated[
+    str | None, typer.Option(help="For tls_client_auth: subject of its certificate, like CN=app,O=Example Corp.")
+]
+SanDns = Annotated[str | None, typer.Option(help="The same by another of its names: a host …")]
+SanUri = Annotated[str | None, typer.Option(help="… a URI …")]
+SanIp = Annotated[str | None, typer.Option(help="… an IP address …")]
+SanEmail = Annotated[str | None, typer.Option(help="… or an e-mail address.")]
 ReferenceTokens = Annotated[str | None, typer.Option(help="none, authenticated_users or administrators_only.")]
 AccessSeconds = Annotated[int | None, typer.Option("--access-token-seconds", help="0: the issuer's default.")]
 RefreshSeconds = Annotated[int | None, typer.Option("--refresh-token-seconds", help="0: the issuer's default.")]
@@ -114,6 +136,12 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
     require_pushed_authorization_requests: RequirePar = None,
     require_signed_request_object: RequireSigned = None,
     dpop_bound_access_tokens: DpopBound = None,
+    tls_client_certificate_bound_access_tokens: CertificateBound = None,
+    tls_client_auth_subject_dn: SubjectDn = None,
+    tls_client_auth_san_dns: SanDns = None,
+    tls_client_auth_san_uri: SanUri = None,
+    tls_client_auth_san_ip: SanIp = None,
+    tls_client_auth_san_email: SanEmail = None,
     reference_tokens: ReferenceTokens = None,
     access_token_seconds: AccessSeconds = None,
     refresh_token_seconds: RefreshSeconds = None,
@@ -144,6 +172,12 @@ def register(  # noqa: PLR0913  (each option is a setting of an application)
         require_pushed_authorization_requests=require_pushed_authorization_requests,
         require_signed_request_object=require_signed_request_object,
         dpop_bound_access_tokens=dpop_bound_access_tokens,
+        tls_client_certificate_bound_access_tokens=tls_client_certificate_bound_access_tokens,
+        tls_client_auth_subject_dn=tls_client_auth_subject_dn,
+        tls_client_auth_san_dns=tls_client_auth_san_dns,
+        tls_client_auth_san_uri=tls_client_auth_san_uri,
+        tls_client_auth_san_ip=tls_client_auth_san_ip,
+        tls_client_auth_san_email=tls_client_auth_san_email,
         reference_tokens=reference_tokens,
         access_token_seconds=access_token_seconds,
         refresh_token_seconds=refresh_token_seconds,
@@ -221,6 +255,12 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
     require_pushed_authorization_requests: RequirePar = None,
     require_signed_request_object: RequireSigned = None,
     dpop_bound_access_tokens: DpopBound = None,
+    tls_client_certificate_bound_access_tokens: CertificateBound = None,
+    tls_client_auth_subject_dn: SubjectDn = None,
+    tls_client_auth_san_dns: SanDns = None,
+    tls_client_auth_san_uri: SanUri = None,
+    tls_client_auth_san_ip: SanIp = None,
+    tls_client_auth_san_email: SanEmail = None,
     reference_tokens: ReferenceTokens = None,
     access_token_seconds: AccessSeconds = None,
     refresh_token_seconds: RefreshSeconds = None,
@@ -253,6 +293,12 @@ def change(  # noqa: PLR0913  (each option is a setting of an application)
         require_pushed_authorization_requests=require_pushed_authorization_requests,
         require_signed_request_object=require_signed_request_object,
         dpop_bound_access_tokens=dpop_bound_access_tokens,
+        tls_client_certificate_bound_access_tokens=tls_client_certificate_bound_access_tokens,
+        tls_client_auth_subject_dn=tls_client_auth_subject_dn,
+        tls_client_auth_san_dns=tls_client_auth_san_dns,
+        tls_client_auth_san_uri=tls_client_auth_san_uri,
+        tls_client_auth_san_ip=tls_client_auth_san_ip,
+        tls_client_auth_san_email=tls_client_auth_san_email,
         reference_tokens=reference_tokens,
         access_token_seconds=access_token_seconds,
         refresh_token_seconds=refresh_token_seconds,

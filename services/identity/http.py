@@ -53,7 +53,7 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     second_factor = SecondFactorPage(site)
     by_passkey = SignInByPasskey(site, authorize)
     passkeys = PasskeysPage(site)
-    described = encode(metadata(issuer))
+    described = encode(metadata(issuer, certificates=userinfo.takes_certificates))
 
     async def static(request: Request) -> Response:
         found = site.pages.static(request.path_params["name"])

@@ -189,7 +189,9 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         addresses=addresses,
         attempts=Attempts(addresses, settings.attempts),
     )
-    userinfo = Userinfo(questions, guard, Issuer(issuer), metadata_address(settings.issuer))
+    userinfo = Userinfo(
+        questions, guard, Issuer(issuer), metadata_address(settings.issuer), settings.client_certificates
+    )
     rpc = IdentityService(
         log,
         accounts=accounts,

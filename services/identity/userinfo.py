@@ -19,6 +19,7 @@ from shared.errors import Refusal as Refused
 from shared.http.errors import invalid_request, json_error
 from shared.http.forms import read_form, single
 from stagedoor.asgi import SCHEME, VERDICT, GuardMiddleware, Refusal
+from stagedoor.certificate import ClientCertificates
 from stagedoor.dpop import ALGORITHMS
 from stagedoor.guard import Guard
 from stagedoor.verdict import Allowed
@@ -40,15 +41,25 @@ _PREFLIGHT = {
 class Userinfo:
     """GET and POST, with an access token; OPTIONS for browsers that ask first. Any origin: the token is what counts."""
 
-    def __init__(self, questions: Questions, guard: Guard, issuer: Issuer, resource_metadata: str) -> None:
+    def __init__(
+        self,
+        questions: Questions,
+        guard: Guard,
+        issuer: Issuer,
+        resource_metadata: str,
+        client_certificates: ClientCertificates | None = None,
+    ) -> None:
         self._questions = questions
         self._issuer = issuer
         self._metadata = resource_metadata
+        self.takes_certificates = client_certificates is not None
+        """Whether tokens that are bound to one are accepted (RFC 8705)."""
         self._guarded: ASGIApp = GuardMiddleware(
             self._answer,
             guard,
             resource_metadata_url=resource_metadata,
             scopes=("openid",),
+            client_certificates=client_certificates,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,12 +179,13 @@ def metadata_path(issuer: str) -> str:
     return f"/.well-known/oauth-protected-resource{urlsplit(issuer).path.rstrip('/')}/connect/userinfo"
 
 
-def metadata(issuer: str) -> dict[str, object]:
-    """The protected resource metadata of this endpoint (RFC 9728 section 2)."""
+def metadata(issuer: str, *, certificates: bool = False) -> dict[str, object]:
+    """The protected resource metadata of this endpoint (RFC 9728 section 2); `certificates`: tokens are bound to."""
     return {
         "resource": f"{issuer}/connect/userinfo",
         "authorization_servers": [issuer],
         "scopes_supported": list(SCOPES),
         "bearer_methods_supported": ["header", "body"],
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
+        **({"tls_client_certificate_bound_access_tokens": True} if certificates else {}),
     }

@@ -20,6 +20,7 @@ from services.registry.domain.refusals import invalid
 from services.registry.domain.text import PROTOCOL_SCOPES
 from services.registry.domain.trust import BEGUN_BY_A_PERSON
 from services.registry.events import (
+    CERTIFICATE_NAMES,
     ApplicationSettings,
     ApplicationType,
     AuthMethod,
@@ -49,7 +50,6 @@ _PROMISES: Final[Mapping[str, tuple[Any, ...]]] = {
     "id_token_encrypted_response_enc": (),
     "userinfo_encrypted_response_alg": (),
     "userinfo_encrypted_response_enc": (),
-    "tls_client_certificate_bound_access_tokens": (False,),
     "require_auth_time": (False,),
     "default_max_age": (),
 }
@@ -71,7 +71,10 @@ def changes_of(metadata: Metadata, client_id: str) -> dict[str, Any]:
     method = _auth_method(given, native=native)
     contacts = _texts(given, "contacts")
     profile = _word(SecurityProfile, given, "security_profile", None)
-    unsaid = {name: value for name, value in implied(profile).items() if name not in given}
+    by_certificate = _flag(given, "tls_client_certificate_bound_access_tokens")
+    unsaid = {
+        name: value for name, value in implied(profile, by_certificate=by_certificate).items() if name not in given
+    }
     return {
         "display_name": _text(given, "client_name") or client_id,
         "logo_uri": _text(given, "logo_uri"),
@@ -89,6 +92,8 @@ def changes_of(metadata: Metadata, client_id: str) -> dict[str, Any]:
         "require_pushed_authorization_requests": _flag(given, "require_pushed_authorization_requests"),
         "require_signed_request_object": _flag(given, "require_signed_request_object"),
         "dpop_bound_access_tokens": _flag(given, "dpop_bound_access_tokens"),
+        "tls_client_certificate_bound_access_tokens": by_certificate,
+        **{name: _text(given, name) for name in CERTIFICATE_NAMES},
         "userinfo_signed_response_alg": _word(ResponseAlgorithm, given, "userinfo_signed_response_alg", None),
         "id_token_signed_response_alg": _word(
             ResponseAlgorithm, given, "id_token_signed_response_alg", ResponseAlgorithm.RS256
@@ -123,6 +128,8 @@ def metadata_of(client_id: str, settings: ApplicationSettings, registered_at: da
         "require_pushed_authorization_requests": settings.require_pushed_authorization_requests,
         "require_signed_request_object": settings.require_signed_request_object,
         "dpop_bound_access_tokens": settings.dpop_bound_access_tokens,
+        "tls_client_certificate_bound_access_tokens": settings.tls_client_certificate_bound_access_tokens,
+        **settings.certificate_names,
         "userinfo_signed_response_alg": settings.userinfo_signed_response_alg,
         "id_token_signed_response_alg": settings.id_token_signed_response_alg,
         "security_profile": settings.security_profile,

@@ -1,5 +1,6 @@
 """The facts of the registry. Stored names are permanent; a changed meaning is a new name."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -37,6 +38,10 @@ class AuthMethod(StrEnum):
     CLIENT_SECRET_POST = "client_secret_post"
     PRIVATE_KEY_JWT = "private_key_jwt"
     """It signs an assertion with a key of its own (RFC 7523, OpenID Connect Core section 9)."""
+    SELF_SIGNED_TLS_CLIENT_AUTH = "self_signed_tls_client_auth"
+    """It opens the connection with a certificate for a key of its own (RFC 8705 section 2.2)."""
+    TLS_CLIENT_AUTH = "tls_client_auth"
+    """The same, with a certificate that an authority has issued to it by name (section 2.1)."""
     NONE = "none"
 
 
@@ -82,6 +87,16 @@ class ResponseAlgorithm(StrEnum):
     ES256 = "ES256"
 
 
+CERTIFICATE_NAMES = (
+    "tls_client_auth_subject_dn",
+    "tls_client_auth_san_dns",
+    "tls_client_auth_san_uri",
+    "tls_client_auth_san_ip",
+    "tls_client_auth_san_email",
+)
+"""RFC 8705 section 2.1.2."""
+
+
 class ApplicationSettings(BaseModel):
     """What an administrator decides about an application."""
 
@@ -106,7 +121,7 @@ class ApplicationSettings(BaseModel):
     grants: tuple[GrantType, ...] = ()
     auth_method: AuthMethod
     jwks: tuple[PublicJwk, ...] = ()
-    """The keys that it signs with; else they are at `jwks_uri`."""
+    """The keys that it signs with, or that its certificates are for; else they are at `jwks_uri`."""
     jwks_uri: str | None = None
     require_pkce: bool = True
     require_pushed_authorization_requests: bool = False
@@ -115,6 +130,18 @@ class ApplicationSettings(BaseModel):
     """Its requests are signed with a key of its own (RFC 9101 section 10.5)."""
     dpop_bound_access_tokens: bool = False
     """It gets no access token that is not bound to a key (RFC 9449 section 5.2)."""
+    tls_client_certificate_bound_access_tokens: bool = False
+    """It gets no access token that is not bound to a certificate (RFC 8705 section 3.4)."""
+    tls_client_auth_subject_dn: str | None = None
+    """For `tls_client_auth`: the subject of its certificate (RFC 4514). Exactly one of the five (RFC 8705, 2.1.2)."""
+    tls_client_auth_san_dns: str | None = None
+    """One of the alternative names of its certificate, as a host …"""
+    tls_client_auth_san_uri: str | None = None
+    """… as a URI …"""
+    tls_client_auth_san_ip: str | None = None
+    """… as an IP address …"""
+    tls_client_auth_san_email: str | None = None
+    """… or as an e-mail address."""
     reference_tokens: ReferenceTokens = ReferenceTokens.NONE
     access_token_seconds: int | None = None
     """None: the issuer's default."""
@@ -128,6 +155,12 @@ class ApplicationSettings(BaseModel):
     """What its ID tokens are signed with; logout tokens, too (OpenID Connect Back-Channel Logout 1.0 section 2.6)."""
     security_profile: SecurityProfile | None = None
     """The rules that it is held to beside the usual ones; what they need of these settings is in them."""
+
+    @property
+    def certificate_names(self) -> Mapping[str, str]:
+        """What its certificate has to say, for `tls_client_auth`, by the names of the settings."""
+        found = ((name, getattr(self, name)) for name in CERTIFICATE_NAMES)
+        return {name: value for name, value in found if value is not None}
 
 
 class Scope(BaseModel):

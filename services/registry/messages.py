@@ -67,6 +67,12 @@ _APPLICATION: Mapping[str, Callable[[pb.ApplicationSettings], Any]] = {
     "require_pushed_authorization_requests": lambda asked: asked.require_pushed_authorization_requests,
     "require_signed_request_object": lambda asked: asked.require_signed_request_object,
     "dpop_bound_access_tokens": lambda asked: asked.dpop_bound_access_tokens,
+    "tls_client_certificate_bound_access_tokens": lambda asked: asked.tls_client_certificate_bound_access_tokens,
+    "tls_client_auth_subject_dn": lambda asked: asked.tls_client_auth_subject_dn or None,
+    "tls_client_auth_san_dns": lambda asked: asked.tls_client_auth_san_dns or None,
+    "tls_client_auth_san_uri": lambda asked: asked.tls_client_auth_san_uri or None,
+    "tls_client_auth_san_ip": lambda asked: asked.tls_client_auth_san_ip or None,
+    "tls_client_auth_san_email": lambda asked: asked.tls_client_auth_san_email or None,
     "reference_tokens": lambda asked: _word(ReferenceTokens, asked.reference_tokens or "none", "reference_tokens"),
     "access_token_seconds": lambda asked: asked.access_token_seconds or None,
     "refresh_token_seconds": lambda asked: asked.refresh_token_seconds or None,
@@ -99,7 +105,8 @@ def application_settings(asked: pb.ApplicationSettings) -> ApplicationSettings:
     values["auth_method"] = values["auth_method"] or default_auth_method(
         values["type"], signs=bool(values["jwks"] or values["jwks_uri"])
     )
-    unsaid = {name: value for name, value in implied(values["security_profile"]).items() if not getattr(asked, name)}
+    needed = implied(values["security_profile"], by_certificate=asked.tls_client_certificate_bound_access_tokens)
+    unsaid = {name: value for name, value in needed.items() if not getattr(asked, name)}
     return ApplicationSettings(**{**values, **unsaid})
 
 
@@ -190,6 +197,12 @@ def application_message(row: ApplicationRow) -> pb.Application:
             require_pushed_authorization_requests=settings.require_pushed_authorization_requests,
             require_signed_request_object=settings.require_signed_request_object,
             dpop_bound_access_tokens=settings.dpop_bound_access_tokens,
+            tls_client_certificate_bound_access_tokens=settings.tls_client_certificate_bound_access_tokens,
+            tls_client_auth_subject_dn=settings.tls_client_auth_subject_dn or "",
+            tls_client_auth_san_dns=settings.tls_client_auth_san_dns or "",
+            tls_client_auth_san_uri=settings.tls_client_auth_san_uri or "",
+            tls_client_auth_san_ip=settings.tls_client_auth_san_ip or "",
+            tls_client_auth_san_email=settings.tls_client_auth_san_email or "",
             reference_tokens=settings.reference_tokens,
             access_token_seconds=settings.access_token_seconds or 0,
             refresh_token_seconds=settings.refresh_token_seconds or 0,

@@ -34,6 +34,7 @@ from shared.log.append import Append
 from shared.log.log import Log
 from stagedoor import Guard
 from stagedoor.asgi import GuardMiddleware, require
+from stagedoor.certificate import ClientCertificates
 from stagedoor.dpop import ALGORITHMS
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -52,7 +53,9 @@ def metadata_path(origin: str) -> str:
     return f"/.well-known/oauth-protected-resource{urlsplit(identifier(origin)).path}"
 
 
-def application(guard: Guard, log: Log, *, origin: str, issuer: str) -> Starlette:
+def application(
+    guard: Guard, log: Log, *, origin: str, issuer: str, client_certificates: ClientCertificates | None = None
+) -> Starlette:
     """The API."""
     path = metadata_path(origin)
     document = msgspec.json.encode(
@@ -62,6 +65,7 @@ def application(guard: Guard, log: Log, *, origin: str, issuer: str) -> Starlett
             "scopes_supported": list(SCOPES),
             "bearer_methods_supported": ["header"],
             "dpop_signing_alg_values_supported": list(ALGORITHMS),
+            **({} if client_certificates is None else {"tls_client_certificate_bound_access_tokens": True}),
             "resource_name": "Tours and merchandise",
         }
     )
@@ -77,6 +81,7 @@ def application(guard: Guard, log: Log, *, origin: str, issuer: str) -> Starlett
                 guard=guard,
                 resource_metadata_url=f"{origin}{path}",
                 open_paths=(path,),
+                client_certificates=client_certificates,
             )
         ],
     )

@@ -47,7 +47,8 @@ async def main() -> None:
     log = await Log.open(settings.database, password, Catalogue.of(events))
     try:
         schema = await Schema.of(log, "resource", Path(__file__).with_name("migrations"))
-        app = application(guard, log, origin=settings.origin, issuer=settings.issuer)
+        certificates = settings.client_certificates
+        app = application(guard, log, origin=settings.origin, issuer=settings.issuer, client_certificates=certificates)
 
         async def ready() -> Readiness:
             return Readiness({"log": await _reachable(log), "tokens": tokens(guard)})

@@ -16,6 +16,7 @@ from services.registry.events import AuthMethod
 from services.token_issuer.assertions import assertion as assertions
 from services.token_issuer.assertions.assertion import Assertion
 from services.token_issuer.assertions.keys import ClientKeys, VerificationKey, verified
+from services.token_issuer.client_certificates import ClientCertificate, MutualTls
 from services.token_issuer.key_proof import KeyProof
 from services.token_issuer.views import Application, Secret
 from shared.denials import DenialKind, secrets_id
@@ -40,9 +41,16 @@ class Presented(Struct, frozen=True):
     assertion: Assertion | None = None
     key: KeyProof | None = None
     """That they hold a key, whoever they are (RFC 9449)."""
+    certificate: ClientCertificate | None = None
+    """The certificate of their connection. It proves who they are if that is the method which is registered."""
 
     def __repr__(self) -> str:
         return f"Presented({self.client_id!r}, {self.method.value})"
+
+    @property
+    def anonymous(self) -> bool:
+        """They show nothing at all that could prove who they are."""
+        return self.method is AuthMethod.NONE and self.certificate is None
 
 
 def presented(authorization: Sequence[str], form: Params) -> Presented:
@@ -109,10 +117,23 @@ async def authenticate_by_assertion(
     candidates: Sequence[VerificationKey] = ()
     if application is not None and application.enabled and assertion.timely(audiences, now):
         signs = application.settings.auth_method is AuthMethod.PRIVATE_KEY_JWT and application.confidential
-        candidates = await keys.of(application.settings, assertion.jws) if signs else ()
+        candidates = await keys.of(application.settings, lambda key: key.fits(assertion.jws)) if signs else ()
     if not verified(assertion.jws, candidates) or application is None:
         raise invalid_client()
     assertion.proved = True
+    return application
+
+
+async def authenticate_by_certificate(
+    application: Application, who: Presented, mutual_tls: MutualTls | None, keys: ClientKeys, now: datetime
+) -> Application:
+    """The same for an application that opens its connection with a certificate (RFC 8705 section 2)."""
+    shown = who.certificate
+    if shown is None or mutual_tls is None or not (application.enabled and application.confidential):
+        raise invalid_client()
+    if not await mutual_tls.proves(application.settings, shown, keys, now):
+        raise invalid_client()
+    shown.proved = True
     return application
 
 
@@ -121,7 +142,7 @@ def proof(who: Presented) -> tuple[tuple[DenialKind, str], ...]:
 
     One secret that is revoked, or other keys, stop it for all of them: then what was shown is looked at anew.
     """
-    return () if who.method is AuthMethod.NONE else ((DenialKind.CLIENT, secrets_id(who.client_id)),)
+    return () if who.anonymous else ((DenialKind.CLIENT, secrets_id(who.client_id)),)
 
 
 def invalid_client() -> Refusal:

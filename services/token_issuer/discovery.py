@@ -1,6 +1,6 @@
 """What the issuer says about itself (OpenID Connect Discovery, RFC 8414): exactly what works, and nothing more."""
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from services.registry.events import AuthMethod, GrantType, ResponseAlgorithm
@@ -9,11 +9,23 @@ from services.token_issuer.assertions.jws import ALGORITHMS as ALGORITHMS_OF_APP
 from services.token_issuer.authorization.answers import ResponseMode
 from services.token_issuer.authorization.rules import PROMPTS
 from services.token_issuer.claims import CLAIMS
+from services.token_issuer.client_certificates import METHODS, MutualTls
 from services.token_issuer.scopes import OFFLINE_ACCESS, USERINFO_SCOPES
 from stagedoor.dpop import ALGORITHMS as DPOP_ALGORITHMS
 
 SCOPES = (*USERINFO_SCOPES, OFFLINE_ACCESS)
 _ID_TOKEN_CLAIMS = ("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
+
+
+ALIASES: Final = {
+    "token_endpoint": "token",
+    "userinfo_endpoint": "userinfo",
+    "introspection_endpoint": "introspect",
+    "revocation_endpoint": "revocation",
+    "pushed_authorization_request_endpoint": "par",
+    "device_authorization_endpoint": "device",
+}
+"""Endpoints that a client may show a certificate at."""
 
 
 def openid_path(issuer: str) -> str:
@@ -26,10 +38,16 @@ def oauth_path(issuer: str) -> str:
     return f"/.well-known/oauth-authorization-server{urlsplit(issuer).path}"
 
 
-def document(issuer: str) -> dict[str, Any]:
-    """The metadata; the same document serves both."""
+def at(issuer: str, origin: str) -> str:
+    """The same place at another origin."""
+    return f"{origin}{urlsplit(issuer).path}"
+
+
+def document(issuer: str, mutual_tls: MutualTls | None = None) -> dict[str, Any]:
+    """The metadata; the same document serves both. `mutual_tls`: certificates of clients are believed."""
     connect = f"{issuer}/connect"
-    methods = [method.value for method in AuthMethod]
+    by_certificate = () if mutual_tls is None else mutual_tls.methods
+    methods = [method.value for method in AuthMethod if method not in METHODS or method in by_certificate]
     algorithms = list(ALGORITHMS_OF_APPLICATIONS)
     signed = [algorithm.value for algorithm in ResponseAlgorithm]
     return {
@@ -74,4 +92,14 @@ def document(issuer: str) -> dict[str, Any]:
         "request_uri_parameter_supported": False,
         "dpop_signing_alg_values_supported": list(DPOP_ALGORITHMS),
         "authorization_response_iss_parameter_supported": True,
+        **({} if mutual_tls is None else _of_certificates(issuer, mutual_tls)),
     }
+
+
+def _of_certificates(issuer: str, mutual_tls: MutualTls) -> dict[str, Any]:
+    """RFC 8705 section 3.3, and section 5 where clients are asked for a certificate at an origin of its own."""
+    said: dict[str, Any] = {"tls_client_certificate_bound_access_tokens": True}
+    elsewhere = at(issuer, mutual_tls.origin)
+    if elsewhere != issuer:
+        said["mtls_endpoint_aliases"] = {name: f"{elsewhere}/connect/{path}" for name, path in ALIASES.items()}
+    return said

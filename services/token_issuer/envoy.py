@@ -5,6 +5,10 @@ A route says in `context_extensions` what it is: `audience` (needed), `scopes` (
 resource at the origin of its identifier: DPoP proofs are for addresses there, whatever host a request names. Envoy is
 known by its certificate, as every caller of `Validate`, and has to be a caller of that audience.
 
+With `include_peer_certificate` Envoy says itself which certificate a client has opened its connection with, for tokens
+that are bound to one (RFC 8705). `x-forwarded-client-cert` is not looked at: whether a client may have written what
+stands there depends on settings elsewhere.
+
 The answer is always a decision, never an error: with `failure_mode_allow` Envoy takes an error for a yes.
 """
 
@@ -66,6 +70,7 @@ class EnvoyService:
                 method=request.method,
                 origin=extensions.get("origin", ""),
                 metadata=extensions.get("resource_metadata", ""),
+                certificate=attributes.source.certificate,
             )
         )
         return _allowed(outcome) if isinstance(outcome, Passed) else _denied(outcome)

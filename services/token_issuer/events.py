@@ -120,6 +120,10 @@ class CodeRedeemed(Event, stored_as="token_issuer.CodeRedeemed"):
     """Thumbprint of the key that the access token is bound to (RFC 9449 section 6.1); None: it is not."""
     refresh_jkt: str | None = None
     """The same of the refresh token, for an application that authenticates with nothing (section 5)."""
+    x5t_s256: str | None = None
+    """Thumbprint of the certificate that the access token is bound to (RFC 8705 section 3.1); None: it is not."""
+    refresh_x5t_s256: str | None = None
+    """The same of the refresh token, for an application that authenticates with nothing (RFC 8705 section 7.1)."""
 
 
 class RefreshTokenRotated(Event, stored_as="token_issuer.RefreshTokenRotated"):
@@ -141,6 +145,10 @@ class RefreshTokenRotated(Event, stored_as="token_issuer.RefreshTokenRotated"):
     """Thumbprint of the key that the access token is bound to; None: it is not."""
     refresh_jkt: str | None = None
     """The same of the successor."""
+    x5t_s256: str | None = None
+    """Thumbprint of the certificate that the access token is bound to; None: it is not."""
+    refresh_x5t_s256: str | None = None
+    """The same of the successor."""
 
 
 class RefreshTokenUsed(Event, stored_as="token_issuer.RefreshTokenUsed"):
@@ -157,6 +165,8 @@ class RefreshTokenUsed(Event, stored_as="token_issuer.RefreshTokenUsed"):
     """By then every access token of the grant so far has expired."""
     jkt: str | None = None
     """Thumbprint of the key that the access token is bound to; None: it is not."""
+    x5t_s256: str | None = None
+    """Thumbprint of the certificate that the access token is bound to; None: it is not."""
 
 
 class GrantEndReason(StrEnum):
@@ -197,6 +207,8 @@ class AccessTokenIssued(Event, stored_as="token_issuer.AccessTokenIssued"):
     access_token_seconds: int
     jkt: str | None = None
     """Thumbprint of the key that it is bound to (RFC 9449 section 6.1); None: it is not."""
+    x5t_s256: str | None = None
+    """Thumbprint of the certificate that it is bound to (RFC 8705 section 3.1); None: it is not."""
 
 
 class AccessTokenExchanged(Event, stored_as="token_issuer.AccessTokenExchanged"):

@@ -18,6 +18,7 @@ from shared.errors import Kind, Refusal, Unavailable
 from stagedoor import Allowed, Denied, Guard
 from stagedoor.asgi import Refusal as Challenge
 from stagedoor.asgi import refusal
+from stagedoor.certificate import from_field
 from stagedoor.dpop import Proof
 from stagedoor.presented import Presented
 from stagedoor.verdict import Reason, Verdict, denied
@@ -61,6 +62,8 @@ class Asked:
     """Where clients reach the resource, if that is not the origin of its identifier; by the proxy's settings."""
     metadata: str = ""
     """Where the resource's metadata is (RFC 9728), if not at the usual place."""
+    certificate: str = field(default="", repr=False)
+    """What the client has opened its connection with, as the proxy itself says it; none of the headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def judge_by(guard: Guard, references: ReferenceChecks) -> Judge:
     async def judge(presented: Presented, audience: str, scopes: Sequence[str]) -> Verdict:
         token, proof = presented
         if looks_like_reference(token):
-            if proof is not None:
+            if isinstance(proof, Proof):
                 return denied(Reason.PROOF_MISMATCH)
             return await references.verdict(token, audience=audience, scopes=scopes)
         return await guard.validate(token, audience=audience, scopes=scopes, proof=proof)
@@ -161,7 +164,15 @@ def _presented(asked: Asked, metadata: str) -> Presented | Challenge:  # noqa: P
     token = token.lstrip(" ")
     if not (space and token and _CHARACTERS.issuperset(token)):
         return _invalid("the Authorization header is not well-formed", metadata)
-    return Presented(token) if scheme == "bearer" else _proved(asked, token, metadata)
+    return _borne(asked, token, metadata) if scheme == "bearer" else _proved(asked, token, metadata)
+
+
+def _borne(asked: Asked, token: str, metadata: str) -> Presented | Challenge:
+    """A token that comes over a connection, which may have been opened with a certificate (RFC 8705 section 3)."""
+    try:
+        return Presented(token, from_field(asked.certificate))
+    except ValueError:
+        return _invalid("the client certificate is not well-formed", metadata)
 
 
 def _proved(asked: Asked, token: str, metadata: str) -> Presented | Challenge:

@@ -16,7 +16,7 @@ from services.token_issuer import forward_auth
 from services.token_issuer.authorization import device
 from services.token_issuer.authorization.pushing import push
 from services.token_issuer.clients import Presented, presented
-from services.token_issuer.discovery import document, oauth_path, openid_path
+from services.token_issuer.discovery import at, document, oauth_path, openid_path
 from services.token_issuer.gateway import Gateway
 from services.token_issuer.grants import (
     authorization_code,
@@ -86,7 +86,7 @@ def application(
     """The application; `guard` has to be running. `gateway` decides for proxies."""
     base = urlsplit(issuer.policy.issuer).path + "/connect"
     edge = _Edge(issuer, guard, references)
-    metadata = msgspec.json.encode(document(issuer.policy.issuer))
+    metadata = msgspec.json.encode(document(issuer.policy.issuer, issuer.mutual_tls))
 
     async def describe(_: Request) -> Response:
         return _json(metadata, _KEPT)
@@ -124,12 +124,11 @@ class _Edge:
             **GRANTS,
             GrantType.TOKEN_EXCHANGE.value: lambda issuer, who, form: token_exchange.exchange(issuer, guard, who, form),
         }
-        self._token_uri = f"{issuer.policy.issuer}/connect/token"
-        self._par_uri = f"{issuer.policy.issuer}/connect/par"
+        self._mutual_tls = issuer.mutual_tls
 
     async def token(self, call: Call) -> Reply:
         """RFC 6749 section 3.2."""
-        form, who = self._form_with_key(call, self._token_uri)
+        form, who = self._form_with_key(call, "token")
         grant_type = form.require("grant_type")
         grant = self._grants.get(grant_type)
         if grant is None:
@@ -142,7 +141,7 @@ class _Edge:
 
     async def introspect(self, call: Call) -> Reply:
         """RFC 7662 section 2."""
-        form, who = _form(call)
+        form, who, _ = self._asked(call)
         answer: dict[str, Any] = await self._attempt(
             call, who, form, lambda: introspect(self._issuer, self._guard, self._references, who, form)
         )
@@ -150,24 +149,22 @@ class _Edge:
 
     async def revoke(self, call: Call) -> Reply:
         """RFC 7009 section 2; where something was revoked, the answer says at which position of the log."""
-        form, who = _form(call)
+        form, who, _ = self._asked(call)
         position = await self._attempt(call, who, form, lambda: revoke(self._issuer, who, form))
         at: Headers = ((b"stagedoor-position", b"%d" % position),) if position else ()
         return Reply(200, (*_PLAIN, *_TO_PAGES, *at), b"")
 
     async def push(self, call: Call) -> Reply:
         """RFC 9126 section 2."""
-        form, who = self._form_with_key(call, self._par_uri)
-        self._count(call, who)
-        pushed = await self._attempt(call, who, form, lambda: push(self._issuer, who, form))
+        form, who = self._form_with_key(call, "par")
+        pushed = await self._leave(call, who, form, lambda: push(self._issuer, who, form))
         answer = {"request_uri": pushed.request_uri, "expires_in": pushed.expires_in}
         return Reply(201, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
 
     async def device(self, call: Call) -> Reply:
         """RFC 8628 section 3.1."""
-        form, who = _form(call)
-        self._count(call, who)
-        asked = await self._attempt(call, who, form, lambda: device.request(self._issuer, who, form))
+        form, who, _ = self._asked(call)
+        asked = await self._leave(call, who, form, lambda: device.request(self._issuer, who, form))
         page = f"{self._issuer.policy.issuer}/device"
         answer = {
             "device_code": asked.device_code,
@@ -179,18 +176,40 @@ class _Edge:
         }
         return Reply(200, (*_JSON, *_TO_PAGES), msgspec.json.encode(answer))
 
-    def _count(self, call: Call, who: Presented) -> None:
-        """Whoever proves nothing may still leave a request, so each of these counts, as if it had failed."""
+    async def _leave(self, call: Call, who: Presented, form: Params, work: Callable[[], Awaitable[T]]) -> T:
+        """Leave a request. Whoever proves nothing may do so, too: each of theirs counts, as if it had failed."""
+        push = (_PUSH, who.client_id)
         if who.method is AuthMethod.NONE:
-            self._issuer.attempts.check(call, (_PUSH, who.client_id))
-            self._issuer.attempts.failed(call, (_PUSH, who.client_id))
+            self._issuer.attempts.check(call, push)
+        if who.anonymous:
+            self._issuer.attempts.failed(call, push)
+        try:
+            return await self._attempt(call, who, form, work)
+        finally:
+            # A certificate is somebody's word only once it was found to be the application's.
+            if who.certificate is not None and who.method is AuthMethod.NONE and not who.certificate.proved:
+                self._issuer.attempts.failed(call, push)
 
-    def _form_with_key(self, call: Call, uri: str) -> tuple[Params, Presented]:
+    def _form_with_key(self, call: Call, endpoint: str) -> tuple[Params, Presented]:
         """The parameters and who asks, with the key that they show to hold, if they do (RFC 9449 section 5)."""
-        form, who, proofs = _asked(call)
+        form, who, proofs = self._asked(call)
         if proofs:
-            who = replace(who, key=shown(proofs, uri, self._issuer.clock(), self._issuer.policy.proof_window))
+            issuer = self._issuer
+            base = issuer.policy.issuer
+            if who.certificate is not None and self._mutual_tls is not None:
+                base = at(base, self._mutual_tls.origin)
+            uri = f"{base}/connect/{endpoint}"
+            who = replace(who, key=shown(proofs, uri, issuer.clock(), issuer.policy.proof_window))
         return form, who
+
+    def _asked(self, call: Call) -> tuple[Params, Presented, list[str]]:
+        """The parameters, who asks, and the `DPoP` headers."""
+        form, who, proofs = _asked(call)
+        if self._mutual_tls is not None:
+            certificate = self._mutual_tls.of(call, self._issuer.clock())
+            if certificate is not None:
+                who = replace(who, certificate=certificate)
+        return form, who, proofs
 
     async def _attempt(self, call: Call, who: Presented, form: Params, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work, unless this client has failed too often from where the call comes; remember if it fails."""
@@ -218,14 +237,8 @@ class _Edge:
         return refusal
 
 
-def _form(call: Call) -> tuple[Params, Presented]:
-    """The parameters and who asks."""
-    form, who, _ = _asked(call)
-    return form, who
-
-
 def _asked(call: Call) -> tuple[Params, Presented, list[str]]:
-    """The same, and the `DPoP` headers.
+    """The same by what every client may send.
 
     What stands in the address ends up in logs, so nothing may (RFC 6749 section 2.3.1).
     """

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from services.registry.events import AuthMethod
 from services.token_issuer.clients import Presented, invalid_client, proof
+from services.token_issuer.domain.binding import cnf
 from services.token_issuer.grants.parts import allowed_now
 from services.token_issuer.issuer import Issuer, use_of
 from services.token_issuer.references.checks import Reference, ReferenceChecks
@@ -37,7 +37,7 @@ async def introspect(
 
     A token that is none of the caller's business is not told apart from one that never was. `guard` has to be running.
     """
-    if who.method is AuthMethod.NONE:
+    if who.anonymous:
         raise invalid_client()
     token = form.require("token")
     gid = grant_of_refresh_token(token)
@@ -83,7 +83,9 @@ async def _asked(
         return await decided(await issuer.questions.known(who.client_id, gid=gid, identifiers=identifiers))
 
     async def decided(known: Known) -> tuple[Known, Append | None]:
-        await issuer.authenticate(known.application, who)
+        application = await issuer.authenticate(known.application, who)
+        if not application.confidential:  # with a certificate, which anybody may have
+            raise invalid_client()
         if who.assertion is None:
             return known, None
         return known, use_of(who.assertion, Fence(known.as_of, ((DenialKind.CLIENT, who.client_id), *proof(who))))
@@ -122,7 +124,7 @@ async def _reference(references: ReferenceChecks, token: str, head: int) -> dict
 
 
 def _active(claims: Mapping[str, Any]) -> dict[str, Any]:
-    kind = "DPoP" if "cnf" in claims else "Bearer"
+    kind = "DPoP" if "jkt" in claims.get("cnf", ()) else "Bearer"
     return {"active": True, "token_type": kind, **{name: claims[name] for name in _TOLD if name in claims}}
 
 
@@ -134,6 +136,7 @@ def _refresh_token(issuer: Issuer, token: str, known: Known) -> dict[str, Any]:
     grant, now = found.grant, issuer.clock()
     current = grant.refresh_digest is not None and same(digest(token), grant.refresh_digest)
     left = allowed_now(application, known, found, issuer.policy.places)
+    bound = cnf(grant.refresh_jkt, grant.refresh_x5t_s256)
     if not (current and grant.refreshable(now) and left.audiences) or grant.refresh_expires_at is None:
         return INACTIVE
     return {
@@ -143,5 +146,5 @@ def _refresh_token(issuer: Issuer, token: str, known: Known) -> dict[str, Any]:
         "client_id": grant.client_id,
         "scope": " ".join(left.scopes),
         "exp": int(grant.refresh_expires_at.timestamp()),
-        **({} if grant.refresh_jkt is None else {"cnf": {"jkt": grant.refresh_jkt}}),
+        **({} if bound is None else {"cnf": bound}),
     }

@@ -3,15 +3,23 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeGuard, TypeVar
 
 from msgspec.structs import replace
 
+from services.registry.events import AuthMethod
 from services.token_issuer import fapi
 from services.token_issuer.assertions.assertion import Assertion
 from services.token_issuer.assertions.keys import ClientKeys
 from services.token_issuer.authorization.device_codes import UserCodes
-from services.token_issuer.clients import Presented, authenticate, authenticate_by_assertion, invalid_client
+from services.token_issuer.client_certificates import METHODS, MutualTls
+from services.token_issuer.clients import (
+    Presented,
+    authenticate,
+    authenticate_by_assertion,
+    authenticate_by_certificate,
+    invalid_client,
+)
 from services.token_issuer.domain import assertion as used
 from services.token_issuer.domain import proof
 from services.token_issuer.key_proof import KeyProof, used_proof
@@ -108,6 +116,8 @@ class Issuer:
     own_terms: SameAsBefore[Terms] = field(default_factory=SameAsBefore)
     """Of client credentials."""
     client_keys: ClientKeys = field(default_factory=ClientKeys)
+    mutual_tls: MutualTls | None = None
+    """None: no certificate of a client is believed."""
     attempts: Attempts = field(default_factory=lambda: Attempts(ClientAddresses(LOOPBACK), USUAL))
 
     def check_switch(self) -> None:
@@ -136,6 +146,9 @@ class Issuer:
     async def authenticate(self, application: Application | None, who: Presented) -> Application:
         """The application, if it proved to be itself, in the way registered; else `invalid_client`."""
         if who.assertion is None:
+            if who.certificate is not None and who.method is AuthMethod.NONE and _by_certificate(application):
+                now, keys = self.clock(), self.client_keys
+                return await authenticate_by_certificate(application, who, self.mutual_tls, keys, now)
             return authenticate(application, who, self.clock())
         if application is not None and not fapi.may_assert(application, who.assertion, self.policy.issuer):
             application = None  # so that it takes as long, and is answered alike
@@ -220,6 +233,10 @@ class Issuer:
         if assertion is not None:
             assertion.spent = True
         return decided, None if nothing else appended
+
+
+def _by_certificate(application: Application | None) -> TypeGuard[Application]:
+    return application is not None and application.settings.auth_method in METHODS
 
 
 def use_of_proof(client_id: str, key: KeyProof | None) -> Append:

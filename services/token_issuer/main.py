@@ -84,7 +84,7 @@ async def main() -> None:
     settings = load(TokenIssuerSettings)
     configure_logging("token_issuer", settings.log_level)
     spans.begin("token_issuer", settings.trace_ratio)
-    policy = Policy.of(settings)
+    policy, mutual_tls = Policy.of(settings), settings.mutual_tls
     master = MasterKey.read(settings.master_key_file)
     password = read_secret(settings.database_password_file, "the database password")
     nats, tls = NatsAccess.read(settings), Tls.read(settings)
@@ -120,6 +120,7 @@ async def main() -> None:
             policy=policy,
             clock=clock,
             client_keys=ClientKeys(fetching, demo=settings.demo),
+            mutual_tls=mutual_tls,
             attempts=Attempts(ClientAddresses(settings.proxies), settings.attempts),
         )
         uses = Uses(log, questions.references, clock)

@@ -74,7 +74,11 @@ def _opened(event: GrantOpened, recorded: Recorded) -> dict[str, RowValue]:
 def _issued(event: CodeRedeemed | RefreshTokenRotated | RefreshTokenUsed, recorded: Recorded) -> Patch:
     refresh: dict[str, RowValue] = {}
     if not isinstance(event, RefreshTokenUsed):
-        refresh = {"refresh_digest": event.refresh_digest, "refresh_jkt": event.refresh_jkt}
+        refresh = {
+            "refresh_digest": event.refresh_digest,
+            "refresh_jkt": event.refresh_jkt,
+            "refresh_x5t_s256": event.refresh_x5t_s256,
+        }
     if isinstance(event, RefreshTokenRotated):
         refresh |= {"previous_digest": event.presented_digest, "rotated_at": event.rotated_at}
     values: dict[str, RowValue] = {
@@ -84,6 +88,7 @@ def _issued(event: CodeRedeemed | RefreshTokenRotated | RefreshTokenUsed, record
         "access_token_seconds": event.access_token_seconds,
         "tokens_end_at": event.tokens_end_at,
         "token_jkt": event.jkt,
+        "token_x5t_s256": event.x5t_s256,
         **refresh,
         **_place(recorded),
     }

@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from services.token_issuer import fapi
+from services.token_issuer.authorities import Authorities
+from services.token_issuer.client_certificates import MutualTls
 from services.token_issuer.scopes import Places
 from services.token_issuer.views import Application
 from shared import denials
 from shared.http.attempts import AttemptSettings
+from shared.settings import as_browsers_write
 
 LONGEST_ACCESS_TOKEN = denials.LONGEST_ACCESS_TOKEN
 """No application's access tokens live longer, nor the ID tokens beside them."""
@@ -49,6 +54,11 @@ class TokenIssuerSettings(AttemptSettings):
     Many libraries do (OpenID Connect Core section 9, RFC 9126 section 2); off, nothing but the issuer is accepted."""
     dpop_proof_seconds: int = Field(default=60, ge=10, le=600)
     """By how much the time in a DPoP proof may differ from now (RFC 9449 section 11.1)."""
+    mtls_origin: str = ""
+    """Origin at which clients are asked for a certificate (RFC 8705 section 5), if that is not the issuer's own."""
+    client_authorities_file: Path | None = None
+    """Certificates (PEM) of the authorities that issue certificates to applications; None: there are self-signed ones
+    alone (RFC 8705 section 2)."""
     jwks_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that are not public, and that keys of applications are fetched from all the same; a JSON list."""
     pruning_seconds: float = Field(default=3600, gt=0)
@@ -57,6 +67,19 @@ class TokenIssuerSettings(AttemptSettings):
     """Networks that are not public, and that logouts are sent to all the same; a JSON list, like `["10.8.0.0/16"]`."""
     issue_for_identity: bool = True
     """Switch that refuses all that the identity service asks for, should it be stolen."""
+
+    @property
+    def mutual_tls(self) -> MutualTls | None:
+        """What these settings mean for certificates of clients; ends the process where they fit nothing."""
+        believed, path = self.client_certificates, self.client_authorities_file
+        if believed is None:
+            if self.mtls_origin or path is not None:
+                raise SystemExit("stagedoor: setting STAGEDOOR_CLIENT_CERTIFICATE_HEADER: none is believed without")
+            return None
+        origin = as_browsers_write(self.mtls_origin or self.origin)
+        if not origin.startswith("https://") or origin != f"https://{urlsplit(origin).netloc}":
+            raise SystemExit("stagedoor: setting STAGEDOOR_MTLS_ORIGIN: it is https://, a host, and a port perhaps")
+        return MutualTls(believed, origin, None if path is None else Authorities.read(path))
 
 
 @dataclass(frozen=True, slots=True)

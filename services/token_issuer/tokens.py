@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from services.token_issuer.acr import acr_of
 from services.token_issuer.domain import exchange
+from services.token_issuer.domain.binding import cnf
 from services.token_issuer.domain.grant import Grant
 from services.token_issuer.events import AccessTokenExchanged
 from services.token_issuer.signing import SigningKey
@@ -48,6 +49,8 @@ class Content(Struct, frozen=True):
     grant: Grant | None = None
     jkt: str | None = None
     """Thumbprint of the key that it is bound to (RFC 9449 section 6.1)."""
+    x5t_s256: str | None = None
+    """Thumbprint of the certificate that it is bound to (RFC 8705 section 3.1)."""
 
 
 def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued) -> str:
@@ -75,8 +78,8 @@ def access_token(key: SigningKey, issuer: str, content: Content, issued: Issued)
         claims["amr"] = list(content.grant.amr)
     if content.roles:
         claims["roles"] = list(content.roles)
-    if content.jkt is not None:
-        claims["cnf"] = {"jkt": content.jkt}
+    if (bound := cnf(content.jkt, content.x5t_s256)) is not None:
+        claims["cnf"] = bound
     return key.sign(ACCESS_TOKEN, claims)
 
 

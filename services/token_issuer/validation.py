@@ -28,8 +28,10 @@ from shared.rpc.guard import RpcContext, strictly
 from shared.tally import Tallies
 from shared.wake import Wake
 from stagedoor import Denied, Guard
+from stagedoor.certificate import Certificate
 from stagedoor.clock import since_boot
 from stagedoor.dpop import Proof
+from stagedoor.presented import Possession
 from stagedoor.validation.v1 import validation_pb2 as messages
 from stagedoor.verdict import TEMPORARY, Reason, Verdict
 
@@ -176,11 +178,9 @@ class ValidationService:
         """At once where the view is enough; a token or a minimum position that is newer is waited for briefly."""
         token, audience, scopes = request.token, request.audience, tuple(request.scopes)
         least, stand = request.minimum_position, self._remembered.stand
-        # Without a proof it was presented as Bearer, whatever else is said of the request.
-        shown = request.proof
-        proof = Proof(shown.method, shown.uri, shown.dpop) if shown.dpop else None
+        proof = _possession(request.proof)
         if looks_like_reference(token):
-            if proof is not None:
+            if isinstance(proof, Proof):
                 return self._refuse(Reason.PROOF_MISMATCH)
             judged = await self._references.judge(token, audience=audience, scopes=scopes, min_position=least)
             _verdicts.labels(judged.reason or "allowed").add()
@@ -230,6 +230,13 @@ class _Allowed:
     """A `ValidateResponse`."""
     repeated: bytes
     """One of those in a `ValidateBatchResponse`."""
+
+
+def _possession(shown: messages.Proof) -> Possession | None:
+    """Without a proof or a certificate it was presented as Bearer, whatever else is said of the request."""
+    if shown.dpop:
+        return Proof(shown.method, shown.uri, shown.dpop)
+    return Certificate(shown.client_certificate) if shown.client_certificate else None
 
 
 def _repeated(response: bytes) -> bytes:

@@ -25,6 +25,7 @@ from protos.stagedoor.registry.v1 import registry_pb2
 from shared.ids import new_id
 from tests.support.assertions import ClientKey, asserted
 from tests.support.browsing import Page
+from tests.support.client_certificates import certificate, field_of, jwk
 from tests.support.dpop import ProofKey
 from tests.support.outside import Outside
 from tests.support.receiver import receiving
@@ -37,8 +38,9 @@ CALLBACK: Final = "http://localhost:8497/callback"
 DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 METHODS: Final = (
     *("client_secret_basic", "client_secret_post", "private_key_jwt", "none"),
-    *("client_secret_jwt", "tls_client_auth"),
+    *("client_secret_jwt", "self_signed_tls_client_auth", "tls_client_auth"),
 )
+"""The last two need a door that asks for certificates; where there is none, to claim one is of no use."""
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"
 SIGNED: Final = ("ES256", "RS256", "PS256", "EdDSA", "ES384", "RS512", "HS256", "none")
 """Algorithms of assertions, the known ones first."""
@@ -171,7 +173,8 @@ class Using:
             auth = httpx.BasicAuth(quote_plus(made.client_id), made.secret)
         else:
             form |= {"client_id": made.client_id, **({"client_secret": made.secret} if made.secret else {})}
-        answer = await self.http.post(self.document[endpoint], data=form, auth=auth)
+        claimed = {"Client-Cert": field_of(certificate("own"))} if "tls" in method else {}
+        answer = await self.http.post(self.document[endpoint], data=form, auth=auth, headers=claimed)
         return answer.status_code < 500 and (answer.is_success or answer.json()["error"] != "invalid_client")
 
 
@@ -517,6 +520,10 @@ async def _may(using: Using, endpoint: str, method: str, algorithm: str = "ES256
     if method == "private_key_jwt":
         key = ClientKey(algorithm if algorithm in SIGNED[:4] else "RS256")
         settings = {"jwks": json.dumps({"keys": [key.jwk]})}
+    elif method == "self_signed_tls_client_auth":
+        settings = {"jwks": json.dumps({"keys": [jwk("own").model_dump(exclude_none=True)]})}
+    elif method == "tls_client_auth":
+        settings = {"tls_client_auth_subject_dn": "CN=own"}
     made = await using.make_if_there_is(method, **settings)
     return made is not None and await using.authenticated(endpoint, made, method, algorithm)
 

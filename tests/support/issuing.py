@@ -32,6 +32,7 @@ from services.token_issuer.authorization.begin import Outcome, Proceed, begin
 from services.token_issuer.authorization.device_codes import UserCodes
 from services.token_issuer.authorization.issue import Sent, issue_code
 from services.token_issuer.authorization.person import SignedIn
+from services.token_issuer.client_certificates import MutualTls
 from services.token_issuer.http import application
 from services.token_issuer.issuer import Issuer
 from services.token_issuer.keys import KeyRing
@@ -323,13 +324,22 @@ same_keys = cache(generate)
 """Making an RSA key takes longer than most tests; they may share one."""
 
 
+@pytest.fixture
+def believing() -> MutualTls | None:
+    """Whom the issuer believes about certificates of clients: nobody, unless a test module says otherwise."""
+    return None
+
+
 @pytest_asyncio.fixture
-async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+async def stage(
+    database: Database, monkeypatch: pytest.MonkeyPatch, believing: MutualTls | None
+) -> AsyncIterator[Stage]:
     """An issuer on an empty log."""
     monkeypatch.setattr("services.token_issuer.key_changes.generate", same_keys)
     monkeypatch.setattr("shared.messaging.follower.WAIT_SECONDS", 30.0)
     clock = MovableClock()
     issuer, follower = await replica(database, clock)
+    issuer = replace(issuer, mutual_tls=believing)
     await issuer.keys.prepare()
     wake = Wake(issuer.log)
     feed = LogFeed(issuer.log, wake)

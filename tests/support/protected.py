@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from cryptography import x509
 
 from services.token_issuer.audiences import AudienceCallers
 from services.token_issuer.gateway import Gateway, judge_by
+from tests.support.client_certificates import certified, own_token, self_signed
 from tests.support.dpop import ProofKey, ask
 from tests.support.exchanging import chain
 from tests.support.issuing import API, Stage
@@ -32,6 +34,14 @@ async def token(stage: Stage, *, scope: str = "read", key: ProofKey | None = Non
     await stage.follow()
     answer = await ask(stage, hub, key, grant_type="client_credentials", scope=scope)
     return str(answer.json()["access_token"])
+
+
+async def token_of_a_certificate(stage: Stage, shown: x509.Certificate) -> str:
+    """A token for that resource which is bound to this certificate, for the key "own"; the issuer has to believe it."""
+    app = await certified(stage, self_signed("own"), shown, resources=False)
+    await stage.add_resources(callers=("resource/tours", "service/proxy"))
+    await stage.follow()
+    return str((await own_token(stage, app)).json()["access_token"])
 
 
 async def token_of_an_exchange(stage: Stage) -> str:

@@ -4,19 +4,23 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import pytest_asyncio
+from cryptography import x509
 
 from infra.local.ports import LOOPBACK
 from infra.local.sign_in import CodeFlow, Visitor
 from infra.local.system import System
 from services.cli import profile
 from tests.story import Story
-from tests.support import node
+from tests.support import client_certificates, node
+from tests.support.client_certificates import DAY, certificate
 from tests.support.command import stagedoor
 from tests.support.documented import block, register, run
 from tests.support.system import running_system
@@ -150,6 +154,132 @@ async def test_the_example_of_a_service_needs_to_be_told_the_authority_alone(
     example = run(block("python", "com.example/service"))
     with example["client"]:
         assert await asyncio.to_thread(example["tours"]) == []
+
+
+@pytest.fixture
+def certified(secure: System, tmp_path: Path) -> Callable[[str | None], httpx.AsyncClient]:
+    """A client that opens its connections with the self-signed certificate of this name."""
+
+    def made(name: str | None, **changes: Any) -> httpx.AsyncClient:
+        trust = secure.trust()
+        if name is not None:
+            trust.load_cert_chain(*client_certificates.files(tmp_path, name, certificate(name, **changes)))
+        return httpx.AsyncClient(trust_env=False, timeout=30, verify=trust)
+
+    return made
+
+
+async def test_the_example_of_a_certificate(
+    secure: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: httpx.AsyncClient
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ISSUER", secure.ports.issuer)
+    monkeypatch.setenv("API", f"{secure.ports.mtls_origin}/api")
+    monkeypatch.setenv("SSL_CERT_FILE", secure.demo["ca"])
+    example = run(block("python", "com.example/certified"))
+    example["make"]()
+    await register(secure, "com.example/certified")
+    assert await asyncio.to_thread(example["tours"]) == []
+    example["make"]()
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
+        await asyncio.to_thread(example["tours"])
+
+
+async def test_a_certificate_and_whoever_claims_to_have_it(
+    secure: System, certified: Callable[..., httpx.AsyncClient], tmp_path: Path
+) -> None:
+    """The door asks at one port, says there what it was shown, and drops at each what somebody else has said."""
+    ports, client_id = secure.ports, "com.example/door"
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"keys": [client_certificates.jwk("own").model_dump(exclude_none=True)]}))
+    bound = "--tls-client-certificate-bound-access-tokens"
+    method = ("--auth-method", "self_signed_tls_client_auth", "--jwks", str(keys), bound)
+    asked = ("--name", "Door", "--scope", "read", "--grant", "client_credentials", *method)
+    await stagedoor(secure, "apps", "register", client_id, *asked)
+    form = {"client_id": client_id, "grant_type": "client_credentials", "scope": "read"}
+    async with certified("own") as own, certified("thief") as thief, certified(None) as none:
+        shown = shown_by(tmp_path, "own")
+        forged = {"Client-Cert": client_certificates.field_of(shown)}
+        known = (await own.get(f"{ports.issuer}/.well-known/openid-configuration")).json()
+        places = known["mtls_endpoint_aliases"]
+        assert known["tls_client_certificate_bound_access_tokens"] is True
+        assert {urlsplit(place).netloc for place in places.values()} == {f"localhost:{ports.mtls}"}
+        given = await own.post(places["token_endpoint"], data=form)
+        assert given.status_code == 200, given.text
+        token = given.json()["access_token"]
+
+        async with certified("own", since=-2 * DAY, until=-DAY) as expired:
+            attempts = [(expired, places["token_endpoint"], {}), (own, known["token_endpoint"], forged)]
+            for client, headers in ((none, {}), (none, forged), (thief, {}), (thief, forged)):
+                attempts += [(client, places["token_endpoint"], headers), (client, known["token_endpoint"], headers)]
+            for client, place, headers in attempts:
+                refused = await client.post(place, data=form, headers=headers)
+                assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+        plain = await none.post(f"http://{LOOPBACK}:{ports.base}/id/connect/token", data=form, headers=forged)
+        assert plain.status_code == 426
+
+        bearer = {"Authorization": f"Bearer {token}"}
+        at, beside = f"{ports.mtls_origin}/api/tours", f"{ports.origin}/api/tours"
+        for client, place, headers in _presented(own, thief, none, at, beside, bearer, forged):
+            answer = await client.get(place, headers=headers)
+            assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+        assert (await own.get(at, headers=bearer | forged)).status_code == 200
+        told = (await own.post(places["introspection_endpoint"], data={"client_id": client_id, "token": token})).json()
+        assert told["cnf"] == {"x5t#S256": client_certificates.thumbprint(shown)}
+        for place in ("/id/signin", "/id/connect/authorize", "/id/connect/register", "/id/connect/jwks", "/readyz"):
+            assert (await own.get(f"{ports.mtls_origin}{place}")).status_code == 404
+        assert (await none.get(f"https://{LOOPBACK}:{ports.mtls}/api/tours")).status_code == 421
+
+
+def _presented(
+    own: httpx.AsyncClient,
+    thief: httpx.AsyncClient,
+    none: httpx.AsyncClient,
+    at: str,
+    beside: str,
+    bearer: dict[str, str],
+    forged: dict[str, str],
+) -> list[tuple[httpx.AsyncClient, str, dict[str, str]]]:
+    """The ways in which a bound token is not accepted: by others where a certificate is asked for, by all elsewhere."""
+    return [
+        (none, at, bearer),
+        (none, at, bearer | forged),
+        (thief, at, bearer),
+        (thief, at, bearer | forged),
+        (own, beside, bearer),
+        (own, beside, bearer | forged),
+    ]
+
+
+async def test_userinfo_with_a_certificate(
+    secure: System, certified: Callable[..., httpx.AsyncClient], tmp_path: Path
+) -> None:
+    ports, client_id, callback = secure.ports, "com.example/certified-spa", "http://localhost:8000/certified"
+    bound = "--tls-client-certificate-bound-access-tokens"
+    kind = ("--type", "public", "--redirect-uri", callback, "--grant", "authorization_code", bound)
+    await stagedoor(secure, "apps", "register", client_id, "--name", "Single page", *kind)
+    flow = CodeFlow(ports.issuer, client_id, callback, "openid profile")
+    async with Visitor(*FREDDIE, secure.trust()) as freddie:
+        code = flow.code(await freddie.go(flow.address))
+    form = {"grant_type": "authorization_code", "client_id": client_id, "redirect_uri": callback}
+    form |= {"code": code, "code_verifier": flow.verifier}
+    async with certified("own") as own, certified("thief") as thief, certified(None) as none:
+        forged = {"Client-Cert": client_certificates.field_of(shown_by(tmp_path, "own"))}
+        without = await none.post(f"{ports.issuer}/connect/token", data=form, headers=forged)
+        assert (without.status_code, without.json()["error"]) == (400, "invalid_request")
+        given = await own.post(f"{ports.mtls_origin}/id/connect/token", data=form)
+        assert given.status_code == 200, given.text
+        bearer = {"Authorization": f"Bearer {given.json()['access_token']}"}
+        at, beside = f"{ports.mtls_origin}/id/connect/userinfo", f"{ports.issuer}/connect/userinfo"
+        for client, place, headers in _presented(own, thief, none, at, beside, bearer, forged):
+            answer = await client.get(place, headers=headers)
+            assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+        told = await own.get(at, headers=bearer)
+        assert told.json().get("given_name") == "Freddie", told.text
+
+
+def shown_by(folder: Path, name: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())
 
 
 async def test_a_library_for_node_needs_to_be_told_the_authority_alone(secure: System) -> None:

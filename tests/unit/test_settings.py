@@ -6,6 +6,7 @@ import pytest
 
 from infra.local.certificates import Authority
 from services.identity.settings import IdentitySettings
+from services.token_issuer.settings import TokenIssuerSettings
 from shared.messaging import NatsAccess
 from shared.rpc.tls import Tls
 from shared.settings import ServiceSettings, load, read_secret
@@ -132,3 +133,44 @@ def test_the_usual_port_is_left_out_as_browsers_do(told: pytest.MonkeyPatch, wri
     told.setenv("STAGEDOOR_ISSUER", f"{written}/id")
     settings = load(ServiceSettings)
     assert (settings.origin, settings.issuer) == (origin, f"{origin}/id")
+
+
+class TestCertificatesOfClients:
+    """Believed where a header is named for them, and nowhere else."""
+
+    @pytest.mark.usefixtures("told")
+    def test_usually_nobody_is_believed(self) -> None:
+        settings = load(TokenIssuerSettings)
+        assert settings.client_certificates is None
+        assert settings.mutual_tls is None
+
+    def test_a_header_is_named(self, told: pytest.MonkeyPatch) -> None:
+        told.setenv("STAGEDOOR_CLIENT_CERTIFICATE_HEADER", "Client-Cert")
+        found = load(TokenIssuerSettings).mutual_tls
+        assert found is not None
+        assert (found.origin, found.authorities) == (TOLD["ORIGIN"], None)
+        told.setenv("STAGEDOOR_MTLS_ORIGIN", "https://mtls.example.com:443")
+        found = load(TokenIssuerSettings).mutual_tls
+        assert found is not None
+        assert found.origin == "https://mtls.example.com"
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"MTLS_ORIGIN": "https://mtls.example.com"},
+            {"CLIENT_AUTHORITIES_FILE": "/tls/clients.pem"},
+            {"CLIENT_CERTIFICATE_HEADER": "Client-Cert", "MTLS_ORIGIN": "http://mtls.example.com"},
+            {"CLIENT_CERTIFICATE_HEADER": "Client-Cert", "MTLS_ORIGIN": "https://mtls.example.com/"},
+            {"CLIENT_CERTIFICATE_HEADER": "Client-Cert", "MTLS_ORIGIN": "mtls.example.com"},
+            {"CLIENT_CERTIFICATE_HEADER": "Client-Cert", "CLIENT_AUTHORITIES_FILE": "/tls/missing.pem"},
+            {"CLIENT_CERTIFICATE_HEADER": "Client Cert"},
+            {"CLIENT_CERTIFICATE_HEADER": "Client-Cert, X"},
+        ],
+    )
+    def test_what_fits_nothing(self, told: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+        for name, value in more.items():
+            told.setenv(f"STAGEDOOR_{name}", value)
+        with pytest.raises(SystemExit) as end:
+            _ = load(TokenIssuerSettings).mutual_tls
+        assert str(end.value).startswith("stagedoor: ")
+        assert "\n" not in str(end.value)

@@ -283,7 +283,10 @@ def _change(command: Change, state: Trusted) -> Sequence[Event]:
         signs = bool(after["jwks"] or after["jwks_uri"])
         changes["auth_method"] = default_auth_method(state.settings.type, signs=signs)
     if state.settings.security_profile is None:
-        changes = {**implied(changes.get("security_profile")), **changes}
+        by_certificate = changes.get(
+            "tls_client_certificate_bound_access_tokens", state.settings.tls_client_certificate_bound_access_tokens
+        )
+        changes = {**implied(changes.get("security_profile"), by_certificate=by_certificate), **changes}
     settings = ApplicationSettings.model_validate({**dict(state.settings), **changes})
     if settings == state.settings:
         return ()

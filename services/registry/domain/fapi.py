@@ -18,7 +18,9 @@ from services.registry.events import (
     SecurityProfile,
 )
 
-AUTH_METHODS: Final = frozenset({AuthMethod.PRIVATE_KEY_JWT})
+AUTH_METHODS: Final = frozenset(
+    {AuthMethod.PRIVATE_KEY_JWT, AuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH, AuthMethod.TLS_CLIENT_AUTH}
+)
 """How it may prove who it is (section 5.3.2.1, item 6)."""
 ALGORITHMS: Final = frozenset({"ES256", "PS256", "EdDSA"})
 """What may sign, whoever does (section 5.4.1)."""
@@ -28,15 +30,17 @@ _GRANTS: Final = frozenset({GrantType.AUTHORIZATION_CODE, GrantType.REFRESH_TOKE
 _IMPLIED: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "require_pushed_authorization_requests": True,
-        "dpop_bound_access_tokens": True,
         "id_token_signed_response_alg": ResponseAlgorithm.ES256,
     }
 )
 
 
-def implied(profile: SecurityProfile | None) -> Mapping[str, Any]:
-    """Settings, by name, that nobody has to state of an application which is held to this profile."""
-    return {} if profile is None else _IMPLIED
+def implied(profile: SecurityProfile | None, *, by_certificate: bool) -> Mapping[str, Any]:
+    """Settings, by name, that nobody has to state of an application which is held to this profile.
+
+    `by_certificate`: its access tokens are bound to its client certificate; else to a key, by DPoP.
+    """
+    return {} if profile is None else {**_IMPLIED, "dpop_bound_access_tokens": not by_certificate}
 
 
 def check_profile(settings: ApplicationSettings) -> None:
@@ -51,7 +55,10 @@ def check_profile(settings: ApplicationSettings) -> None:
             any(key.alg is not None and key.alg not in ALGORITHMS for key in settings.jwks),
             f"signs with {_either(ALGORITHMS)} (section 5.4.1)",
         ),
-        (not settings.dpop_bound_access_tokens, "has its access tokens bound to a key (section 5.3.2.1)"),
+        (
+            not (settings.dpop_bound_access_tokens or settings.tls_client_certificate_bound_access_tokens),
+            "has its access tokens bound to a key or a certificate (section 5.3.2.1)",
+        ),
         (
             not settings.require_pushed_authorization_requests,
             "has to push its authorization requests (section 5.3.2.2)",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from services.registry.domain.certificates import check_certificates
 from services.registry.domain.fapi import check_profile
 from services.registry.domain.public_keys import check_keys
 from services.registry.domain.refusals import invalid
@@ -12,6 +13,9 @@ from services.registry.events import ApplicationSettings, ApplicationType, AuthM
 
 ACCESS_TOKEN_SECONDS = range(60, 24 * 3600 + 1)
 REFRESH_TOKEN_SECONDS = range(60, 365 * 24 * 3600 + 1)
+
+WITH_KEYS = (AuthMethod.PRIVATE_KEY_JWT, AuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH)
+"""What is proved with a key that is registered."""
 
 _CLIENT_ID = re.compile(r"(?=.{3,128}\Z)[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:/[a-z0-9.-]+)+")
 _SUB = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -52,6 +56,7 @@ def check_settings(settings: ApplicationSettings, *, demo: bool = False) -> None
     _check_grants(settings)
     _check_authentication(settings)
     _check_keys(settings, demo=demo)
+    check_certificates(settings)
     _check_redirects(settings)
     logout_uri = settings.backchannel_logout_uri
     if logout_uri is not None and (fault := called_fault(logout_uri, demo=demo)):
@@ -97,6 +102,8 @@ def references_narrowed(before: ApplicationSettings, after: ApplicationSettings)
 
 def proof_changed(before: ApplicationSettings, after: ApplicationSettings) -> bool:
     """Whether what proved the application before may prove it no more."""
+    if before.certificate_names != after.certificate_names:
+        return True
     return (before.auth_method, before.jwks, before.jwks_uri) != (after.auth_method, after.jwks, after.jwks_uri)
 
 
@@ -120,7 +127,7 @@ def _check_authentication(settings: ApplicationSettings) -> None:
     """What cannot keep a secret has none, and uses PKCE (RFC 6749 section 2.1, RFC 9700 section 2.1.1)."""
     if settings.type is ApplicationType.CONFIDENTIAL:
         if settings.auth_method is AuthMethod.NONE:
-            raise invalid("a confidential application authenticates with its secret or its key")
+            raise invalid("a confidential application authenticates with its secret, its key or its certificate")
         return
     if settings.auth_method is not AuthMethod.NONE:
         raise invalid(f"a {settings.type} application can keep no secret; its authentication method is none")
@@ -133,16 +140,16 @@ def _check_authentication(settings: ApplicationSettings) -> None:
 
 
 def _check_keys(settings: ApplicationSettings, *, demo: bool) -> None:
-    """Whoever signs has keys, in one place; for everybody else they would be a second way in."""
+    """Whoever shows a key has some, in one place; for everybody else they would be a second way in."""
     given = bool(settings.jwks) + (settings.jwks_uri is not None)
-    if settings.auth_method is not AuthMethod.PRIVATE_KEY_JWT:
+    if settings.require_signed_request_object and settings.auth_method is not AuthMethod.PRIVATE_KEY_JWT:
+        raise invalid("only an application that has keys, by private_key_jwt, can sign its requests")
+    if settings.auth_method not in WITH_KEYS:
         if given:
-            raise invalid("keys are for applications whose authentication method is private_key_jwt")
-        if settings.require_signed_request_object:
-            raise invalid("only an application that has keys, by private_key_jwt, can sign its requests")
+            raise invalid(f"keys are for applications whose authentication method is {' or '.join(WITH_KEYS)}")
         return
     if given != 1:
-        raise invalid("private_key_jwt needs keys: either a JWKS or a JWKS URI")
+        raise invalid(f"{settings.auth_method} needs keys: either a JWKS or a JWKS URI")
     check_keys(settings.jwks)
     if settings.jwks_uri is not None and (fault := called_fault(settings.jwks_uri, demo=demo)):
         raise invalid(f"the JWKS URI {fault}")

@@ -1,4 +1,4 @@
-"""The keys that applications sign with: registered ones, and those at an address of theirs."""
+"""The keys that applications show to hold: registered ones, and those at an address of theirs."""
 
 import asyncio
 import time
@@ -62,6 +62,10 @@ class VerificationKey:
     def verifies(self, jws: Jws) -> bool:
         """Whether the signature is this key's."""
         return bool(_ALGORITHMS[jws.algorithm].verify(jws.signed, self.key, jws.signature))
+
+
+Wanted = Callable[[VerificationKey], bool]
+"""Whether a key is one that is looked for."""
 
 
 def verified(jws: Jws, keys: Sequence[VerificationKey]) -> bool:
@@ -153,24 +157,24 @@ class ClientKeys:
         self._clock = clock
         self._sets: OrderedDict[str, _Fetched] = OrderedDict()
 
-    async def of(self, settings: ApplicationSettings, jws: Jws) -> tuple[VerificationKey, ...]:
-        """The keys that an application has, looked for in view of what was signed; raises nothing."""
+    async def of(self, settings: ApplicationSettings, wanted: Wanted) -> tuple[VerificationKey, ...]:
+        """The keys that an application has; fetched anew where none is `wanted`. Raises nothing."""
         if settings.jwks_uri is None:
             return _registered(settings.jwks)
         if self._outgoing is None or not settings.jwks_uri.startswith(self._schemes):
             return ()
-        return await self._at(settings.jwks_uri, jws, self._outgoing)
+        return await self._at(settings.jwks_uri, wanted, self._outgoing)
 
-    async def _at(self, uri: str, jws: Jws, outgoing: Outgoing) -> tuple[VerificationKey, ...]:
+    async def _at(self, uri: str, wanted: Wanted, outgoing: Outgoing) -> tuple[VerificationKey, ...]:
         known = self._of(uri)
-        if self._serves(known, jws, KEPT):
+        if self._serves(known, wanted, KEPT):
             return known.keys
-        if known.lock.locked() and (self._serves(known, jws, LONGEST_KEPT) or known.waiting >= _MOST_WAITING):
+        if known.lock.locked() and (self._serves(known, wanted, LONGEST_KEPT) or known.waiting >= _MOST_WAITING):
             return self._believed(known)
         known.waiting += 1
         try:
             async with known.lock:
-                if not self._serves(known, jws, KEPT):
+                if not self._serves(known, wanted, KEPT):
                     await self._fetch(uri, known, outgoing)
         finally:
             known.waiting -= 1
@@ -201,9 +205,9 @@ class ClientKeys:
             self._sets.move_to_end(uri)
         return known
 
-    def _serves(self, known: _Fetched, jws: Jws, seconds: float) -> bool:
+    def _serves(self, known: _Fetched, wanted: Wanted, seconds: float) -> bool:
         young = self._clock() - known.fetched_at < seconds
-        return young and any(key.fits(jws) for key in known.keys)
+        return young and any(map(wanted, known.keys))
 
     def _believed(self, known: _Fetched) -> tuple[VerificationKey, ...]:
         return known.keys if self._clock() - known.fetched_at < LONGEST_KEPT else ()

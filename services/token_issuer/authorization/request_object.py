@@ -65,7 +65,7 @@ async def effective(
         raise _invalid("its audience has to be this issuer, and nobody else")
     if jws.lifetime is None or not timely(*jws.lifetime, issuer.clock()):
         raise _invalid("it has to expire, in an hour at the latest, and not to have expired")
-    if not verified(jws, await issuer.client_keys.of(application.settings, jws)):
+    if not verified(jws, await issuer.client_keys.of(application.settings, lambda key: key.fits(jws))):
         raise _invalid("it is not signed with a key of the application")
     return asked
 

@@ -22,6 +22,8 @@ class Issue:
     access_token_seconds: int
     jkt: str | None = None
     """Thumbprint of the key that it is to be bound to."""
+    x5t_s256: str | None = None
+    """Thumbprint of the certificate that it is to be bound to."""
 
 
 State = AccessTokenIssued | None
@@ -40,6 +42,7 @@ def decide(command: Issue, state: State) -> Sequence[Event]:
             audiences=command.audiences,
             access_token_seconds=command.access_token_seconds,
             jkt=command.jkt,
+            x5t_s256=command.x5t_s256,
         ),
     )
 

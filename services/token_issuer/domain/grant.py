@@ -20,6 +20,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from services.token_issuer.domain.binding import (
+    Key,
+    check_key,
+    is_bound_like,
+    jkt,
+    refresh_jkt,
+    refresh_x5t_s256,
+    x5t_s256,
+)
 from services.token_issuer.domain.refusals import expired_token, invalid_grant, unknown_user_code
 from services.token_issuer.events import (
     CodeRedeemed,
@@ -74,16 +83,6 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """The key that a client has shown to hold (RFC 9449)."""
-
-    jkt: str
-    """Its thumbprint."""
-    binds_refresh: bool
-    """The refresh token is bound to it: nothing else stands between it and whoever finds it (section 5)."""
-
-
-@dataclass(frozen=True, slots=True)
 class Redeem:
     """An authenticated client presents a code."""
 
@@ -102,7 +101,7 @@ class Redeem:
     refresh_digest: str
     """Of the first refresh token, in case there is to be one."""
     now: datetime
-    key: "Key | None" = None
+    key: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class Refresh:
     successor_digest: str
     grace: timedelta
     now: datetime
-    key: "Key | None" = None
+    key: Key | None = None
     rotates: bool = True
     """It is exchanged for its successor; else it stays what it is."""
 
@@ -193,6 +192,10 @@ class Grant:
     """Of the key that the newest access token is bound to."""
     refresh_jkt: str | None = None
     """Of the key that the current refresh token is bound to."""
+    token_x5t_s256: str | None = None
+    """Thumbprint of the certificate that the newest access token is bound to."""
+    refresh_x5t_s256: str | None = None
+    """Of the certificate that the current refresh token is bound to."""
 
     @property
     def by_device(self) -> bool:
@@ -281,7 +284,7 @@ def _redeem(command: Redeem, state: Grant) -> Sequence[Event]:
     elif command.redirect_uri != state.redirect_uri:
         raise invalid_grant("redirect_uri is not that of the authorization request")
     _check_verifier(command.verifier, state.code_challenge)
-    _check_key(command.key, state.dpop_jkt)
+    check_key(command.key, state.dpop_jkt)
     if state.ended is not None:
         raise _unusable_code()
     if state.redeemed:
@@ -299,8 +302,10 @@ def _redeem(command: Redeem, state: Grant) -> Sequence[Event]:
             access_token_seconds=command.access_token_seconds,
             refresh_digest=None if state.refresh_expires_at is None else command.refresh_digest,
             tokens_end_at=_tokens_end_at(state, command.now, command.access_token_seconds),
-            jkt=_jkt(command.key),
-            refresh_jkt=None if state.refresh_expires_at is None else _refresh_jkt(command.key),
+            jkt=jkt(command.key),
+            refresh_jkt=None if state.refresh_expires_at is None else refresh_jkt(command.key),
+            x5t_s256=x5t_s256(command.key),
+            refresh_x5t_s256=None if state.refresh_expires_at is None else refresh_x5t_s256(command.key),
         ),
     )
 
@@ -319,20 +324,6 @@ def _check_verifier(verifier: str | None, challenge: str | None) -> None:
         raise invalid_grant("code_verifier does not match the code_challenge")
 
 
-def _check_key(key: Key | None, bound_to: str | None) -> None:
-    """A code (RFC 9449 section 10), or a refresh token (section 5), that is bound needs a proof of that key."""
-    if bound_to is not None and (key is None or not same(key.jkt, bound_to)):
-        raise invalid_grant("this is bound to a key, and the request came without a DPoP proof of it")
-
-
-def _jkt(key: Key | None) -> str | None:
-    return None if key is None else key.jkt
-
-
-def _refresh_jkt(key: Key | None) -> str | None:
-    return key.jkt if key is not None and key.binds_refresh else None
-
-
 def _refresh(command: Refresh, state: Grant) -> Sequence[Event]:
     current = state.refresh_digest is not None and same(command.presented_digest, state.refresh_digest)
     previous = state.previous_digest is not None and same(command.presented_digest, state.previous_digest)
@@ -341,7 +332,7 @@ def _refresh(command: Refresh, state: Grant) -> Sequence[Event]:
     if current:
         if command.denied:
             raise _unusable_refresh_token()
-        _check_key(command.key, state.refresh_jkt)
+        check_key(command.key, state.refresh_jkt, state.refresh_x5t_s256)
         return (_rotated(command, state) if command.rotates else _used(command, state),)
     if previous and state.rotated_at is not None and command.now <= state.rotated_at + command.grace:
         _check_repetition(command, state)
@@ -353,8 +344,8 @@ def _check_repetition(command: Refresh, state: Grant) -> None:
     """A retry asks for what was asked before, with the same key; it cannot be used to get another token."""
     if command.denied:
         raise _unusable_refresh_token()
-    if not same(_jkt(command.key) or "", state.token_jkt or ""):
-        raise invalid_grant("the refresh token was used a moment ago, with another key or with none")
+    if not is_bound_like(command.key, state.token_jkt, state.token_x5t_s256):
+        raise invalid_grant("the refresh token was used a moment ago, with another key or certificate, or with none")
     if set(command.scopes) != set(state.token_scopes) or set(command.audiences) != set(state.token_audiences):
         raise invalid_grant("the refresh token was used a moment ago, for another scope or resource")
 
@@ -370,8 +361,10 @@ def _rotated(command: Refresh, state: Grant) -> RefreshTokenRotated:
         access_token_seconds=command.access_token_seconds,
         rotated_at=command.now,
         tokens_end_at=_tokens_end_at(state, command.now, command.access_token_seconds),
-        jkt=_jkt(command.key),
-        refresh_jkt=_refresh_jkt(command.key),
+        jkt=jkt(command.key),
+        refresh_jkt=refresh_jkt(command.key),
+        x5t_s256=x5t_s256(command.key),
+        refresh_x5t_s256=refresh_x5t_s256(command.key),
     )
 
 
@@ -383,7 +376,8 @@ def _used(command: Refresh, state: Grant) -> RefreshTokenUsed:
         audiences=command.audiences,
         access_token_seconds=command.access_token_seconds,
         tokens_end_at=_tokens_end_at(state, command.now, command.access_token_seconds),
-        jkt=_jkt(command.key),
+        jkt=jkt(command.key),
+        x5t_s256=x5t_s256(command.key),
     )
 
 
@@ -438,10 +432,16 @@ def _issued(state: Grant, event: CodeRedeemed | RefreshTokenRotated | RefreshTok
         access_token_seconds=event.access_token_seconds,
         tokens_end_at=event.tokens_end_at,
         token_jkt=event.jkt,
+        token_x5t_s256=event.x5t_s256,
     )
     if isinstance(event, RefreshTokenUsed):
         return after
-    after = replace(after, refresh_digest=event.refresh_digest, refresh_jkt=event.refresh_jkt)
+    after = replace(
+        after,
+        refresh_digest=event.refresh_digest,
+        refresh_jkt=event.refresh_jkt,
+        refresh_x5t_s256=event.refresh_x5t_s256,
+    )
     if isinstance(event, RefreshTokenRotated):
         return replace(after, previous_digest=event.presented_digest, rotated_at=event.rotated_at)
     return after

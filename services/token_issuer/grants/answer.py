@@ -71,4 +71,5 @@ def content_of(grant: Grant, places: Places) -> Content:
         roles=grant.roles if places.management in grant.token_audiences else (),
         grant=grant,
         jkt=grant.token_jkt,
+        x5t_s256=grant.token_x5t_s256,
     )

@@ -50,9 +50,11 @@ async def issue(issuer: Issuer, who: Presented, form: Params) -> Answer:
             terms.access.audiences,
         )
         shown = key_of(application, who, issuer.clock)
-        jkt = None if shown is None else shown.jkt
-        content = Content(jti, sub, client_id, scopes, audiences, terms.seconds, terms.roles, jkt=jkt)
-        command = Issue(jti, client_id, sub, scopes, audiences, terms.seconds, jkt)
+        jkt, x5t_s256 = (None, None) if shown is None else (shown.jkt, shown.x5t_s256)
+        content = Content(
+            jti, sub, client_id, scopes, audiences, terms.seconds, terms.roles, jkt=jkt, x5t_s256=x5t_s256
+        )
+        command = Issue(jti, client_id, sub, scopes, audiences, terms.seconds, jkt, x5t_s256)
         # A compromised key signs nothing, also where that is not known yet.
         whose = ((DenialKind.CLIENT, client_id), (DenialKind.SUBJECT, sub), (DenialKind.KEY, key.kid))
         fence = Fence(known.as_of, (*whose, *proof(who)))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prometheus_client import Counter
 
 from services.token_issuer.clients import Presented, proof
-from services.token_issuer.domain.grant import Key
+from services.token_issuer.domain.binding import Key
 from services.token_issuer.domain.refusals import invalid_grant
 from services.token_issuer.events import GrantEnded
 from services.token_issuer.fapi import check_proof
@@ -13,7 +13,8 @@ from services.token_issuer.keys import Signers
 from services.token_issuer.scopes import Access, Places, narrowed, permitted
 from services.token_issuer.views import Application, Known, KnownGrant, denied, parties
 from shared.clock import Clock
-from shared.errors import Kind, Refusal
+from shared.errors import Refusal
+from shared.http.errors import invalid_request
 from shared.log.append import Fence
 from shared.log.event import Event
 from shared.telemetry import logger
@@ -40,16 +41,27 @@ def part(access: Access, known: Known, scope: str | None, targets: Sequence[str]
 
 
 def key_of(application: Application, who: Presented, clock: Clock) -> Key | None:
-    """The key that a request for tokens has shown, if any; refused where the application has to and did not."""
-    proof = who.key
+    """The key that the tokens of a request are bound to, if any; refused where the application has to show one."""
+    proof, settings = who.key, application.settings
+    if settings.tls_client_certificate_bound_access_tokens:
+        return _certificate(application, who)
     if proof is None:
-        if application.settings.dpop_bound_access_tokens:
-            raise Refusal(
-                Kind.INVALID, "invalid_request", "this application gets bound tokens only: a DPoP proof is missing"
-            )
+        if settings.dpop_bound_access_tokens:
+            raise invalid_request("this application gets bound tokens only: a DPoP proof is missing")
         return None
     check_proof(application, proof, clock())
     return Key(proof.jkt, binds_refresh=not application.confidential)
+
+
+def _certificate(application: Application, who: Presented) -> Key:
+    """The certificate, in place of a proof (RFC 8705 sections 3 and 4)."""
+    if who.key is not None:
+        raise invalid_request("this application's tokens are bound to its certificate: ask without a DPoP proof")
+    if who.certificate is None:
+        raise invalid_request("this application gets bound tokens only: ask where a client certificate is asked for")
+    if not who.certificate.current:
+        raise invalid_request("the client certificate has expired, or is not valid yet")
+    return Key(None, binds_refresh=not application.confidential, x5t_s256=who.certificate.x5t_s256)
 
 
 def fence(known: Known, grant: KnownGrant, who: Presented, events: Sequence[Event], signers: Signers) -> Fence | None:

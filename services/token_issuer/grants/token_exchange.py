@@ -141,11 +141,11 @@ def _asked(form: Params) -> tuple[str, tuple[str, ...]]:
 
 
 def _check_may(application: Application, who: Presented, clock: Clock) -> None:
-    """Refuse an application that may not exchange, or wants a token that is bound to a key: none is here."""
+    """Refuse an application that may not exchange, or wants a token that is bound to something: none is here."""
     if not (application.confidential and application.uses(GrantType.TOKEN_EXCHANGE)):
         raise Refusal(Kind.INVALID, "unauthorized_client", "the application may not exchange tokens")
     if key_of(application, who, clock) is not None:
-        raise invalid_request("what an exchange gives is not bound to a key: ask without a DPoP proof")
+        raise invalid_request("what an exchange gives is bound to nothing: ask without a DPoP proof")
 
 
 def _receives(application: Application, known: Known, shown: AccessToken) -> bool:

@@ -169,10 +169,10 @@ async def test_the_fapi_2_security_profile(system: System) -> None:
 
 
 def test_every_example_is_run() -> None:
-    assert len(blocks("python")) == 7
+    assert len(blocks("python")) == 8
     assert len(blocks("html")) == 1
-    assert len(blocks("sh")) == 9
-    assert PAGE.read_text().count("```") == 2 * 17
+    assert len(blocks("sh")) == 10
+    assert PAGE.read_text().count("```") == 2 * 19
 
 
 def test_nothing_that_is_named_is_missing() -> None:

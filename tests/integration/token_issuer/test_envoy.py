@@ -1,7 +1,9 @@
 """Envoy itself, with the configuration that is the example, before a resource that answers with what reached it."""
 
 import os
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +15,15 @@ from envoy.service.auth.v3.external_auth_pb2_grpc import add_AuthorizationServic
 from infra.local.process import Process
 from services.registry import events as registry
 from services.token_issuer import envoy
+from services.token_issuer.client_certificates import MutualTls
 from services.token_issuer.gateway import Gateway
 from shared.rpc.server import RpcServer
+from tests.support.client_certificates import certificate, field_of, files, mutual_tls
 from tests.support.dpop import ProofKey
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
 from tests.support.ports import free_port
-from tests.support.protected import echo, listens, served, token
+from tests.support.protected import echo, listens, served, token, token_of_a_certificate
 from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixture)
 from tests.support.work import eventually
 
@@ -71,14 +75,34 @@ def configuration(parties: Parties, *, door: int, issuer: int, resource: int) ->
 
 
 @pytest.fixture
+def believing() -> MutualTls:
+    return mutual_tls()
+
+
+@pytest.fixture
 async def door(gateway: Gateway, parties: Parties, tmp_path: Path) -> AsyncIterator[Envoy]:
+    async with running(gateway, parties, tmp_path, lambda text: text) as door:
+        yield door
+
+
+@pytest.fixture
+async def secure_door(gateway: Gateway, parties: Parties, tmp_path: Path) -> AsyncIterator[Envoy]:
+    async with running(gateway, parties, tmp_path, lambda text: over_tls(text, parties)) as door:
+        yield door
+
+
+@asynccontextmanager
+async def running(
+    gateway: Gateway, parties: Parties, tmp_path: Path, changed: Callable[[str], str]
+) -> AsyncIterator[Envoy]:
+    """Envoy with the example's configuration, or what is made of it."""
     server = RpcServer("127.0.0.1:0", parties.service("token_issuer"), envoy.RULES)
     server.add(add_AuthorizationServicer_to_server, envoy.EnvoyService(gateway), envoy.SERVICE, raw=envoy.RAW)
     await server.start()
     port = free_port()
     async with served(resource=echo) as ports:
         file = tmp_path / "envoy.yaml"
-        file.write_text(configuration(parties, door=port, issuer=server.port, resource=ports["resource"]))
+        file.write_text(changed(configuration(parties, door=port, issuer=server.port, resource=ports["resource"])))
         command = [str(PROGRAM), "-c", str(file), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
         process = Process("envoy", command, {"PATH": os.environ.get("PATH", os.defpath)}, tmp_path / "envoy.log")
         await process.start()
@@ -198,3 +222,47 @@ async def test_a_bound_token_goes_through_with_its_proof(stage: Stage, door: Env
     ]
     assert (await door.ask("GET", "/tours", *several)).status_code == 401
     assert (await door.ask("GET", "/tours", token=shown)).status_code == 401
+
+
+def over_tls(text: str, parties: Parties) -> str:
+    """The configuration with a listener that asks for a certificate, and takes any."""
+    shown = parties.authority.door()
+    context = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {
+            "tls_certificates": [
+                {
+                    "certificate_chain": {"filename": str(shown.certificate)},
+                    "private_key": {"filename": str(shown.key)},
+                }
+            ],
+            "validation_context": {
+                "trusted_ca": {"filename": str(parties.authority.certificate)},
+                "trust_chain_verification": "ACCEPT_UNTRUSTED",
+            },
+        },
+    }
+    whole = yaml.safe_load(text)
+    (chain,) = whole["static_resources"]["listeners"][0]["filter_chains"]
+    chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
+    return str(yaml.safe_dump(whole))
+
+
+async def test_a_token_that_is_bound_to_a_certificate(
+    stage: Stage, secure_door: Envoy, parties: Parties, tmp_path: Path
+) -> None:
+    own = certificate("own")
+    bearer = {"Authorization": f"Bearer {await token_of_a_certificate(stage, own)}"}
+    trust = {
+        name: ssl.create_default_context(cafile=parties.authority.certificate) for name in ("own", "other", "none")
+    }
+    trust["own"].load_cert_chain(*files(tmp_path, "own", own))
+    trust["other"].load_cert_chain(*files(tmp_path, "other", certificate("other")))
+    forged = {"Client-Cert": field_of(own), "X-Forwarded-Client-Cert": f'Cert="{field_of(own)}"'}
+    url = f"https://localhost:{secure_door.port}/tours"
+    for name, status in {"own": 200, "other": 401, "none": 401}.items():
+        async with httpx.AsyncClient(trust_env=False, timeout=10, verify=trust[name]) as client:
+            for headers in (bearer, bearer | forged):
+                answer = await client.get(url, headers=headers)
+                assert answer.status_code == status, answer.text
+                assert status == 200 or answer.json()["error"] == "invalid_token"

@@ -3,9 +3,12 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
 from envoy.service.auth.v3 import external_auth_pb2 as pb
 from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
@@ -15,22 +18,29 @@ from google.rpc import code_pb2
 from services.identity.events import UserDisabled
 from services.registry import events as registry
 from services.token_issuer import envoy
+from services.token_issuer.client_certificates import MutualTls
 from services.token_issuer.events import ReferenceKind
 from services.token_issuer.gateway import Gateway, metadata_url
 from services.token_issuer.references.texts import new_reference
 from shared.rpc.client import channel, translate
 from shared.rpc.server import RpcServer
+from tests.support.client_certificates import certificate, field_of, mutual_tls
 from tests.support.dpop import ProofKey
 from tests.support.exchanging import TOURBUS
 from tests.support.issuing import API, HUB, ORIGIN, Stage
 from tests.support.parties import Parties
 from tests.support.protected import gateway as gateway  # noqa: PLC0414  (a fixture)
-from tests.support.protected import token, token_of_an_exchange
+from tests.support.protected import token, token_of_a_certificate, token_of_an_exchange
 from tests.support.references import OPEN, make
 from tests.support.work import eventually
 
 METADATA = f"{ORIGIN}/.well-known/oauth-protected-resource/api"
 DPOP = 'DPoP algs="ES256 RS256 PS256 EdDSA"'
+
+
+@pytest.fixture
+def believing() -> MutualTls:
+    return mutual_tls()
 
 
 @dataclass
@@ -48,6 +58,7 @@ class Envoy:
         name: str = "tours",
         method: str = "GET",
         raw: list[tuple[str, str]] | None = None,
+        certificate: str = "",
         **extensions: str,
     ) -> pb.CheckResponse:
         request = AttributeContext.HttpRequest(method=method, path=path, headers=headers, host="mallory.example")
@@ -59,6 +70,7 @@ class Envoy:
             )
         asked = pb.CheckRequest(
             attributes=AttributeContext(
+                source=AttributeContext.Peer(certificate=certificate),
                 request=AttributeContext.Request(http=request),
                 context_extensions=extensions or {"audience": API, "scopes": "read"},
             )
@@ -272,3 +284,28 @@ async def test_a_reference_token_has_no_proof(stage: Stage, proxy: Envoy) -> Non
     sent = {name.lower(): value for name, value in key.headers("GET", f"{ORIGIN}/tours", kept).items()}
     answer = await proxy.check(sent)
     assert 'DPoP error="invalid_token"' in set_by(answer)["www-authenticate"]
+
+
+async def test_a_token_that_is_bound_to_a_certificate(stage: Stage, proxy: Envoy) -> None:
+    own, other = certificate("own"), certificate("other")
+    shown = await token_of_a_certificate(stage, own)
+    bearer = {"authorization": f"Bearer {shown}"}
+    assert (await proxy.check(bearer, certificate=escaped(own))).HasField("ok_response")
+    for said in ("", escaped(other)):
+        answer = await proxy.check(bearer, certificate=said)
+        assert status(answer) == 401
+        assert 'error="invalid_token"' in set_by(answer)["www-authenticate"]
+    assert status(await proxy.check(bearer, certificate="nonsense")) == 400
+    # What stands in headers is the client's, whatever they are called.
+    claimed = {
+        "client-cert": field_of(own),
+        "x-forwarded-client-cert": f'Hash=x;Cert="{escaped(own)}"',
+        "ssl-client-cert": escaped(own),
+    }
+    assert status(await proxy.check(bearer | claimed)) == 401
+    assert status(await proxy.check(bearer | claimed, certificate=escaped(other))) == 401
+
+
+def escaped(content: x509.Certificate) -> str:
+    """As Envoy writes it: PEM, percent-encoded."""
+    return quote(content.public_bytes(Encoding.PEM).decode(), safe="")

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from shared.rpc.client import channel
-from stagedoor import Allowed, Denied, Guard, Proof
+from stagedoor import Allowed, Certificate, Denied, Guard, Proof
 from stagedoor.grpc import GrpcOnline
 from stagedoor.keys import StaticKeys
 from stagedoor.validation.v1 import validation_pb2 as pb
 from stagedoor.verdict import Reason
 from tests.integration.validation.serving import Serving
+from tests.support.client_certificates import certificate, der, thumbprint
 from tests.support.dpop import ProofKey
 from tests.support.sdk_tokens import AUDIENCE, ISSUER, HeldFeed
 
@@ -102,5 +103,63 @@ async def test_an_sdk_that_has_to_ask_hands_the_proof_on(validation: Serving, st
         assert (await validation.ask(token, proof=pb.Proof(method="GET", uri=URI, dpop=shown.dpop))).reason == (
             "invalid_proof"
         )
+    finally:
+        await connection.close(None)
+
+
+OWN, OTHER = certificate("own"), certificate("other")
+
+
+async def certified(validation: Serving) -> str:
+    return await validation.token(cnf={"x5t#S256": thumbprint(OWN)})
+
+
+async def test_a_token_that_is_bound_to_a_certificate(validation: Serving) -> None:
+    token, plain = await certified(validation), await validation.token()
+    own, other = pb.Proof(client_certificate=der(OWN)), pb.Proof(client_certificate=der(OTHER))
+    for _ in range(2):
+        assert (await validation.ask(token, proof=own)).allowed
+    for shown, reason in (
+        (None, "proof_required"),
+        (pb.Proof(), "proof_required"),
+        (other, "proof_mismatch"),
+        (pb.Proof(client_certificate=b"x"), "proof_mismatch"),
+        (proof(token), "proof_required"),
+        (pb.Proof(method="GET", uri=URI, dpop=proof(token).dpop, client_certificate=der(OWN)), "proof_required"),
+    ):
+        answer = await validation.ask(token, proof=shown)
+        assert (answer.allowed, answer.reason) == (False, reason), shown
+    assert (await validation.ask(await bound(validation), proof=own)).reason == "proof_required"
+    for shown in (own, other):
+        assert (await validation.ask(plain, proof=shown)).allowed
+    batch = pb.ValidateBatchRequest(
+        requests=[pb.ValidateRequest(token=token, audience=AUDIENCE, proof=shown) for shown in (own, other, None)]
+    )
+    async with validation.connected() as stub:
+        answers = (await stub.ValidateBatch(batch, timeout=10)).responses
+    assert [answer.reason for answer in answers] == ["", "proof_mismatch", "proof_required"]
+
+
+async def test_an_sdk_that_has_to_ask_hands_the_certificate_on(validation: Serving) -> None:
+    connection = channel(validation.address, validation.parties.resource("stagehands"), "token_issuer")
+    guard = Guard(
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        feed=HeldFeed(),
+        keys=StaticKeys([validation.key.public]),
+        online=GrpcOnline(connection),
+        max_staleness=-1.0,
+    )
+    token = await certified(validation)
+    try:
+        for _ in range(2):
+            assert isinstance(await guard.validate(token, proof=Certificate(der(OWN))), Allowed)
+        for shown, reason in (
+            (Certificate(der(OTHER)), Reason.PROOF_MISMATCH),
+            (None, Reason.PROOF_REQUIRED),
+        ):
+            refused = await guard.validate(token, proof=shown)
+            assert isinstance(refused, Denied)
+            assert refused.reason is reason
     finally:
         await connection.close(None)

@@ -11,8 +11,8 @@ from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from services.identity.own_access import NewToken, OwnAccess
 from services.identity.read_model import SessionRow
 from services.token_issuer.references.uses import Uses
-from stagedoor.dpop import Proof
 from stagedoor.feed import Answer
+from stagedoor.presented import Possession
 
 if TYPE_CHECKING:
     from tests.properties.token_life.world import World
@@ -74,7 +74,7 @@ class AsOfTheHead:
         scopes: Collection[str],
         min_position: int,
         with_claims: bool = False,
-        proof: Proof | None = None,
+        proof: Possession | None = None,
     ) -> Answer:
         """Ask about one token, as of the head of the log at least."""
         del audience, scopes, proof

@@ -100,6 +100,17 @@ def test_scopes_of_the_protocol_are_nobodys_to_register() -> None:
             redirect_uris=(),
             grants=(CLIENT,),
         ),
+        confidential(
+            user_kinds=ApplicationSettings.model_fields["user_kinds"].default,
+            auth_method=AuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH,
+            jwks=(PublicJwk(**KEY),),
+            tls_client_certificate_bound_access_tokens=True,
+        ),
+        confidential(
+            user_kinds=ApplicationSettings.model_fields["user_kinds"].default,
+            auth_method=AuthMethod.TLS_CLIENT_AUTH,
+            tls_client_auth_subject_dn="CN=bus,O=Tour",
+        ),
         native(),
         public(),
     ],
@@ -140,7 +151,7 @@ METADATA, REDIRECT = "invalid_client_metadata", "invalid_redirect_uri"
         ({"response_types": []}, METADATA),
         ({"grant_types": ["client_credentials"], "response_types": ["code"]}, METADATA),
         ({"token_endpoint_auth_method": "client_secret_jwt"}, METADATA),
-        ({"token_endpoint_auth_method": "tls_client_auth"}, METADATA),
+        ({"token_endpoint_auth_method": "client_certificate"}, METADATA),
         ({"token_endpoint_auth_method": True}, METADATA),
         ({"application_type": "browser"}, METADATA),
         ({"scope": ["read"]}, METADATA),
@@ -157,7 +168,7 @@ METADATA, REDIRECT = "invalid_client_metadata", "invalid_redirect_uri"
         ({"id_token_encrypted_response_alg": "RSA-OAEP"}, METADATA),
         ({"subject_type": "pairwise"}, METADATA),
         ({"dpop_bound_access_tokens": "yes"}, METADATA),
-        ({"tls_client_certificate_bound_access_tokens": True}, METADATA),
+        ({"tls_client_certificate_bound_access_tokens": "yes"}, METADATA),
         ({"require_signed_request_object": "yes"}, METADATA),
         ({"default_max_age": 60}, METADATA),
         ({"software_statement": "a.b.c"}, "unapproved_software_statement"),
@@ -173,7 +184,7 @@ def test_what_is_known_and_wrong_is_refused(metadata: dict[str, Any], code: str)
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"subject_type": "public"}, {"tls_client_certificate_bound_access_tokens": False}, {"require_auth_time": False}],
+    [{"subject_type": "public"}, {"require_auth_time": False}],
 )
 def test_what_holds_anyway_may_be_said(metadata: dict[str, Any]) -> None:
     assert settings_of(redirect_uris=[URI], **metadata) == settings_of(redirect_uris=[URI])

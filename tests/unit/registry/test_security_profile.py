@@ -43,6 +43,10 @@ IMPLIED: dict[str, Any] = {
     "dpop_bound_access_tokens": True,
     "id_token_signed_response_alg": ResponseAlgorithm.ES256,
 }
+BY_CERTIFICATE: dict[str, Any] = {
+    "dpop_bound_access_tokens": False,
+    "tls_client_certificate_bound_access_tokens": True,
+}
 CUT_OFF = Denial(DenialKind.CLIENT, HUB, DenialRule.CUT_OFF)
 
 
@@ -99,6 +103,9 @@ FORBIDDEN: list[tuple[dict[str, Any], str]] = [
         {"jwks": (ClientKey("RS256", "a").public, ClientKey("EdDSA", "b").public)},
         {"grants": (GrantType.CLIENT_CREDENTIALS,), "redirect_uris": ()},
         {"first_party": True},
+        BY_CERTIFICATE,
+        {**BY_CERTIFICATE, "auth_method": AuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH},
+        {"auth_method": AuthMethod.TLS_CLIENT_AUTH, "jwks": (), "tls_client_auth_san_dns": "hub.example"},
         {"post_logout_redirect_uris": ("http://localhost:8480/signed-out",)},
     ],
 )
@@ -126,6 +133,25 @@ def test_a_change_that_begins_it_brings_what_it_needs_and_ends_what_was_given() 
     changed = ApplicationChanged(client_id=HUB, settings=held(), narrowed=True)
     given(decider, known(confidential(**SIGNING))).when(change(security_profile=FAPI2)).then(changed)
     assert CUT_OFF in changed.denies()
+
+
+def test_where_tokens_are_bound_to_a_certificate_it_needs_no_other_key() -> None:
+    begin, held_by_it = change(security_profile=FAPI2), held(**BY_CERTIFICATE)
+    certified = confidential(**SIGNING, tls_client_certificate_bound_access_tokens=True)
+    given(decider, known(certified)).when(begin).then(
+        ApplicationChanged(client_id=HUB, settings=held_by_it, narrowed=True)
+    )
+    both = change(security_profile=FAPI2, tls_client_certificate_bound_access_tokens=True)
+    given(decider, known(confidential(**SIGNING))).when(both).then(
+        ApplicationChanged(client_id=HUB, settings=held_by_it, narrowed=True)
+    )
+    assert not changes_of({"security_profile": "fapi2", "tls_client_certificate_bound_access_tokens": True}, HUB)[
+        "dpop_bound_access_tokens"
+    ]
+    asked = pb.ApplicationSettings(
+        type="confidential", security_profile="fapi2", tls_client_certificate_bound_access_tokens=True
+    )
+    assert not messages.application_settings(asked).dpop_bound_access_tokens
 
 
 def test_it_is_never_begun_by_who_authenticates_with_a_secret() -> None:

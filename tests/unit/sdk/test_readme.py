@@ -15,6 +15,7 @@ from stagedoor.guard import Guard
 from stagedoor.interceptors import _current
 from stagedoor.keys import StaticKeys
 from stagedoor.verdict import Allowed, Denied, Reason
+from tests.support.client_certificates import certificate, der, thumbprint
 from tests.support.dpop import ProofKey
 from tests.support.sdk_tokens import SigningKey, claims, guard
 
@@ -51,14 +52,14 @@ async def test_without_a_framework() -> None:
 
 
 async def test_over_grpc(tmp_path: Path) -> None:
-    made = _run(_BLOCKS[3])["guard_over_grpc"]
+    made = _run(_BLOCKS[4])["guard_over_grpc"]
     for name in ("ca.pem", "tickets.pem", "tickets.key"):
         (tmp_path / name).write_bytes(b"")
     assert isinstance(made(tmp_path), Guard)
 
 
 async def test_a_grpc_server() -> None:
-    names = _run(_BLOCKS[4])
+    names = _run(_BLOCKS[5])
     token = _current.set(_allowed())
     try:
         assert await names["sell"](None, None) == "sold to sub-freddie"
@@ -77,6 +78,14 @@ async def test_with_a_proof() -> None:
     assert isinstance(await with_proof(checked, token, proof), Denied)
 
 
+async def test_with_a_certificate() -> None:
+    key, own = SigningKey(), certificate("own")
+    token = key.sign(claims(cnf={"x5t#S256": thumbprint(own)}))
+    with_certificate = _run(_BLOCKS[3])["with_certificate"]
+    assert isinstance(await with_certificate(guard(key), token, der(own)), Allowed)
+    assert isinstance(await with_certificate(guard(key), token, der(certificate("other"))), Denied)
+
+
 def _allowed() -> Allowed:
     key = SigningKey()
     verdict = guard(key).check(key.sign(claims()))
@@ -87,7 +96,7 @@ def _allowed() -> Allowed:
 def test_without_an_event_loop() -> None:
     key = SigningKey()
     tokens = [key.sign(claims()), key.sign(claims(scope="read"))]
-    assert _run(_BLOCKS[5])["permitted"](lambda: guard(key), tokens) == tokens[:1]
+    assert _run(_BLOCKS[6])["permitted"](lambda: guard(key), tokens) == tokens[:1]
 
 
 def test_every_setting_is_listed() -> None:
@@ -102,4 +111,4 @@ def test_every_reason_is_listed() -> None:
 
 
 def test_the_blocks_are_all_run() -> None:
-    assert len(_BLOCKS) == 6
+    assert len(_BLOCKS) == 7

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from services.token_issuer.domain.grant import Key, Open, Redeem, Refresh, State, decider
+from services.token_issuer.domain.binding import Key
+from services.token_issuer.domain.grant import Open, Redeem, Refresh, State, decider
 from services.token_issuer.events import CodeRedeemed, GrantEnded, GrantEndReason, RefreshTokenRotated
 from shared.errors import Refusal
 from shared.ids import digest

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.token_issuer.domain.grant import SLACK, End, Grant, Key, decider
+from services.token_issuer.domain.binding import Key
+from services.token_issuer.domain.grant import SLACK, End, Grant, decider
 from services.token_issuer.events import GrantEnded, GrantEndReason, RefreshTokenRotated, RefreshTokenUsed
 from shared.ids import digest
 from tests.support.decider import Given

@@ -55,6 +55,12 @@ class ApplicationSettings(_message.Message):
     REQUIRE_SIGNED_REQUEST_OBJECT_FIELD_NUMBER: _builtins.int
     DPOP_BOUND_ACCESS_TOKENS_FIELD_NUMBER: _builtins.int
     SECURITY_PROFILE_FIELD_NUMBER: _builtins.int
+    TLS_CLIENT_CERTIFICATE_BOUND_ACCESS_TOKENS_FIELD_NUMBER: _builtins.int
+    TLS_CLIENT_AUTH_SUBJECT_DN_FIELD_NUMBER: _builtins.int
+    TLS_CLIENT_AUTH_SAN_DNS_FIELD_NUMBER: _builtins.int
+    TLS_CLIENT_AUTH_SAN_URI_FIELD_NUMBER: _builtins.int
+    TLS_CLIENT_AUTH_SAN_IP_FIELD_NUMBER: _builtins.int
+    TLS_CLIENT_AUTH_SAN_EMAIL_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     logo_uri: _builtins.str
     contact: _builtins.str
@@ -63,8 +69,8 @@ class ApplicationSettings(_message.Message):
     service_account: _builtins.str
     """sub of the service user that client credentials act as"""
     auth_method: _builtins.str
-    """client_secret_basic | client_secret_post | private_key_jwt | none; empty: for confidential
-    private_key_jwt with keys, else client_secret_basic; none for all others
+    """client_secret_basic | client_secret_post | private_key_jwt | self_signed_tls_client_auth | tls_client_auth | none;
+    empty: for confidential private_key_jwt with keys, else client_secret_basic; none for all others
     """
     require_pkce: _builtins.bool
     """unset: true"""
@@ -83,7 +89,9 @@ class ApplicationSettings(_message.Message):
     userinfo_signed_response_alg: _builtins.str
     """RS256 | ES256; empty: userinfo answers with plain JSON"""
     jwks: _builtins.str
-    """For private_key_jwt: a JWK Set (RFC 7517 section 5) in JSON, of public keys. Either this or jwks_uri."""
+    """For private_key_jwt and self_signed_tls_client_auth: a JWK Set (RFC 7517 section 5) in JSON, of public keys. Either
+    this or jwks_uri.
+    """
     jwks_uri: _builtins.str
     """Where that set is fetched from: https, in demo mode also on this machine"""
     require_pushed_authorization_requests: _builtins.bool
@@ -98,6 +106,14 @@ class ApplicationSettings(_message.Message):
     """fapi2: it is held to the FAPI 2.0 Security Profile, and what that needs of the other settings is set where a
     registration does not say it, or the change that begins it; empty: no profile
     """
+    tls_client_certificate_bound_access_tokens: _builtins.bool
+    """Every access token that it gets is bound to the client certificate of its connection (RFC 8705, section 3.4)."""
+    tls_client_auth_subject_dn: _builtins.str
+    """For tls_client_auth, exactly one of them: what its certificate has to say (RFC 8705, section 2.1.2)."""
+    tls_client_auth_san_dns: _builtins.str
+    tls_client_auth_san_uri: _builtins.str
+    tls_client_auth_san_ip: _builtins.str
+    tls_client_auth_san_email: _builtins.str
     @_builtins.property
     def redirect_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -141,10 +157,16 @@ class ApplicationSettings(_message.Message):
         require_signed_request_object: _builtins.bool = ...,
         dpop_bound_access_tokens: _builtins.bool = ...,
         security_profile: _builtins.str = ...,
+        tls_client_certificate_bound_access_tokens: _builtins.bool = ...,
+        tls_client_auth_subject_dn: _builtins.str = ...,
+        tls_client_auth_san_dns: _builtins.str = ...,
+        tls_client_auth_san_uri: _builtins.str = ...,
+        tls_client_auth_san_ip: _builtins.str = ...,
+        tls_client_auth_san_email: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "require_pkce", b"require_pkce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "access_token_seconds", b"access_token_seconds", "auth_method", b"auth_method", "backchannel_logout_session_required", b"backchannel_logout_session_required", "backchannel_logout_uri", b"backchannel_logout_uri", "contact", b"contact", "display_name", b"display_name", "dpop_bound_access_tokens", b"dpop_bound_access_tokens", "first_party", b"first_party", "grants", b"grants", "id_token_signed_response_alg", b"id_token_signed_response_alg", "jwks", b"jwks", "jwks_uri", b"jwks_uri", "logo_uri", b"logo_uri", "post_logout_redirect_uris", b"post_logout_redirect_uris", "redirect_uris", b"redirect_uris", "reference_tokens", b"reference_tokens", "refresh_token_seconds", b"refresh_token_seconds", "require_pkce", b"require_pkce", "require_pushed_authorization_requests", b"require_pushed_authorization_requests", "require_signed_request_object", b"require_signed_request_object", "scopes", b"scopes", "security_profile", b"security_profile", "service_account", b"service_account", "type", b"type", "user_kinds", b"user_kinds", "userinfo_signed_response_alg", b"userinfo_signed_response_alg"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce", "access_token_seconds", b"access_token_seconds", "auth_method", b"auth_method", "backchannel_logout_session_required", b"backchannel_logout_session_required", "backchannel_logout_uri", b"backchannel_logout_uri", "contact", b"contact", "display_name", b"display_name", "dpop_bound_access_tokens", b"dpop_bound_access_tokens", "first_party", b"first_party", "grants", b"grants", "id_token_signed_response_alg", b"id_token_signed_response_alg", "jwks", b"jwks", "jwks_uri", b"jwks_uri", "logo_uri", b"logo_uri", "post_logout_redirect_uris", b"post_logout_redirect_uris", "redirect_uris", b"redirect_uris", "reference_tokens", b"reference_tokens", "refresh_token_seconds", b"refresh_token_seconds", "require_pkce", b"require_pkce", "require_pushed_authorization_requests", b"require_pushed_authorization_requests", "require_signed_request_object", b"require_signed_request_object", "scopes", b"scopes", "security_profile", b"security_profile", "service_account", b"service_account", "tls_client_auth_san_dns", b"tls_client_auth_san_dns", "tls_client_auth_san_email", b"tls_client_auth_san_email", "tls_client_auth_san_ip", b"tls_client_auth_san_ip", "tls_client_auth_san_uri", b"tls_client_auth_san_uri", "tls_client_auth_subject_dn", b"tls_client_auth_subject_dn", "tls_client_certificate_bound_access_tokens", b"tls_client_certificate_bound_access_tokens", "type", b"type", "user_kinds", b"user_kinds", "userinfo_signed_response_alg", b"userinfo_signed_response_alg"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__require_pkce: _TypeAlias = _typing.Literal["require_pkce"]  # noqa: Y015
     _WhichOneofArgType__require_pkce: _TypeAlias = _typing.Literal["_require_pkce", b"_require_pkce"]  # noqa: Y015

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Proof(_message.Message):
-    """What a token that is bound to a key is presented with; without it, it is refused."""
+    """What a token that is bound to a key or a certificate is presented with; without it, it is refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -37,7 +37,9 @@ class Proof(_message.Message):
     answer that allows it, and a token that is not bound is refused with one.
     """
     client_certificate: _builtins.bytes
-    """Not looked at: no token is bound to a certificate (RFC 8705)."""
+    """The certificate (DER) that the client has opened its connection with, for a token that is bound to one (RFC 8705);
+    one that is not bound is looked at as without it. Not looked at beside a DPoP proof.
+    """
     def __init__(
         self,
         *,
@@ -107,7 +109,7 @@ class ValidateResponse(_message.Message):
     not_yet_valid, insufficient_scope, denied_token, denied_grant, denied_session, denied_subject, denied_client,
     denied_key, lost_branch, too_stale, ahead_of_view, proof_required, wrong_type, unknown_token (a reference token that
     is none), not_looked_up (a reference token that could not be looked up now), invalid_proof, proof_mismatch (of
-    another key, or for a token that is not bound), too_many_proofs (try again later).
+    another key, or for a token that is not bound; or another certificate), too_many_proofs (try again later).
     """
     claims: _builtins.str
     """JSON object of the token's claims, if asked for and allowed."""
