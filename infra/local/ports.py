@@ -32,6 +32,11 @@ class Ports:
         return self.base + 6
 
     @property
+    def console(self) -> int:
+        """The administrators' console, which is reached by the door."""
+        return self.base + 7
+
+    @property
     def nats(self) -> int:
         """NATS clients."""
         return self.base + 22
@@ -79,6 +84,7 @@ class Ports:
         if self.tls:
             yield "the front door over http", self.base
         yield "readiness", self.readiness
+        yield "the console", self.console
         yield "NATS", self.nats
         yield "BackstageHub", self.backstagehub
         for service in SERVICES:

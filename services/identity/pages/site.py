@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.requests import Request
 
@@ -11,10 +12,8 @@ from services.identity.issuer import Issuer
 from services.identity.origin import Origin
 from services.identity.own_access import OwnAccess
 from services.identity.own_second_factor import OwnSecondFactor
-from services.identity.pages.cookies import Cookie, Cookies
-from services.identity.pages.forms import Forms
+from services.identity.pages.cookies import Cookie
 from services.identity.pages.pending import Seals
-from services.identity.pages.rendering import Pages
 from services.identity.read_model import SessionRow
 from services.identity.sessions import Sessions
 from services.identity.throttle import Throttle
@@ -24,7 +23,12 @@ from shared.http.client_address import ClientAddresses, Sent
 from shared.http.forms import read_query, single
 from shared.ids import new_command_id
 from shared.log.append import Context
+from shared.pages.cookies import Cookies
+from shared.pages.forms import Forms
+from shared.pages.rendering import Pages
 from shared.telemetry import correlation, new_correlation
+
+TEMPLATES = Path(__file__).parent
 
 _USER_AGENT_LIMIT = 256
 
