@@ -84,6 +84,7 @@ async def main() -> None:
             client=client,
             calls=Calls(channels),
             origin=settings.origin,
+            issuer=settings.issuer,
         )
 
         async def ready() -> Readiness:

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from protos.stagedoor.ledger.v1 import ledger_pb2
 from services.console.pages import shown
-from services.console.pages.site import Cookie, Site, query
+from services.console.pages.site import Cookie, Site, query, sentence
 from services.console.sessions import SignedIn
 from shared.errors import Refusal
 from shared.http.forms import Params
@@ -39,6 +39,8 @@ class Front:
         except Refusal as refusal:
             if refusal.code == "not_begun_here" and site.who(request) is not None:
                 return site.pages.see("/")  # whoever went back is still who they were
+            if refusal.code == "access_denied":
+                return site.nobody(request, None, sentence(refusal.message))
             return site.refused(request, site.who(request), refusal)
         now = site.sessions.now
         signed_in = SignedIn(tokens.sub, tokens.access_token, tokens.id_token, now, now + tokens.expires_in)

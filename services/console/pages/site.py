@@ -69,6 +69,7 @@ class Site:
     client: Client
     calls: Calls
     origin: str
+    issuer: str
 
     # Who
 
@@ -126,7 +127,7 @@ class Site:
             try:
                 standing = await self.standing(who)
                 if not (standing.administers or standing.audits):
-                    return self.render(request, who, "nobody.html", {}, status=403)
+                    return self.nobody(request, who, "Neither an administrator nor an auditor is signed in.")
                 return await handler(request, who)
             except Refusal as refusal:
                 if is_signed_out(refusal) and self.sessions.now - who.began > _AT_ONCE:
@@ -177,7 +178,7 @@ class Site:
         }
         return self.pages.render(template, {**shared, **fields}, status=status, scripts=scripts, headers=headers)
 
-    def _hidden(self, secret: str, path: str, **fields: str) -> Mapping[str, str]:
+    def _hidden(self, secret: str, path: str, /, **fields: str) -> Mapping[str, str]:
         """The hidden fields of the form at a path: what proves that it is ours, and makes it count once."""
         return {"form": self.forms.token(path, secret), "once": str(uuid4()), **fields}
 
@@ -203,6 +204,11 @@ class Site:
             case _:
                 pass
         return self.failure(request, who, status, heading, text, code=refusal.code, way=way, headers=headers)
+
+    def nobody(self, request: Request, who: SignedIn | None, text: str) -> Response:
+        """The page for somebody who is known and has nothing to do here."""
+        way = "Go to your account", f"{self.issuer}/account"
+        return self.failure(request, who, 403, "You are no administrator", text, code="access_denied", way=way)
 
     def failure(  # noqa: PLR0913  (the parts of a page)
         self,
