@@ -22,14 +22,19 @@ class Cookies:
 
     def read(self, request: Request, cookie: str) -> str | None:
         """Its value; None if there is none, or several different ones, of which all but one were planted."""
+        found = self.values(request, cookie)
+        return found.pop() if len(found) == 1 else None
+
+    def values(self, request: Request, cookie: str) -> set[str]:
+        """All values that came under its name."""
         wanted = self.name(cookie)
-        found = set()
+        found: set[str] = set()
         for header in request.headers.getlist("cookie"):
             for pair in header.split(";"):
                 name, separator, value = pair.partition("=")
                 if separator and name.strip() == wanted:
                     found.add(value.strip())
-        return found.pop() if len(found) == 1 else None
+        return found
 
     def set(self, response: Response, cookie: str, value: str, max_age: int | None = None) -> None:
         """Set it; without `max_age` it lasts until the browser is closed."""

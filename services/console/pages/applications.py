@@ -143,6 +143,7 @@ class Applications:
 
     async def register_form(self, request: Request, who: SignedIn) -> Response:
         """GET /applications/register."""
+        await self._site.must_administer(who)
         return self._form(request, who, {field.name: _USUAL.get(field.name, empty(field)) for field in _REGISTERED})
 
     async def register(self, request: Request, who: SignedIn, form: Params) -> Response:

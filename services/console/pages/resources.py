@@ -72,6 +72,7 @@ class Resources:
 
     async def register_form(self, request: Request, who: SignedIn) -> Response:
         """GET /resources/register."""
+        await self._site.must_administer(who)
         return self._form(request, who, {field.name: empty(field) for field in _REGISTERED})
 
     async def register(self, request: Request, who: SignedIn, form: Params) -> Response:

@@ -91,6 +91,10 @@ class Site:
             who.standing = Standing(administers, audits, await self._name(who) if administers else "")
         return who.standing
 
+    async def must_administer(self, who: SignedIn) -> None:
+        """Refuse in the issuer's words whoever is no administrator now: for pages that ask nothing else."""
+        await self.calls.ask(who, self.calls.tokens.ListKeys, tokens_pb2.ListKeysRequest())
+
     async def _admitted(self, who: SignedIn, method: Any, request: Any) -> bool:
         try:
             await self.calls.ask(who, method, request)
@@ -121,6 +125,10 @@ class Site:
         """A page for people who are signed in; others are sent to sign in, without a word where a session stands."""
 
         async def answer(request: Request) -> Response:
+            if len(self.cookies.values(request, Cookie.SESSION)) > 1:
+                # Signing in would not take the others away, and would have to be done again for ever.
+                text = "Your browser has several cookies of this console, so another site has set some. Remove them."
+                return self.failure(request, None, 400, "This cannot be told apart", text, code="several_cookies")
             who = self.who(request)
             if who is None or self.sessions.near_its_end(who):
                 return self.begin(request)

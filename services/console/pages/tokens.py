@@ -46,7 +46,7 @@ class Tokens:
     async def look(self, request: Request, who: SignedIn, form: Params) -> Response:
         """POST /tokens/look: whether a token is accepted now, by an API that admits the console as a caller."""
         # The issuer looks at the certificate alone, so that it is an administrator is asked of it before.
-        await self._site.calls.ask(who, self._tokens.ListKeys, pb.ListKeysRequest())
+        await self._site.must_administer(who)
         wanted = validation_pb2.ValidateRequest(
             token="".join((form.get("token") or "").split()),
             audience=form.get("audience") or "",

@@ -118,6 +118,7 @@ class Users:
 
     async def add_form(self, request: Request, who: SignedIn) -> Response:
         """GET /users/add."""
+        await self._site.must_administer(who)
         values = {field.name: empty(field) for field in _ADDED}
         return self._form(request, who, {**values, "kind": "internal"})
 
