@@ -41,7 +41,7 @@ class System:
     `ledger`, `console` and `backstagehub`. Nothing in it belongs to an event loop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what one system may have otherwise than another)
         self,
         folder: Path,
         *,
