@@ -18,10 +18,12 @@ from services.console.sessions import SessionTable
 from services.console.settings import ConsoleSettings
 from shared.clock import system_clock
 from shared.errors import Refusal
+from shared.http.client_address import ClientAddresses
 from shared.http.serve import Check, Readiness, run, serve
 from shared.keys import MasterKey
 from shared.pages.forms import Forms
 from shared.pages.rendering import Pages
+from shared.rate_limit import Budget, RateLimit
 from shared.rpc.client import channel, translate
 from shared.rpc.tls import Tls
 from shared.settings import load
@@ -30,6 +32,8 @@ from shared.tracing import spans
 
 _WAITS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts while the registry cannot be reached; the last one is repeated."""
+_ANSWERS: Final = Budget(burst=20, fade_seconds=5)
+"""Invented answers of one network; the issuer's patience with the console is a hundred, and two more each second."""
 _REQUEST_SECONDS: Final = 10.0
 
 _log = logger(__name__)
@@ -85,6 +89,8 @@ async def main() -> None:
             calls=Calls(channels),
             origin=settings.origin,
             issuer=settings.issuer,
+            addresses=ClientAddresses(settings.proxies),
+            answers=RateLimit(_ANSWERS),
         )
 
         async def ready() -> Readiness:

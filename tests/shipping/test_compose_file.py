@@ -75,6 +75,7 @@ def test_the_console_has_no_data_and_no_way_to_any(monkeypatch: pytest.MonkeyPat
     settings = check_console({key: str(value) for key, value in service["environment"].items()}, monkeypatch)
     assert settings.issuer == "https://stagedoor.localhost:8443/id"
     assert service["networks"] == ["inside"]
+    assert service["environment"]["STAGEDOOR_PROXIES"] == FILE["x-settings"]["STAGEDOOR_PROXIES"]
     assert service["secrets"] == ["console.master"]
     assert service["volumes"] == ["tls-console:/tls:ro"]
     assert service["healthcheck"]["test"][-1] == settings.http_bind.rpartition(":")[2]

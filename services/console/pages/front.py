@@ -1,13 +1,17 @@
 """The first page, and the ways in and out."""
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from protos.stagedoor.ledger.v1 import ledger_pb2
+from services.console.client import Begun, Tokens
 from services.console.pages import shown
 from services.console.pages.site import Cookie, Site, query, sentence
 from services.console.sessions import SignedIn
-from shared.errors import Refusal
+from shared.errors import Kind, Refusal
+from shared.http.client_address import Sent, network
 from shared.http.forms import Params
 from shared.pages.rendering import see_other
 
@@ -35,7 +39,9 @@ class Front:
             given = query(request)
             begun = site.client.begun(site.cookies.read(request, Cookie.BEGUN), given.get("state"))
             answer = {name: given.get(name) for name in ("iss", "code", "error", "error_description")}
-            tokens = await site.client.finish(begun, answer)
+            place = network(site.addresses.of(Sent.by(request.scope)))
+            site.answers.check(place)
+            tokens = await self._finished(begun, answer, place)
         except Refusal as refusal:
             if refusal.code == "not_begun_here" and site.who(request) is not None:
                 return site.pages.see("/")  # whoever went back is still who they were
@@ -51,6 +57,15 @@ class Front:
         site.cookies.set(response, Cookie.SESSION, secret)
         site.cookies.clear(response, Cookie.BEGUN)
         return response
+
+    async def _finished(self, begun: Begun, answer: Mapping[str, str | None], place: str) -> Tokens:
+        """Redeem an answer. To the issuer all come from the console, so whoever invents some is stopped here."""
+        try:
+            return await self._site.client.finish(begun, answer)
+        except Refusal as refusal:
+            if answer.get("code") and refusal.kind is not Kind.UNAVAILABLE:
+                self._site.answers.failed(place)
+            raise
 
     async def sign_out(self, request: Request, who: SignedIn, form: Params) -> Response:
         """POST /sign-out: out here, and at the issuer."""

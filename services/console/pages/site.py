@@ -21,11 +21,13 @@ from services.console.calls import Calls, is_signed_out, lacks_the_role
 from services.console.client import BEGUN_SECONDS, Client
 from services.console.sessions import SessionTable, SignedIn, Standing
 from shared.errors import Refusal, TooManyRequests, Unavailable
+from shared.http.client_address import ClientAddresses
 from shared.http.errors import STATUS, HttpRefusal, invalid_request
 from shared.http.forms import Params, read_query, single
 from shared.pages.cookies import Cookies
 from shared.pages.forms import ForeignForm, Forms
 from shared.pages.rendering import Pages, see_other
+from shared.rate_limit import RateLimit
 from shared.telemetry import correlation, new_correlation
 
 TEMPLATES: Final = Path(__file__).parent
@@ -70,6 +72,9 @@ class Site:
     calls: Calls
     origin: str
     issuer: str
+    addresses: ClientAddresses
+    answers: RateLimit
+    """Answers to authorization requests that were none, by the network that they came from."""
 
     # Who
 

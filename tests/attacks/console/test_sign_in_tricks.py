@@ -140,3 +140,17 @@ async def test_signing_out_elsewhere_is_out_here_at_once(system: System, console
             return (await brian.get("/users")).path == "/id/signin"
 
         await eventually(out_here)
+
+
+async def test_invented_answers_keep_nobody_else_out(system: System, console: str) -> None:
+    """Each would be counted against the console at the issuer, so that one stranger could keep everybody out."""
+    address = f"http://127.0.0.1:{system.ports.console}/console"
+    async with httpx.AsyncClient(trust_env=False, headers={"X-Forwarded-For": "203.0.113.7"}) as stranger:
+        begun = await stranger.get(address)
+        state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]
+        answer = {"state": state, "iss": system.ports.issuer, "code": "invented"}
+        said = [(await stranger.get(f"{address}/callback", params=answer)).status_code for _ in range(21)]
+    assert set(said[:20]) == {403}
+    assert said[20] == 429
+    async with desk(console, BRIAN) as brian:
+        assert (await brian.sign_in()).status == 200
