@@ -1,5 +1,6 @@
 """The administrators' console of a running system, and people in front of it."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
@@ -21,13 +22,17 @@ FREDDIE = ("freddie", "a-kind-of-magic-1986")
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def console(system: System) -> str:
     """The console's address; it runs from the first test on that asks for it."""
-    await system.start_part("console")
+    return await started(system)
 
+
+async def started(system: System) -> str:
+    """Start the console of a system, and wait until people can sign in at it; answers its address."""
+    await system.start_part("console")
     address = f"{system.ports.origin}/console"
 
     async def ready() -> bool:
         """The registry trusts it, and the issuer has heard of that."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=system.trust()) as client:
             try:
                 if not (await client.get(f"http://127.0.0.1:{system.ports.console}/readyz")).is_success:
                     return False
@@ -91,9 +96,9 @@ def form_to(page: Page, path: str) -> Form:
 
 
 @asynccontextmanager
-async def desk(console: str, who: tuple[str, str]) -> AsyncIterator[Desk]:
+async def desk(console: str, who: tuple[str, str], trust: ssl.SSLContext | None = None) -> AsyncIterator[Desk]:
     """Somebody who has not signed in yet."""
-    async with Visitor(*who) as visitor:
+    async with Visitor(*who, trust) as visitor:
         yield Desk(console, visitor)
 
 
