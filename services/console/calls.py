@@ -1,6 +1,6 @@
 """Calls to the other services, each with the access token of the person who asks: what they refuse is refused."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -43,13 +43,16 @@ class Calls:
         except grpc.aio.AioRpcError as error:
             raise translate(error) from None
 
-    async def stream(self, who: SignedIn, method: Callable[..., Any], request: Message) -> AsyncIterator[Any]:
-        """The answers of a method, as they come."""
+    async def stream(self, who: SignedIn, method: Callable[..., Any], request: Message) -> AsyncGenerator[Any]:
+        """The answers of a method, as they come. Whoever does not want all of them closes this."""
+        call = method(request, metadata=(("authorization", f"Bearer {who.access_token}"),))
         try:
-            async for answer in method(request, metadata=(("authorization", f"Bearer {who.access_token}"),)):
+            async for answer in call:
                 yield answer
         except grpc.aio.AioRpcError as error:
             raise translate(error) from None
+        finally:
+            call.cancel()
 
     async def verdict(self, request: ValidateRequest) -> ValidateResponse:
         """What the issuer says of a token; it is asked by the console's certificate, no person is behind it."""

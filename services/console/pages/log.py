@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from json import dumps
 from typing import Any, Final
@@ -123,17 +124,12 @@ class LogPages:
         until = time.monotonic() + _FOLLOWING_SECONDS
         try:
             yield "retry: 1000\n\n"
-            async for answer in self._site.calls.stream(who, self._ledger.Read, wanted):
-                match answer.WhichOneof("message"):
-                    case "events":
-                        for one in answer.events.events:
-                            yield f"id: {one.position}\nevent: log\ndata: {dumps(shown.event(one))}\n\n"
-                    case "complete_to":
-                        yield f"id: {answer.complete_to}\nevent: complete\ndata: {answer.complete_to}\n\n"
-                    case _:
-                        pass
-                if time.monotonic() >= until:
-                    return
+            async with aclosing(self._site.calls.stream(who, self._ledger.Read, wanted)) as answers:
+                async for answer in answers:
+                    for line in _lines(answer):
+                        yield line
+                    if time.monotonic() >= until:
+                        return
         except Refusal as refusal:
             yield f"event: ended\ndata: {dumps(refusal.message)}\n\n"
         finally:
@@ -149,10 +145,11 @@ class LogPages:
             part: deque[pb.Event] = deque(maxlen=_SHOWN)
             request = pb.ReadRequest(after=after, until=upper, filter=wanted)
             if upper > after:
-                async for answer in self._site.calls.stream(who, self._ledger.Read, request):
-                    part.extend(answer.events.events)
-                    if answer.WhichOneof("message") == "pruned":
-                        gaps.append(answer.pruned)
+                async with aclosing(self._site.calls.stream(who, self._ledger.Read, request)) as answers:
+                    async for answer in answers:
+                        part.extend(answer.events.events)
+                        if answer.WhichOneof("message") == "pruned":
+                            gaps.append(answer.pruned)
             found.extendleft(list(reversed(part))[: _SHOWN - len(found)])
             upper = after
             if len(found) >= _ENOUGH or not after:
@@ -162,13 +159,25 @@ class LogPages:
 
     async def _explained(self, who: SignedIn, request: pb.ExplainRequest) -> Any:
         try:
-            async with asyncio.timeout(_EXPLAINING_SECONDS):
-                async for answer in self._site.calls.stream(who, self._ledger.Explain, request):
+            async with (
+                asyncio.timeout(_EXPLAINING_SECONDS),
+                aclosing(self._site.calls.stream(who, self._ledger.Explain, request)) as answers,
+            ):
+                async for answer in answers:
                     if answer.WhichOneof("message") == "explanation":
                         return answer.explanation
         except TimeoutError:
             pass
         raise Unavailable("not_explained", "that takes longer than a page can wait; ask by `stagedoor audit explain`")
+
+
+def _lines(answer: pb.ReadResponse) -> Iterator[str]:
+    """What a browser is told: events, and how far the log has been looked at. Each goes as JSON, on one line."""
+    if answer.WhichOneof("message") == "events":
+        for one in answer.events.events:
+            yield f"id: {one.position}\nevent: log\ndata: {dumps(shown.event(one))}\n\n"
+    if answer.WhichOneof("message") == "complete_to":
+        yield f"id: {answer.complete_to}\nevent: complete\ndata: {answer.complete_to}\n\n"
 
 
 def _filter(asked: Params) -> pb.Filter:
