@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from json import dumps
@@ -40,6 +40,8 @@ _STRETCHES: Final = (2_000, 20_000)
 _ENOUGH: Final = 20
 _HIGHEST: Final = 2**63 - 1
 _EXPLAINING_SECONDS: Final = 20.0
+_QUIET_SECONDS: Final = 10.0
+"""After which a browser is told that there is nothing new, so that nobody takes the connection for dead."""
 _FOLLOWING_SECONDS: Final = 45.0
 """After which a browser has to come again, which it does by itself: the door gives an answer a minute."""
 
@@ -124,12 +126,11 @@ class LogPages:
         until = time.monotonic() + _FOLLOWING_SECONDS
         try:
             yield "retry: 1000\n\n"
-            async with aclosing(self._site.calls.stream(who, self._ledger.Read, wanted)) as answers:
-                async for answer in answers:
+            answers = self._site.calls.stream(who, self._ledger.Read, wanted)
+            async with aclosing(_or_quiet(answers, until)) as told:
+                async for answer in told:
                     for line in _lines(answer):
                         yield line
-                    if time.monotonic() >= until:
-                        return
         except Refusal as refusal:
             yield f"event: ended\ndata: {dumps(refusal.message)}\n\n"
         finally:
@@ -171,8 +172,32 @@ class LogPages:
         raise Unavailable("not_explained", "that takes longer than a page can wait; ask by `stagedoor audit explain`")
 
 
-def _lines(answer: pb.ReadResponse) -> Iterator[str]:
+async def _or_quiet(answers: AsyncGenerator[pb.ReadResponse], until: float) -> AsyncGenerator[pb.ReadResponse | None]:
+    """Answers as they come, and None now and then while there are none; up to a moment of the monotonic clock."""
+    coming: asyncio.Task[pb.ReadResponse | None] | None = None
+    try:
+        while (left := until - time.monotonic()) > 0:
+            coming = coming or asyncio.create_task(anext(answers, None))
+            done, _ = await asyncio.wait((coming,), timeout=min(left, _QUIET_SECONDS))
+            if not done:
+                yield None
+                continue
+            answer, coming = coming.result(), None
+            if answer is None:
+                return
+            yield answer
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+        await answers.aclose()
+
+
+def _lines(answer: pb.ReadResponse | None) -> Iterator[str]:
     """What a browser is told: events, and how far the log has been looked at. Each goes as JSON, on one line."""
+    if answer is None:
+        yield ": nothing new\n\n"
+        return
     if answer.WhichOneof("message") == "events":
         for one in answer.events.events:
             yield f"id: {one.position}\nevent: log\ndata: {dumps(shown.event(one))}\n\n"
