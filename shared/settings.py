@@ -7,7 +7,7 @@ they stand in no process list and no environment dump.
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
@@ -26,6 +26,9 @@ class ServiceSettings(BaseSettings):
     """Settings that all services share."""
 
     model_config = SettingsConfigDict(env_prefix="STAGEDOOR_", frozen=True, extra="ignore")
+
+    has_database: ClassVar[bool] = True
+    """Whether it cannot do without one."""
 
     origin: str = "http://127.0.0.1:8400"
     """The public origin (the front door), without a slash at the end."""
@@ -116,7 +119,7 @@ def load(settings_class: type[S]) -> S:
     except SettingsError as wrong:  # it names the field, and the value is in its cause alone
         name = "STAGEDOOR_" + "".join(_NAMED.findall(str(wrong))[:1]).upper()
         raise SystemExit(f"stagedoor: setting {name}: it is not JSON") from None
-    if not settings.database:
+    if settings.has_database and not settings.database:
         raise SystemExit("stagedoor: setting STAGEDOOR_DATABASE: there is none")
     if not settings.demo:
         _refuse_wrong_issuer(settings)

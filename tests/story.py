@@ -371,7 +371,7 @@ async def main() -> int:
     folder = new_folder()
     try:
         print("starting a system of its own …")
-        async with System(folder, ports=free_ports(tls=tls_wanted()), durable=False) as system:
+        async with System(folder, ports=free_ports(tls=tls_wanted()), durable=False, console=False) as system:
             await Story(system).play()
     except (Broken, CommandRefused, SystemFailure, httpx.HTTPError) as failure:
         print(f"    ✗ {failure}", file=sys.stderr)

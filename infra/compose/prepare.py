@@ -5,8 +5,8 @@
 <secrets>                   what `secrets.sh` made; may hold `door.pem` and `door.key`, a certificate for the public
                             host, and `door-ca.pem`, its authority, where that is none that the world believes
 <prepared>/authority/       the authority of the instance and all that it signed
-<prepared>/<party>/         certificate.pem, key.pem and ca.pem of one party: a service, postgres, nats-1 to nats-3,
-                            door; and issuer-ca.pem, what the certificate of the public host is checked against
+<prepared>/<party>/         certificate.pem, key.pem and ca.pem of one party: a service, the console, postgres, nats-1
+                            to nats-3, door; and issuer-ca.pem, what the public host's certificate is checked against
 <prepared>/trust/           ca.pem alone, for the migration, which shows no certificate
 <prepared>/nats-<n>/        its configuration, too, with the passwords
 <prepared>/operator/        the same for the `stagedoor` command, and a profile that nobody is signed in with
@@ -61,7 +61,7 @@ class Preparation:
 
     def run(self, origin: str) -> None:
         """Make all that is missing or nears its end; `origin` is the public one."""
-        for service in SERVICES:
+        for service in (*SERVICES, "console"):
             self._party(service, self._authority.service(service))
         self._party("postgres", self._authority.server("postgres", ("postgres", "localhost")), POSTGRES_USER)
         for node in NODES:

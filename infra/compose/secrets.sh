@@ -34,6 +34,6 @@ for name in postgres.superuser resource_server.nats route.nats deploy; do
     password "$name"
 done
 # The resource service has no key, as it keeps no secret.
-for service in registry identity token_issuer ledger; do
+for service in registry identity token_issuer ledger console; do
     make "$service.master" "$(random)"
 done

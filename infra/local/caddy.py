@@ -27,6 +27,7 @@ def process(home: Home, ports: Ports) -> Process:
         "XDG_DATA_HOME": str(folder),
         "STAGEDOOR_DOOR": str(ports.door),
         "STAGEDOOR_READINESS": f"{LOOPBACK}:{ports.readiness}",
+        "STAGEDOOR_CONSOLE": f"{LOOPBACK}:{ports.console}",
         **{
             f"STAGEDOOR_{service.upper()}": f"{LOOPBACK}:{ports.http(service)}"
             for service in ("registry", "identity", "token_issuer", "resource")

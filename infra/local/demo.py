@@ -184,7 +184,7 @@ class _Operator:
         settings = registry_pb2.ResourceSettings(
             display_name="Tours and merchandise",
             scopes=[registry_pb2.Scope(name=name, description=description) for name, description in SCOPES],
-            callers=["service/resource", f"resource/{VALIDATION_CLIENT}", "operator"],
+            callers=["service/resource", f"resource/{VALIDATION_CLIENT}", "service/console", "operator"],
         )
         request = registry_pb2.RegisterResourceRequest(identifier=identifier, settings=settings)
         try:

@@ -37,6 +37,11 @@ class Ports:
         return self.base + 6
 
     @property
+    def console(self) -> int:
+        """The administrators' console, which is reached by the door."""
+        return self.base + 7
+
+    @property
     def nats(self) -> int:
         """NATS clients."""
         return self.base + 22
@@ -90,6 +95,7 @@ class Ports:
             yield "the front door over http", self.base
             yield "the front door for client certificates", self.mtls
         yield "readiness", self.readiness
+        yield "the console", self.console
         yield "NATS", self.nats
         yield "BackstageHub", self.backstagehub
         for service in SERVICES:

@@ -1,4 +1,4 @@
-"""The five services as processes, and what each of them is told."""
+"""The services as processes, and what each of them is told."""
 
 import os
 import sys
@@ -103,13 +103,34 @@ def process(  # noqa: PLR0913  (each is one independent part)
     return Process(name, command, environment, home.log(name))
 
 
+def console(home: Home, ports: Ports, more: Mapping[str, str]) -> Process:
+    """The administrators' console, not yet started. It has neither a database nor a user at NATS."""
+    authority = Authority(home.certificates)
+    shown = authority.service("console")
+    told = {
+        "STAGEDOOR_ORIGIN": ports.origin,
+        "STAGEDOOR_ISSUER": ports.issuer,
+        **({"STAGEDOOR_ISSUER_CA_FILE": str(authority.certificate)} if ports.tls else {}),
+        "STAGEDOOR_DEMO": "true",
+        "STAGEDOOR_HTTP_BIND": f"{LOOPBACK}:{ports.console}",
+        "STAGEDOOR_TLS_CA_FILE": str(authority.certificate),
+        "STAGEDOOR_TLS_CERTIFICATE_FILE": str(shown.certificate),
+        "STAGEDOOR_TLS_KEY_FILE": str(shown.key),
+        "STAGEDOOR_MASTER_KEY_FILE": str(home.master_key("console")),
+        **{f"STAGEDOOR_{peer.upper()}_ADDRESS": ports.grpc_address(peer) for peer in SERVICES if peer != "resource"},
+    }
+    command = [sys.executable, "-P", "-m", "services.console.main"]
+    return Process("console", command, {**python_environment(), **told, **more}, home.log("console"))
+
+
 def replica_name(service: str, own: Ports) -> str:
     """What a further replica of a service is called."""
     return f"{service}-{own.base}"
 
 
-def readiness(home: Home, ports: Ports) -> Process:
-    """The answer to the door's `/readyz`."""
+def readiness(home: Home, ports: Ports, *, console: bool) -> Process:
+    """The answer to the door's `/readyz`, with the console or without."""
     command = [sys.executable, "-P", "-m", "infra.local.readiness", str(ports.readiness)]
     command += [f"{service}={ports.http(service)}" for service in SERVICES]
+    command += [f"console={ports.console}"] if console else []
     return Process("readiness", command, python_environment(), home.log("readiness"))

@@ -87,6 +87,7 @@ def _table(system: System) -> Table:
     table.add_column(overflow="fold")
     table.add_row("BackstageHub", f"http://localhost:{ports.backstagehub}")
     table.add_row("your account", f"{demo['issuer']}/account")
+    table.add_row("the console", f"{ports.origin}/console  (as brian; as auditor, the log)")
     table.add_row("the front door", ports.origin)
     if ports.tls:
         table.add_row("with certificates", ports.mtls_origin)

@@ -31,31 +31,36 @@ READY_SECONDS = 120.0
 """How long a start may take at the most. It takes a few seconds; a machine that is busy otherwise needs more."""
 _PORTS_SECONDS = 1.0
 _POLL_SECONDS = 0.05
-_STOPPED_TOGETHER = (("backstagehub", "caddy", "readiness"), SERVICES, ("nats",), ("postgres",))
+_STOPPED_TOGETHER = (("backstagehub", "caddy", "readiness"), ("console", *SERVICES), ("nats",), ("postgres",))
 
 
 class System:
-    """PostgreSQL, NATS, Caddy, the five services, BackstageHub, and the demo data.
+    """PostgreSQL, NATS, Caddy, the services, the console, BackstageHub, and the demo data.
 
     Its parts are named `postgres`, `nats`, `caddy`, `readiness`, `registry`, `identity`, `token_issuer`, `resource`,
-    `ledger` and `backstagehub`. Nothing in it belongs to an event loop.
+    `ledger`, `console` and `backstagehub`. Nothing in it belongs to an event loop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what one system may have otherwise than another)
         self,
         folder: Path,
         *,
         ports: Ports | None = None,
         settings: Mapping[str, str] | None = None,
         durable: bool = True,
+        console: bool = True,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        """`settings` are given to every service on top of the usual; not `durable` is faster, for tests alone."""
+        """`settings` are given to every service on top of the usual; not `durable` is faster, for tests alone.
+
+        Without `console` that part is there, and only started by `start_part`.
+        """
         self.home = Home(folder)
         self.ports = ports or Ports()
         self.postgres = Postgres(self.home.path / "postgres", fsync=durable)
         self.tending = Tending()
         self._settings = dict(settings or {})
+        self._with_console = console
         self._say = say or (lambda _line: None)
         self._parts: dict[str, Part] = {}
         self._replicas: list[str] = []
@@ -102,7 +107,7 @@ class System:
         for node in self._nats():
             await self._run(node)
         await self._run(caddy.process(self.home, self.ports))
-        await self._run(services.readiness(self.home, self.ports))
+        await self._run(services.readiness(self.home, self.ports, console=self._with_console))
         await self._run(postgres)
         passwords = {name: services.database_password(self.home, name).read_text().strip() for name in SERVICES}
         try:
@@ -111,6 +116,9 @@ class System:
             raise SystemFailure(f"the database cannot be migrated: {failure}") from failure
         for name in SERVICES:
             await self._run(services.process(self.home, self.ports, name, postgres.dsn(name), self._settings))
+        self._parts["console"] = services.console(self.home, self.ports, self._settings)
+        if self._with_console:
+            await self._run(self._parts["console"])
         await self._until("the system", self._ask_door)
         await demo.seed(self.home, self.ports)
         await self._run(backstagehub.process(self.home, self.ports))

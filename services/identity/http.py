@@ -16,7 +16,6 @@ from services.identity.pages.account import Account
 from services.identity.pages.authorize import Authorize
 from services.identity.pages.consent import Consent
 from services.identity.pages.device import Device
-from services.identity.pages.forms import ForeignForm
 from services.identity.pages.own_access import OwnAccessPage
 from services.identity.pages.own_tokens import OwnTokens
 from services.identity.pages.passkeys import PasskeysPage
@@ -30,6 +29,7 @@ from services.identity.pages.site import Site, course
 from services.identity.userinfo import Userinfo, metadata, metadata_path
 from shared.errors import Refusal, TooManyRequests, Unavailable
 from shared.http.errors import STATUS, HttpRefusal
+from shared.pages.forms import ForeignForm
 from shared.telemetry import course_of, logger
 
 _log = logger(__name__)

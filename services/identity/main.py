@@ -23,11 +23,9 @@ from services.identity.opening import Lifetimes
 from services.identity.own_access import OwnAccess
 from services.identity.own_passkeys import OwnPasskeys
 from services.identity.own_second_factor import OwnSecondFactor
-from services.identity.pages.cookies import Cookies
-from services.identity.pages.forms import Forms
+from services.identity.pages.cookies import cookies_of
 from services.identity.pages.pending import Seals
-from services.identity.pages.rendering import Pages
-from services.identity.pages.site import Site
+from services.identity.pages.site import STATIC, TEMPLATES, Site
 from services.identity.passkeys import Passkeys
 from services.identity.passwords import Passwords
 from services.identity.personal_keys import PersonalKeyRing
@@ -57,6 +55,8 @@ from shared.log.schema import Schema
 from shared.management import Management
 from shared.messaging.access import NatsAccess
 from shared.messaging.follower import Follower
+from shared.pages.forms import Forms
+from shared.pages.rendering import Pages
 from shared.rebuild import rpc as rebuilding
 from shared.rpc.client import channel
 from shared.rpc.server import RpcServer
@@ -171,8 +171,8 @@ def assemble(  # noqa: PLR0913  (what it is made of)
 
     addresses = ClientAddresses(settings.proxies)
     site = Site(
-        pages=Pages(settings.issuer, demo=settings.demo),
-        cookies=Cookies.of(settings.issuer),
+        pages=Pages(settings.issuer, TEMPLATES, demo=settings.demo, static=STATIC),
+        cookies=cookies_of(settings.issuer),
         forms=Forms(master, settings.issuer, clock, page),
         seals=Seals(master, clock, page),
         sessions=sessions,

@@ -30,14 +30,15 @@ _log = logger(__name__)
 
 SERVICE = "stagedoor.identity.v1.Identity"
 
+_NOT_THE_CONSOLES = frozenset({"Bootstrap", "WithdrawConsent"})
 RULES: Mapping[str, Rule] = {
     f"/{SERVICE}/{method.name}": Rule(
-        callers=frozenset({"operator"}),
+        callers=frozenset({"operator"} if method.name in _NOT_THE_CONSOLES else {"operator", "service/console"}),
         role=None if method.name == "Bootstrap" else frozenset({Role.ADMINISTRATOR.value}),
     )
     for method in pb.DESCRIPTOR.services_by_name["Identity"].methods
 }
-"""Management: an operator's client calls, with the token of an administrator; the first of them has none yet."""
+"""Management: an operator's client or the console calls, with the token of an administrator. The first has none yet."""
 
 DEPLOY_SECRET_LENGTH = 32
 """A deploy secret that is shorter is not accepted: it could be guessed."""

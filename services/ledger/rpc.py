@@ -25,8 +25,10 @@ from shared.wake import Wake
 
 SERVICE = "stagedoor.ledger.v1.Ledger"
 _AUDITORS = Rule(frozenset({"operator"}), ROLES)
+_CONSOLES = Rule(frozenset({"operator", "service/console"}), ROLES)
 RULES: Mapping[str, Rule] = {
-    f"{SERVICE}/{method.name}": _AUDITORS for method in messages.DESCRIPTOR.services_by_name["Ledger"].methods
+    **{f"{SERVICE}/{method.name}": _AUDITORS for method in messages.DESCRIPTOR.services_by_name["Ledger"].methods},
+    **{f"{SERVICE}/{name}": _CONSOLES for name in ("Read", "GetHead", "Explain")},
 }
 
 _PAGE = 2000

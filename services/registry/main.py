@@ -5,7 +5,8 @@ from pathlib import Path
 from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import add_ReadModelsServicer_to_server
 from protos.stagedoor.registry.v1.registration_pb2_grpc import add_RegistrationServicer_to_server
 from protos.stagedoor.registry.v1.registry_pb2_grpc import add_RegistryServicer_to_server
-from services.registry import events, registration_rpc
+from protos.stagedoor.registry.v1.system_pb2_grpc import add_SystemApplicationsServicer_to_server
+from services.registry import events, registration_rpc, system_rpc
 from services.registry.http import application
 from services.registry.projections import PROJECTIONS
 from services.registry.registering import Registering
@@ -44,7 +45,7 @@ async def main() -> None:
     try:
         schema = await Schema.of(log, "registry", Path(__file__).with_name("migrations"))
         system = SystemRegistrations(log, master, settings.origin)
-        rules = {**RULES, **registration_rpc.RULES, **rebuilding.RULES}
+        rules = {**RULES, **registration_rpc.RULES, **system_rpc.RULES, **rebuilding.RULES}
         rpc = RpcServer(settings.grpc_bind, tls, rules, management.authenticate)
         rpc.add(
             add_RegistryServicer_to_server,
@@ -55,6 +56,11 @@ async def main() -> None:
             add_RegistrationServicer_to_server,
             registration_rpc.RegistrationService(log, master, system_clock),
             registration_rpc.SERVICE,
+        )
+        rpc.add(
+            add_SystemApplicationsServicer_to_server,
+            system_rpc.SystemApplicationsService(log, master, settings.origin, demo=settings.demo),
+            system_rpc.SERVICE,
         )
         registering = Registering(log, master, settings.issuer, system_clock, demo=settings.demo)
         attempts = Attempts(ClientAddresses(settings.proxies), settings.attempts)

@@ -44,10 +44,12 @@ from shared.rpc.caller import Rule
 SERVICE = "stagedoor.registry.v1.Registry"
 
 RULES: Mapping[str, Rule] = {
-    f"/{SERVICE}/{method.name}": Rule(callers=frozenset({"operator"}), role=frozenset({Role.ADMINISTRATOR.value}))
+    f"/{SERVICE}/{method.name}": Rule(
+        callers=frozenset({"operator", "service/console"}), role=frozenset({Role.ADMINISTRATOR.value})
+    )
     for method in pb.DESCRIPTOR.services_by_name["Registry"].methods
 }
-"""Every method is management: an operator's client calls, with the token of an administrator."""
+"""Every method is management: an operator's client or the console calls, with the token of an administrator."""
 
 _Call = grpc.aio.ServicerContext[Any, Any]
 _Is = Callable[[Event], bool]

@@ -39,6 +39,7 @@ _Call = grpc.aio.ServicerContext[Any, Any]
 
 _IDENTITY = Rule(frozenset({"service/identity"}))
 _ADMINISTRATORS = Rule(frozenset({"operator"}), frozenset({Role.ADMINISTRATOR.value}))
+_CONSOLES = Rule(frozenset({"operator", "service/console"}), frozenset({Role.ADMINISTRATOR.value}))
 
 
 def _methods(service: str) -> Iterable[str]:
@@ -47,7 +48,8 @@ def _methods(service: str) -> Iterable[str]:
 
 RULES: Mapping[str, Rule] = {
     **{f"/{AUTHORIZATION}/{method}": _IDENTITY for method in _methods("Authorization")},
-    **{f"/{TOKENS}/{method}": _ADMINISTRATORS for method in _methods("Tokens")},
+    **{f"/{TOKENS}/{method}": _CONSOLES for method in _methods("Tokens")},
+    f"/{TOKENS}/IssueReference": _ADMINISTRATORS,
     # Whoever holds a token that leaked could use it; so they may as well end it.
     f"/{TOKENS}/ReportLeaked": Rule(frozenset({"*"})),
 }

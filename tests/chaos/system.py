@@ -38,7 +38,8 @@ class ChaosSystem(System):
         ports = free_ports()
         self.wires = [Wire(ports.base + _WIRES + place, ports.nats + place) for place in range(len(NODES))]
         url = ",".join(f"nats://{LOOPBACK}:{wire.port}" for wire in self.wires)
-        super().__init__(folder, ports=ports, durable=False, settings={**SETTINGS, "STAGEDOOR_NATS_URL": url})
+        settings = {**SETTINGS, "STAGEDOOR_NATS_URL": url}
+        super().__init__(folder, ports=ports, durable=False, settings=settings, console=False)
         self.postgres = Postgres(self.home.path / "postgres", fsync=False, settings=_POSTGRES)
         self.standby: Standby | None = None
         self.disks: dict[str, Disk] = {}

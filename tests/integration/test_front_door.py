@@ -72,7 +72,8 @@ async def services(ports: Ports) -> AsyncIterator[None]:
     def answering(name: str) -> object:
         return lambda reader, writer: _echo(name, reader, writer)
 
-    listening = {name: ports.http(name) for name in UPSTREAM} | {"readiness": ports.readiness}
+    listening = {name: ports.http(name) for name in UPSTREAM}
+    listening |= {"readiness": ports.readiness, "console": ports.console}
     servers = [
         await asyncio.start_server(answering(name), LOOPBACK, port)  # type: ignore[arg-type]
         for name, port in listening.items()
@@ -115,6 +116,8 @@ async def door(ports: Ports) -> AsyncIterator[httpx.AsyncClient]:
         ("/api/tours", "resource"),
         ("/api/merchandise/1", "resource"),
         ("/.well-known/oauth-protected-resource/api", "resource"),
+        ("/console", "console"),
+        ("/console/users/show?id=x", "console"),
         ("/readyz", "readiness"),
     ],
 )
@@ -135,6 +138,7 @@ async def test_each_path_has_its_service_and_is_passed_on_unchanged(
         "/metrics",
         "/id",
         "/apis",
+        "/consoles",
         "/id/../metrics",
         "/id/../readyz/x",
         "/api/%2e%2e/metrics",

@@ -35,6 +35,7 @@ EXAMPLES: Final = int(os.environ.get("STAGEDOOR_FUZZ_EXAMPLES", "40"))
 SEED: Final = os.environ.get("STAGEDOOR_FUZZ_SEED")
 HUB: Final = "com.backstagehub/app"
 FREDDIE: Final = ("freddie", "a-kind-of-magic-1986")
+BRIAN: Final = ("brian", "red-special-1963")
 MARKUP: Final = "\"'><zq onload=x>"
 """What must not come back as it is."""
 INSIDE: Final = re.compile(
@@ -187,6 +188,11 @@ KINDS: Final = (
     ),
     Kind("/.well-known/oauth-protected-resource/api", ("x",), frozenset(METADATA_ERRORS)),
     Kind("/.well-known/oauth-protected-resource/id/connect/userinfo", ("x",), frozenset(METADATA_ERRORS)),
+    Kind("/console/callback", ("state", "code", "iss", "error", "error_description")),
+    Kind("/console/applications/show", ("id", "done")),
+    Kind("/console/users/find", ("form", "once", "user_name")),
+    Kind("/console/log", ("types", "client_ids", "subs", "jtis", "since", "before", "until")),
+    Kind("/console/log/explain", ("jti", "position", "time")),
     Kind("/{text}", ("x",)),
 )
 
@@ -216,7 +222,7 @@ async def running() -> AsyncIterator[System]:
         f"STAGEDOOR_{name}": "100000000"
         for name in ("CLIENT_FAILURES", "CLIENT_ADDRESS_FAILURES", "SIGN_IN_FAILURES", "ADDRESS_FAILURES")
     }
-    async with running_system(settings=generous) as system:
+    async with running_system(settings=generous, console=True) as system:
         yield system
 
 
@@ -234,6 +240,12 @@ async def outside(running: System) -> AsyncIterator[Outside]:
         pages = [
             (await freddie.browser.get(f"{ports.issuer}/account{path}")).text for path in ("/password", "/tokens/new")
         ]
+    async with Visitor(*BRIAN) as brian:
+        console = f"{ports.origin}/console"
+        await brian.browser.get(await brian.go(console, until=f"{console}/callback"))
+        cookies |= {
+            cookie.name: cookie.value or "" for cookie in brian.browser.cookies.jar if cookie.path == "/console"
+        }
     async with httpx.AsyncClient(trust_env=False) as television:
         device = (
             await television.post(
@@ -273,7 +285,7 @@ async def outside(running: System) -> AsyncIterator[Outside]:
     )
     with httpx.Client(base_url=ports.origin, trust_env=False, timeout=30) as http:
         basic = b64encode(f"{quote_plus(HUB)}:{hub['client_secret']}".encode()).decode()
-        landing = (f"{ports.issuer}/", *landing)
+        landing = (f"{ports.issuer}/", f"{ports.origin}/console", *landing)
         bearer, initial = str(tokens["access_token"]), demo["initial_access_token"]
         yield Outside(running, http, truths, bearer, basic, initial, cookies, landing, _proofs(ports))
 

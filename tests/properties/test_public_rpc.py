@@ -28,7 +28,7 @@ from infra.local.system import System
 from protos.stagedoor.identity.v1 import identity_pb2
 from protos.stagedoor.ledger.v1 import ledger_pb2
 from protos.stagedoor.readmodels.v1 import readmodels_pb2
-from protos.stagedoor.registry.v1 import registry_pb2
+from protos.stagedoor.registry.v1 import registry_pb2, system_pb2
 from protos.stagedoor.tokens.v1 import tokens_pb2
 from shared.rpc.status import DETAILS
 from shared.rpc.tls import Tls
@@ -44,6 +44,7 @@ DEEPEST: Final = 3
 
 SERVED: Final = (
     ("registry", registry_pb2),
+    ("registry", system_pb2),
     ("identity", identity_pb2),
     ("token_issuer", tokens_pb2),
     ("token_issuer", validation_pb2),
@@ -82,7 +83,7 @@ async def inside() -> AsyncIterator[Inside]:
     async with running_system() as system:
         authority = Authority(system.home.certificates)
         callers = {"operator": authority.operator(), "resource/stagehands": authority.resource("stagehands")}
-        callers |= {"service/identity": authority.service("identity")}
+        callers |= {f"service/{name}": authority.service(name) for name in ("identity", "console")}
         channels = {
             (caller, service): grpc.secure_channel(
                 system.ports.grpc_address(service),

@@ -7,6 +7,7 @@ import services.identity.rpc
 import services.ledger.rpc
 import services.registry.registration_rpc
 import services.registry.rpc
+import services.registry.system_rpc
 import services.token_issuer.backchannel.rpc
 import services.token_issuer.envoy
 import services.token_issuer.references.rpc
@@ -17,7 +18,12 @@ from shared.rebuild import rpc as rebuilding
 from shared.rpc.caller import Caller, Rule
 
 RULES: Mapping[str, tuple[Mapping[str, Rule], ...]] = {
-    "registry": (services.registry.rpc.RULES, services.registry.registration_rpc.RULES, rebuilding.RULES),
+    "registry": (
+        services.registry.rpc.RULES,
+        services.registry.registration_rpc.RULES,
+        services.registry.system_rpc.RULES,
+        rebuilding.RULES,
+    ),
     "identity": (services.identity.rpc.RULES, rebuilding.RULES),
     "token_issuer": (
         services.token_issuer.rpc.RULES,
@@ -37,7 +43,7 @@ RESOURCE_SERVERS = {"namespaceSelector": {"matchLabels": {"team": "tours"}}}
 def _admitted(service: str) -> set[str]:
     """Who may call at least one method: services, `operator`, `resource/*`."""
     rules = [rule for table in RULES[service] for rule in table.values()]
-    callers = {other: Caller(f"service/{other}") for other in SERVICES}
+    callers = {other: Caller(f"service/{other}") for other in (*SERVICES, "console")}
     callers |= {"operator": Caller("operator"), "resource/*": Caller("resource/tours")}
     return {name for name, caller in callers.items() if any(rule.admits(caller) for rule in rules)}
 
@@ -84,7 +90,7 @@ def test_nobody_is_admitted_at_the_resource_service(chart: dict[str, Any]) -> No
 
 def test_a_service_reaches_only_those_that_admit_it(chart: dict[str, Any]) -> None:
     policies = _policies(chart, "example")
-    for service in SERVICES:
+    for service in (*SERVICES, "console"):
         reached = {
             _part(peer)
             for rule in policies[service]["egress"]
@@ -101,11 +107,17 @@ def test_http_is_for_the_ingress_and_for_monitoring(chart: dict[str, Any]) -> No
         names = {peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in peers}
         public = service in {"registry", "identity", "token_issuer", "resource"}
         assert names == ({"ingress-nginx", "monitoring"} if public else {"monitoring"}), service
+    assert len(_grpc(policies["console"], 8407, "ingress")) == 2
+
+
+def test_the_console_reaches_services_and_the_issuer_alone(chart: dict[str, Any]) -> None:
+    ports = {port["port"] for rule in _policies(chart, "example")["console"]["egress"] for port in rule["ports"]}
+    assert ports == {53, 443, 8443, 9401, 9402, 9403, 9405}
 
 
 def test_every_pod_has_a_policy_both_ways(chart: dict[str, Any]) -> None:
     policies = _policies(chart, "example")
-    assert set(policies) == {*SERVICES, "migration"}
+    assert set(policies) == {*SERVICES, "console", "migration"}
     assert all(spec["policyTypes"] == ["Ingress", "Egress"] for spec in policies.values())
     assert "ingress" not in policies["migration"] or not policies["migration"]["ingress"]
 

@@ -12,7 +12,7 @@ from services.token_issuer.settings import TokenIssuerSettings
 from shared.settings import load
 from tests.support import custom_resources
 from tests.support.charts import CHART, EXAMPLES
-from tests.support.told import NEEDED, check
+from tests.support.told import NEEDED, check, check_console
 
 GOOD = ("example", "everything otherwise", "bare")
 OLDEST = "1.30"
@@ -133,6 +133,23 @@ def test_a_service_is_told_what_it_needs(chart: dict[str, Any], case: str, monke
             assert settings.heartbeat_seconds == 0.5
 
 
+@pytest.mark.parametrize("case", GOOD)
+def test_the_console_has_no_data(chart: dict[str, Any], case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = _of(chart, "Deployment", case)["stagedoor-console"]["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    told = _environment(container)
+    if case == "everything otherwise":
+        told.pop("STAGEDOOR_REFRESH_TOKEN_SECONDS")
+    settings = check_console(told, monkeypatch)
+    assert settings.http_bind == "0.0.0.0:8407"
+    assert deployment["replicas"] == 1
+    assert [port["name"] for port in container["ports"]] == ["http"]
+    (secrets,) = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "secrets"]
+    assert [item["key"] for item in secrets["items"]] == ["master"]
+    assert "database" not in {volume["name"] for volume in pod["volumes"]}
+
+
 def test_every_file_that_a_service_reads_is_mounted(chart: dict[str, Any]) -> None:
     for case in GOOD:
         for name, pod in _pods(chart, case):
@@ -202,11 +219,11 @@ def test_the_ingress_has_the_routes_of_the_door(chart: dict[str, Any]) -> None:
     for path in rule["http"]["paths"]:
         part = path["backend"]["service"]["name"].removeprefix("stagedoor-")
         found.setdefault(part, set()).add(path["path"])
-    for part in ("registry", "identity", "token-issuer", "resource"):
+    for part in ("registry", "identity", "token-issuer", "resource", "console"):
         matcher = part.removeprefix("token-")
         (line,) = re.findall(rf"^\s*@{matcher} path (.*)$", door, re.MULTILINE)
         assert found[part] == {re.sub(r"/?\*$", "", path) for path in line.split()}, part
-    assert set(found) == {"registry", "identity", "token-issuer", "resource"}
+    assert set(found) == {"registry", "identity", "token-issuer", "resource", "console"}
 
 
 def test_validation_apart_is_the_token_issuers_without_its_secrets(

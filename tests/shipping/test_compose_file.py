@@ -7,10 +7,15 @@ import pytest
 import yaml
 
 from tests.support.composed import INFRA, SERVICES, compose_file
-from tests.support.told import check
+from tests.support.told import check, check_console
 
 FILE = compose_file({})
-OURS = {**dict.fromkeys(SERVICES, "10001:10001"), "migrate": "10001:10001", "readiness": "10001:10001"}
+OURS = {
+    **dict.fromkeys(SERVICES, "10001:10001"),
+    "migrate": "10001:10001",
+    "readiness": "10001:10001",
+    "console": "10001:10001",
+}
 
 
 def test_it_is_a_compose_file() -> None:
@@ -62,6 +67,17 @@ def test_a_service_is_told_what_it_needs_by_its_own_files(name: str, monkeypatch
     shown = {f"/run/secrets/{secret}" for secret in service["secrets"]}
     assert {value for key, value in told.items() if value.startswith("/run/secrets")} == shown
     assert any(mount.startswith("tls-") and mount.endswith(":/tls:ro") for mount in service["volumes"])
+    assert service["healthcheck"]["test"][-1] == settings.http_bind.rpartition(":")[2]
+
+
+def test_the_console_has_no_data_and_no_way_to_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = FILE["services"]["console"]
+    settings = check_console({key: str(value) for key, value in service["environment"].items()}, monkeypatch)
+    assert settings.issuer == "https://stagedoor.localhost:8443/id"
+    assert service["networks"] == ["inside"]
+    assert service["environment"]["STAGEDOOR_PROXIES"] == FILE["x-settings"]["STAGEDOOR_PROXIES"]
+    assert service["secrets"] == ["console.master"]
+    assert service["volumes"] == ["tls-console:/tls:ro"]
     assert service["healthcheck"]["test"][-1] == settings.http_bind.rpartition(":")[2]
 
 

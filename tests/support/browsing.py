@@ -26,6 +26,8 @@ class _Reader(HTMLParser):
         self.text: list[str] = []
         self.links: list[str] = []
         self.attributes: list[tuple[str, dict[str, str]]] = []
+        self._menu = ""
+        self._area = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -35,6 +37,13 @@ class _Reader(HTMLParser):
             self.forms.append(Form(given["action"], given["method"]))
         if tag == "input" and (given["type"] not in ("checkbox", "radio") or "checked" in given):
             self.forms[-1].fields[given["name"]] = given.get("value", "")
+        if tag == "select":
+            self._menu = given["name"]
+        if tag == "option" and "value" in given and ("selected" in given or self._menu not in self.forms[-1].fields):
+            self.forms[-1].fields[self._menu] = given["value"]
+        if tag == "textarea":
+            self._area = given["name"]
+            self.forms[-1].fields[self._area] = ""
         if tag == "button" and "name" in given:
             self.forms[-1].buttons.add((given["name"], given["value"]))
         if tag == "a":
@@ -42,8 +51,12 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._within_a_sentence = tag == "bdi"
+        if tag == "textarea":
+            self._area = ""
 
     def handle_data(self, data: str) -> None:
+        if self._area:
+            self.forms[-1].fields[self._area] += data.removeprefix("\n")
         if self._within_a_sentence and self.text:
             self.text[-1] += data
         else:

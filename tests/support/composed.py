@@ -167,7 +167,7 @@ class Composed:
 
     async def start(self) -> None:
         """Start everything, what others need last, and two migrations at once."""
-        for service in (*SERVICES, "readiness", "door"):
+        for service in (*SERVICES, "console", "readiness", "door"):
             await self.keep(self.process(service))
         for node in NODES:
             await self.keep(self.process(node))
@@ -192,7 +192,7 @@ class Composed:
 
     async def stop(self) -> None:
         """Stop everything."""
-        for names in (("door", "readiness"), SERVICES, NODES, ("postgres",)):
+        for names in (("door", "readiness"), ("console", *SERVICES), NODES, ("postgres",)):
             parts = [self.parts[name] for name in names if name in self.parts]
             self.tending.leave(parts)
             await asyncio.gather(*(part.stop() for part in parts))

@@ -22,6 +22,7 @@ from infra.migrate import CATEGORIES, EVENTS
 from protos.stagedoor.identity.v1.identity_pb2 import DESCRIPTOR as IDENTITY
 from protos.stagedoor.ledger.v1.ledger_pb2 import DESCRIPTOR as LEDGER
 from protos.stagedoor.registry.v1.registry_pb2 import DESCRIPTOR as REGISTRY
+from protos.stagedoor.registry.v1.system_pb2 import DESCRIPTOR as SYSTEM
 from protos.stagedoor.tokens.v1.tokens_pb2 import DESCRIPTOR as TOKENS
 from shared.errors import Refusal
 from shared.ids import new_command_id, new_id
@@ -35,7 +36,7 @@ from shared.rpc.tls import Tls
 from tests.support.permissions import RefusedError, consume, refused, settled
 
 SERVED: Mapping[str, Sequence[ServiceDescriptor]] = {
-    "registry": (REGISTRY.services_by_name["Registry"],),
+    "registry": (REGISTRY.services_by_name["Registry"], SYSTEM.services_by_name["SystemApplications"]),
     "identity": (IDENTITY.services_by_name["Identity"],),
     "token_issuer": (TOKENS.services_by_name["Authorization"], TOKENS.services_by_name["Tokens"]),
     "ledger": (LEDGER.services_by_name["Ledger"],),

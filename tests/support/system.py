@@ -20,11 +20,14 @@ def new_folder() -> Path:
 
 
 @asynccontextmanager
-async def running_system(*, tls: bool = False, settings: Mapping[str, str] | None = None) -> AsyncIterator[System]:
+async def running_system(
+    *, tls: bool = False, settings: Mapping[str, str] | None = None, console: bool = False
+) -> AsyncIterator[System]:
     """A system with the demo data, in a folder that goes with it; `settings` other than usual."""
     folder = new_folder()
     try:
-        async with System(folder, ports=free_ports(tls=tls), settings=settings, durable=False) as running:
+        ports = free_ports(tls=tls)
+        async with System(folder, ports=ports, settings=settings, durable=False, console=console) as running:
             yield running
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

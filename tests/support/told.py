@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from services.console.settings import ConsoleSettings
 from services.identity.settings import IdentitySettings
 from services.ledger.settings import LedgerSettings
 from services.token_issuer.settings import TokenIssuerSettings
@@ -41,6 +42,27 @@ OWN = {
     "resource": set[str](),
     "ledger": {"master_key_file", "evidence_folder", "nats_replicas"},
 }
+
+
+CONSOLE = {
+    *("origin", "issuer", "http_bind", "tls_ca_file", "tls_certificate_file", "tls_key_file", "master_key_file"),
+    *(f"{name}_address" for name in ("registry", "identity", "token_issuer", "ledger")),
+}
+"""By the console, which keeps nothing and so needs neither a database nor NATS."""
+
+
+def check_console(environment: Mapping[str, str], patch: pytest.MonkeyPatch) -> ConsoleSettings:
+    """That the console has what it needs, and nothing of what it must not have."""
+    told = {name.removeprefix("STAGEDOOR_").lower() for name in environment if name.startswith("STAGEDOOR_")}
+    assert told <= set(ConsoleSettings.model_fields)
+    assert told >= CONSOLE
+    assert not [name for name in told if name.startswith(("database", "nats"))]
+    with patch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        settings = load(ConsoleSettings)
+    assert not settings.demo
+    return settings
 
 
 def check(service: str, environment: Mapping[str, str], patch: pytest.MonkeyPatch) -> ServiceSettings:

@@ -32,7 +32,7 @@ async def _tokens(system: System, application: dict[str, Any]) -> dict[str, Any]
 async def test_an_application_disabled_while_nats_is_down_gets_and_keeps_nothing(folder: Path) -> None:
     settings = {"STAGEDOOR_MAX_STALENESS_SECONDS": str(MAX_STALENESS_SECONDS)}
     async with (
-        System(folder, ports=free_ports(), durable=False, settings=settings) as system,
+        System(folder, ports=free_ports(), durable=False, console=False, settings=settings) as system,
         httpx.AsyncClient(trust_env=False, timeout=30) as http,
     ):
         (application,) = [one for one in system.demo["applications"] if one["client_id"] == CLIENT_ID]

@@ -103,7 +103,7 @@ async def moved() -> AsyncIterator[Moved]:
     first, second = folder / "first", folder / "second"
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-            one = System(first, ports=ports, durable=False)
+            one = System(first, ports=ports, durable=False, console=False)
             await one.start()
             try:
                 outside = Outside(one, http)
@@ -122,7 +122,7 @@ async def moved() -> AsyncIterator[Moved]:
         profile = second / "profile.toml"
         profile.write_text(profile.read_text().replace(str(first), str(second)))
         shutil.rmtree(first)
-        other = System(second, ports=ports, durable=False)
+        other = System(second, ports=ports, durable=False, console=False)
         put_back(archive, other.postgres)
         async with other:
             yield Moved(other, kept, last, checkpoint, key, folder)

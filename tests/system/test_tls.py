@@ -22,6 +22,7 @@ from tests.story import Story
 from tests.support import client_certificates, node
 from tests.support.client_certificates import DAY, certificate
 from tests.support.command import stagedoor
+from tests.support.console import BRIAN, desk, started
 from tests.support.documented import block, register, run
 from tests.support.system import running_system
 
@@ -62,6 +63,15 @@ async def test_everything_public_is_https(secure: System, client: httpx.AsyncCli
         assert places
         assert all(place.startswith(f"{ports.origin}/") for place in places), places
     assert demo["resources"][0]["identifier"] == f"{ports.origin}/api"
+
+
+async def test_the_consoles_cookies_go_by_https_and_to_the_console_alone(secure: System) -> None:
+    async with desk(await started(secure), BRIAN, secure.trust()) as brian:
+        assert (await brian.sign_in("/users")).status == 200
+        kept = {one.name: one for one in brian.browser.cookies.jar if "console" in one.name}
+    assert set(kept) == {"__Secure-stagedoor_console"}
+    cookie = kept["__Secure-stagedoor_console"]
+    assert (cookie.secure, cookie.path, cookie.domain_specified) == (True, "/console", False)
 
 
 async def test_only_who_knows_the_authority_believes_the_certificate(secure: System) -> None:

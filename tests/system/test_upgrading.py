@@ -81,7 +81,7 @@ async def rounds(load: Load, number: int = 1) -> None:
 
 @pytest.fixture
 async def running(folder: Path) -> AsyncIterator[tuple[System, Clients, Load]]:
-    async with System(folder, ports=free_ports(), durable=False, settings=SETTINGS) as system:
+    async with System(folder, ports=free_ports(), durable=False, console=False, settings=SETTINGS) as system:
         clients = Clients(system, Journal())
         load = Load(clients, SEED)
         yield system, clients, load

@@ -36,7 +36,7 @@ def _certificate(folder: Path) -> x509.Certificate:
 
 def test_the_secrets_are_long_and_never_made_again(secrets: Path) -> None:
     before = {path.name: path.read_text() for path in secrets.iterdir()}
-    assert len(set(before.values())) == len(before) == 18
+    assert len(set(before.values())) == len(before) == 19
     assert all(len(text.strip()) >= 43 for text in before.values())
     (secrets / "deploy").unlink()
     subprocess.run([str(SCRIPT), str(secrets)], check=True)
@@ -49,14 +49,25 @@ def test_each_party_has_its_own(secrets: Path, tmp_path: Path) -> None:
     prepared = tmp_path / "prepared"
     _run(secrets, prepared)
     serials = set()
-    for party in ("registry", "identity", "token_issuer", "resource", "ledger", "postgres", *NODES, "door", "operator"):
+    for party in (
+        "registry",
+        "identity",
+        "token_issuer",
+        "resource",
+        "ledger",
+        "console",
+        "postgres",
+        *NODES,
+        "door",
+        "operator",
+    ):
         certificate = _certificate(prepared / party)
         serials.add(certificate.serial_number)
         left = certificate.not_valid_after_utc - system_clock()
         assert timedelta(days=700) < left < timedelta(days=731)
         context = ssl.create_default_context(cafile=prepared / party / "ca.pem")
         context.load_cert_chain(prepared / party / "certificate.pem", prepared / party / "key.pem")
-    assert len(serials) == 11
+    assert len(serials) == 12
     assert {path.name for path in (prepared / "trust").iterdir()} == {"ca.pem"}
     known = profile.read(prepared / "operator" / "profile.toml")
     assert (known.origin, known.issuer, known.signed_in) == (ORIGIN, f"{ORIGIN}/id", False)

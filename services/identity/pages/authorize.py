@@ -12,11 +12,11 @@ from services.identity.domain.interaction import SignedIn, Step, next_step
 from services.identity.domain.session import proved_by_two
 from services.identity.issuer import Answer, NotTrusted, Redirect
 from services.identity.pages.pending import PendingAuthorization
-from services.identity.pages.rendering import origin_of, see_other
 from services.identity.pages.site import Site
 from services.identity.read_model import SessionRow
 from shared.http.client_address import Sent
 from shared.http.forms import read_form, read_query
+from shared.pages.rendering import origin_of, see_other
 
 
 class Authorize:

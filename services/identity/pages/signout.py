@@ -7,11 +7,11 @@ from protos.stagedoor.tokens.v1.tokens_pb2 import Logout
 from services.identity.events import SessionEndReason
 from services.identity.issuer import NotTrusted
 from services.identity.pages.cookies import Cookie
-from services.identity.pages.rendering import origin_of, see_other
 from services.identity.pages.site import Site, query
 from services.identity.read_model import SessionRow
 from shared.http.client_address import Sent
 from shared.http.forms import read_form, read_query
+from shared.pages.rendering import origin_of, see_other
 
 
 class SignOut:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.requests import Request
 
@@ -12,10 +13,8 @@ from services.identity.origin import Origin
 from services.identity.own_access import OwnAccess
 from services.identity.own_passkeys import OwnPasskeys
 from services.identity.own_second_factor import OwnSecondFactor
-from services.identity.pages.cookies import Cookie, Cookies
-from services.identity.pages.forms import Forms
+from services.identity.pages.cookies import Cookie
 from services.identity.pages.pending import Seals
-from services.identity.pages.rendering import Pages
 from services.identity.passkeys import Passkeys
 from services.identity.read_model import SessionRow
 from services.identity.sessions import Sessions
@@ -26,7 +25,14 @@ from shared.http.client_address import ClientAddresses, Sent
 from shared.http.forms import read_query, single
 from shared.ids import new_command_id
 from shared.log.append import Context
+from shared.pages.cookies import Cookies
+from shared.pages.forms import Forms
+from shared.pages.rendering import Pages
 from shared.telemetry import correlation, new_correlation
+
+TEMPLATES = Path(__file__).parent
+STATIC = ("passkey.js",)
+"""Files beside the templates that browsers fetch."""
 
 _USER_AGENT_LIMIT = 256
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.identity.pages.rendering import Pages
+from services.identity.pages.site import TEMPLATES
+from shared.pages.rendering import Pages
 from tests.support.browsing import Page
 from tests.support.identity_service import ISSUER, Identity, authorization, sign_in
 
@@ -73,14 +74,14 @@ async def test_forms_lead_here_and_to_the_application_alone(identity: Identity, 
     "origin", ["https://app.example; script-src *", "https://app.example *", "javascript:", "data:", "*", "https:", ""]
 )
 def test_a_policy_cannot_be_written_into(origin: str) -> None:
-    pages = Pages(ISSUER, demo=False)
+    pages = Pages(ISSUER, TEMPLATES, demo=False)
     answer = pages.render("signedout.html", {}, form_targets=(origin,))
     assert "form-action 'self'; frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
 async def test_logos_come_from_https_or_in_the_demo_from_this_machine(identity: Identity) -> None:
     assert policy(await identity.browser().get("/id/signedout"))["img-src"] == ["'self'", "https:", "data:"]
-    demo = Pages(identity.settings.issuer, demo=True).render("signedout.html", {})
+    demo = Pages(identity.settings.issuer, TEMPLATES, demo=True).render("signedout.html", {})
     assert (
         "img-src 'self' https: data: http://127.0.0.1:* http://localhost:*" in demo.headers["content-security-policy"]
     )

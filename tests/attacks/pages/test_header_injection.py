@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.identity.pages.rendering import see_other
+from shared.pages.rendering import see_other
 from tests.support.fake_issuer import CALLBACK
 from tests.support.identity_service import Identity, authorization, sign_in
 

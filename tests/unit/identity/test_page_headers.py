@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.identity.pages.rendering import Pages
+from services.identity.pages.site import TEMPLATES
+from shared.pages.rendering import Pages
 
 SIGNED_OUT = {"heading": "", "text": "", "detail": "", "code": "", "way": None, "reference": ""}
 
@@ -20,5 +21,5 @@ SIGNED_OUT = {"heading": "", "text": "", "detail": "", "code": "", "way": None, 
     ],
 )
 def test_browsers_remember_https_where_the_host_is_the_issuers_own(issuer: str, lasting: bool) -> None:
-    headers = Pages(issuer, demo=False).render("error.html", SIGNED_OUT).headers
+    headers = Pages(issuer, TEMPLATES, demo=False).render("error.html", SIGNED_OUT).headers
     assert headers.get("strict-transport-security") == ("max-age=31536000" if lasting else None)

@@ -17,7 +17,7 @@
 
 {{/*
 The services: their names in values, in Python, and in addresses, with their ports. `validation` is the token issuer's
-service to the others, by processes that do nothing else.
+service to the others, by processes that do nothing else. `console` answers browsers alone, and keeps nothing.
 */}}
 {{- define "stagedoor.services" -}}
 services:
@@ -28,6 +28,9 @@ services:
   - {key: resource, module: resource, program: main, part: resource, http: 8404, grpc: 9404}
 {{- end }}
   - {key: ledger, module: ledger, program: main, part: ledger, http: 8405, grpc: 9405}
+{{- if .Values.console.enabled }}
+  - {key: console, module: console, program: main, part: console, http: 8407}
+{{- end }}
 {{- if .Values.validation.enabled }}
   - {key: validation, module: token_issuer, program: validating, part: validation, http: 8406, grpc: 9406}
 {{- end }}

@@ -51,20 +51,22 @@ a values file are floating ones, and a large one would be written with an expone
   "ORIGIN" (include "stagedoor.origin" $root)
   "ISSUER" (printf "%s/id" (include "stagedoor.origin" $root))
   "HTTP_BIND" (printf "0.0.0.0:%v" .service.http)
-  "GRPC_BIND" (printf "0.0.0.0:%v" .service.grpc)
-  "DATABASE" (include "stagedoor.database" (dict "root" $root "user" .service.module))
-  "DATABASE_PASSWORD_FILE" "/secrets/database"
   "TLS_CA_FILE" "/tls/ca.crt"
   "TLS_CERTIFICATE_FILE" "/tls/tls.crt"
   "TLS_KEY_FILE" "/tls/tls.key"
 -}}
-{{- if eq .service.program "main" -}}
+{{- if ne .service.key "console" -}}
+{{- $_ := set $told "GRPC_BIND" (printf "0.0.0.0:%v" .service.grpc) -}}
+{{- $_ := set $told "DATABASE" (include "stagedoor.database" (dict "root" $root "user" .service.module)) -}}
+{{- $_ := set $told "DATABASE_PASSWORD_FILE" "/secrets/database" -}}
+{{- end -}}
+{{- if and (eq .service.program "main") (ne .service.key "console") -}}
 {{- $_ := set $told "NATS_URL" (required "nats.url: the addresses of NATS have to be said" $root.Values.nats.url) -}}
 {{- $_ := set $told "NATS_USER" .service.module -}}
 {{- $_ := set $told "NATS_PASSWORD_FILE" "/secrets/nats" -}}
 {{- end -}}
 {{- range (include "stagedoor.services" $root | fromYaml).services -}}
-{{- if eq .program "main" -}}
+{{- if and (eq .program "main") .grpc -}}
 {{- $_ := set $told (printf "%s_ADDRESS" (upper .module)) (printf "%s-%s:%v" $name .part .grpc) -}}
 {{- end -}}
 {{- end -}}

@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit
@@ -13,11 +13,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from shared.settings import is_loopback
 
 _HERE = Path(__file__).parent
-_STATIC = {
-    "style.css": "text/css; charset=utf-8",
-    "mark.svg": "image/svg+xml",
-    "passkey.js": "text/javascript; charset=utf-8",
-}
+_STATIC = ("style.css", "mark.svg")
+"""What all pages are made with."""
+_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
 _HOST = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
 """Private-use scheme of a native application (RFC 8252 section 7.1): it has a dot in it."""
@@ -31,17 +29,19 @@ _YEAR = 365 * 24 * 3600
 class Pages:
     """Renders pages."""
 
-    def __init__(self, issuer: str, *, demo: bool) -> None:
-        self._issuer = issuer
-        self.host = urlsplit(issuer).netloc
+    def __init__(self, base: str, templates: Path, *, demo: bool, static: Sequence[str] = ()) -> None:
+        """`base`: the address below which all of them are; `static`: files beside the templates that browsers fetch."""
+        self._address = base
+        parts = urlsplit(base)
+        self.host = parts.netloc
         """Where people see that they are."""
-        parts = urlsplit(issuer)
         self._base = parts.path.rstrip("/")
         self._transport = {"Strict-Transport-Security": f"max-age={_YEAR}"} if _lasting(parts) else {}
         self._images = ("'self'", "https:", "data:", *(_LOOPBACK if demo else ()))
-        self._static = {name: (_HERE / name).read_bytes() for name in _STATIC}
+        places = [*((_HERE, name) for name in _STATIC), *((templates, name) for name in static)]
+        self._static = {name: (folder / name).read_bytes() for folder, name in places}
         self._environment = Environment(
-            loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+            loader=FileSystemLoader((templates, _HERE)), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
         self._environment.globals.update(path=self.path, static=self._static_path, host=self.host)
 
@@ -49,7 +49,7 @@ class Pages:
         """The path of a page as forms and links have it."""
         return f"{self._base}{path}{_query(query)}"
 
-    def render(  # noqa: PLR0913  (the parts of an answer)
+    def render(  # noqa: PLR0913  (what a page is)
         self,
         template: str,
         fields: Mapping[str, object],
@@ -58,14 +58,17 @@ class Pages:
         form_targets: tuple[str, ...] = (),
         headers: Mapping[str, str] | None = None,
         script: str = "",
+        asks: bool = False,
     ) -> HTMLResponse:
         """A page. `form_targets`: origins that a form on it may lead to in the end, beside this site.
 
-        `script`: the one static file that may run on it, if any; nothing else does, neither from here nor in the page.
+        `script`: the one static file that may run on it, if any; what stands in the page itself never runs. `asks`: it
+        may ask this site for more.
         """
         text = self._environment.get_template(template).render(fields)
-        scripts = (f"script-src {self._issuer}/static/{script}",) if script else ()
-        given = {**_page_headers(self._images, form_targets, scripts), **self._transport, **(headers or {})}
+        scripts = (f"script-src {self._address}/static/{script}",) if script else ()
+        more = (*scripts, "connect-src 'self'") if asks else scripts
+        given = {**_page_headers(self._images, form_targets, more), **self._transport, **(headers or {})}
         return HTMLResponse(text, status, given)
 
     def render_posting(self, template: str, fields: Mapping[str, object], target: str) -> HTMLResponse:
@@ -78,7 +81,7 @@ class Pages:
 
     def see(self, path: str, **query: str) -> RedirectResponse:
         """On to another page of ours, by GET (RFC 9110 section 15.4.4); its address is never taken from the request."""
-        return see_other(f"{self._issuer}{path}{_query(query)}")
+        return see_other(f"{self._address}{path}{_query(query)}")
 
     def static(self, name: str) -> Response | None:
         """A file that pages need; None if there is no such one."""
@@ -90,7 +93,7 @@ class Pages:
             "Cache-Control": "public, max-age=31536000, immutable",
             "Cross-Origin-Resource-Policy": "same-origin",
         }
-        return Response(content, media_type=_STATIC[name], headers=headers)
+        return Response(content, media_type=_TYPES[Path(name).suffix], headers=headers)
 
     def _static_path(self, name: str) -> str:
         return f"{self._base}/static/{name}?v={sha256(self._static[name]).hexdigest()[:12]}"
@@ -141,12 +144,10 @@ def _posting_headers(target: str) -> dict[str, str]:
     }
 
 
-def _page_headers(
-    images: tuple[str, ...], form_targets: tuple[str, ...], scripts: tuple[str, ...] = ()
-) -> dict[str, str]:
+def _page_headers(images: tuple[str, ...], form_targets: tuple[str, ...], more: tuple[str, ...]) -> dict[str, str]:
     targets = " ".join(["'self'", *filter(None, map(_source, form_targets))])
     return {
-        "Content-Security-Policy": _policy(images, targets, *scripts),
+        "Content-Security-Policy": _policy(images, targets, *more),
         # So that our own forms say where they come from, and other sites learn nothing.
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",

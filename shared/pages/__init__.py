@@ -1,0 +1,1 @@
+"""Pages for people: templates and styles that all services with pages share, their headers, forms and cookies."""
