@@ -17,6 +17,7 @@ from services.identity.pages.authorize import Authorize
 from services.identity.pages.consent import Consent
 from services.identity.pages.device import Device
 from services.identity.pages.forms import ForeignForm
+from services.identity.pages.installing import InstallPages, LinkRefused
 from services.identity.pages.own_access import OwnAccessPage
 from services.identity.pages.own_tokens import OwnTokens
 from services.identity.pages.pending import PageExpired
@@ -49,6 +50,7 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     by_two = SignInByTwo(site, authorize)
     step_up = StepUp(site, authorize)
     second_factor = SecondFactorPage(site)
+    install = InstallPages(site)
     described = encode(metadata(issuer))
 
     async def static(request: Request) -> Response:
@@ -92,6 +94,9 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
         ("/account/second-factor/add", None, second_factor.add),
         ("/account/second-factor/remove", None, second_factor.remove),
         ("/account/second-factor/recovery-codes", None, second_factor.replace_recovery_codes),
+        ("/install", install.page, install.submit),
+        ("/install/done", install.done, None),
+        ("/uninstall", install.uninstall_page, install.uninstall),
         ("/static/{name}", static, None),
     ]
     routes = [_route(f"{base}{path}", get, post) for path, get, post in pages]
@@ -153,6 +158,8 @@ def refused(site: Site, failure: Exception) -> Response:
             heading = "This page has expired"
             if failure.again:
                 way = "Open it anew", failure.again
+        case LinkRefused():
+            heading, text, detail, way = failure.heading, failure.message, failure.detail, failure.way or way
         case Refusal(code="invalid_request"):
             text = "What was sent is not what this page takes, so nothing was done."
             detail = failure.message

@@ -1,4 +1,4 @@
-"""Installing by a link: the description of an application is fetched, read, shown, and fetched again when it is approved.
+"""Installing by a link: a description of an application is fetched and shown, and fetched again when it is approved.
 
 Nothing of it is kept in between: what is registered is what the document says then, and only if that is, byte for byte,
 what it said when it was shown.

@@ -15,7 +15,6 @@ from services.registry.events import (
     ApplicationChanged,
     ApplicationDisabled,
     ApplicationEnabled,
-    ApplicationInstalled,
     ApplicationRegistered,
     ApplicationSettings,
     ApplicationUninstalled,
@@ -36,7 +35,6 @@ from shared.questions import ask
 APPLICATIONS = "registry.applications"
 SECRETS = "registry.secrets"
 RESOURCES = "registry.resources"
-INSTALLATIONS = "registry.installations"
 
 
 # From events to rows
@@ -66,8 +64,6 @@ def _application(recorded: Recorded) -> Iterable[RowChange]:
                 "position": recorded.position,
             }
             return (Put(APPLICATIONS, row),)
-        case ApplicationInstalled() as event:
-            return (Put(INSTALLATIONS, {**event.model_dump(), "position": recorded.position}),)
         case ApplicationChanged(client_id=client_id, settings=settings):
             return (_changed(client_id, recorded, settings=settings.model_dump(mode="json")),)
         case ApplicationDisabled(client_id=client_id):

@@ -93,6 +93,9 @@ class SystemRegistrations:
         await of_resources(self._target, management, _context())
         for client_id, settings in self._applications.items():
             await self._register(client_id, settings)
+        # It follows the issuer, as the management API follows the origin.
+        where = {"redirect_uris": self._applications[INSTALLER].redirect_uris}
+        await self._carry_out(INSTALLER, application.Change(INSTALLER, where, frozenset()), _context())
         self.done = True
 
     async def _register(self, client_id: str, settings: ApplicationSettings) -> None:
@@ -101,10 +104,13 @@ class SystemRegistrations:
         known = frozenset({resource.MANAGEMENT_SCOPE})
         command = application.Register(client_id, settings, known, secret, by_system=True)
         try:
-            await of_application(self._target, self._names, client_id, command, context)
+            await self._carry_out(client_id, command, context)
         except Refusal as refusal:
             if refusal.kind is not Kind.ALREADY_EXISTS:
                 raise
+
+    async def _carry_out(self, client_id: str, command: application.Command, context: Context) -> None:
+        await of_application(self._target, self._names, client_id, command, context)
 
 
 def _context() -> Context:

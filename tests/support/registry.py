@@ -88,7 +88,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def registry(log: Log, parties: Parties, clock: Clock) -> AsyncIterator[Running]:
-    await SystemRegistrations(log, MASTER, ORIGIN).run()
+    await SystemRegistrations(log, MASTER, ORIGIN, ISSUER).run()
     server = RpcServer("127.0.0.1:0", parties.service("registry"), {**RULES, **registration_rpc.RULES}, authenticate)
     server.add(add_RegistryServicer_to_server, RegistryService(log, MASTER, ISSUER, clock), SERVICE)
     by_program = registration_rpc.RegistrationService(log, MASTER, clock)

@@ -26,6 +26,9 @@ _DONE = {
     "stopped": "The application is stopped. Nothing that it was given is accepted any more.",
     "ended": "That session is over, and so is the access that applications were given in it.",
     "revoked": "The token is revoked. It is not accepted any more.",
+    "not-installed": "Nothing was installed.",
+    "not-uninstalled": "Nothing was uninstalled.",
+    "uninstalled": "The application is uninstalled. Nothing that it was given is accepted any more, anywhere.",
 }
 """By the word in the address: nothing that a link says is shown."""
 

@@ -6,7 +6,8 @@ The issuer's own sealed request travels inside; what is around it is what the pa
 import json
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from os import urandom
 
@@ -77,6 +78,16 @@ class PendingAuthorization:
         return replace(self, chosen_session=sid)
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An application that was just installed."""
+
+    client_id: str
+    display_name: str
+    initiate_login_uri: str
+    """Where the person may go on; empty: nowhere."""
+
+
 class Seals:
     """Seals and opens."""
 
@@ -133,7 +144,16 @@ class Seals:
         known = int(about["epoch"]), int(about["position"])
         return SettingUp(str(about["sub"]), str(about["sid"]), *known, Seed(seed))
 
-    def _seal(self, kind: str, about: dict[str, str | int], message: bytes) -> str:
+    def seal_installed(self, installed: Installed) -> str:
+        """For the page that tells of it."""
+        return self._seal("installed", asdict(installed), b"")
+
+    def open_installed(self, text: str | None) -> Installed:
+        """What was just installed. Raises `PageExpired`."""
+        about, _ = self._open("installed", text)
+        return Installed(*(str(about[part.name]) for part in fields(Installed)))
+
+    def _seal(self, kind: str, about: Mapping[str, str | int], message: bytes) -> str:
         head = json.dumps({**about, "at": int(self._clock().timestamp())}).encode()
         nonce = urandom(12)
         sealed = self._aead.encrypt(nonce, zlib.compress(head + b"\n" + message), kind.encode())

@@ -28,7 +28,7 @@ class Pages:
     """Renders pages."""
 
     def __init__(self, issuer: str, *, demo: bool) -> None:
-        self._issuer = issuer
+        self.issuer = issuer
         self.host = urlsplit(issuer).netloc
         """Where people see that they are."""
         parts = urlsplit(issuer)
@@ -69,7 +69,7 @@ class Pages:
 
     def see(self, path: str, **query: str) -> RedirectResponse:
         """On to another page of ours, by GET (RFC 9110 section 15.4.4); its address is never taken from the request."""
-        return see_other(f"{self._issuer}{path}{_query(query)}")
+        return see_other(f"{self.issuer}{path}{_query(query)}")
 
     def static(self, name: str) -> Response | None:
         """A file that pages need; None if there is no such one."""

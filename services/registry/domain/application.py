@@ -404,6 +404,8 @@ def evolve(state: State, event: Event) -> State:
             return Trusted(event.client_id, event.settings)
         case ApplicationUninstalled():
             return Gone()
+        case ApplicationInstalled() if isinstance(state, Trusted):
+            return replace(state, installed=event)
     return _evolve_trusted(state, event) if isinstance(state, Trusted) else state
 
 
@@ -420,8 +422,6 @@ def _evolve_trusted(state: Trusted, event: Event) -> Trusted:
         case SecretReportedCompromised():
             ended = replace(state.secrets[event.secret_id], revoked=True, compromised=True)
             return _with_secret(state, event.secret_id, ended)
-        case ApplicationInstalled():
-            return replace(state, installed=event)
         case _:
             return replace(state, registration=evolve_registration(state.registration, event))
 

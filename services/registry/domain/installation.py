@@ -40,9 +40,7 @@ class Installation:
 
     def event(self, client_id: str) -> ApplicationInstalled:
         """What stands in the log beside the registration."""
-        return ApplicationInstalled(
-            client_id=client_id, document=self.document, document_digest=self.document_digest
-        )
+        return ApplicationInstalled(client_id=client_id, document=self.document, document_digest=self.document_digest)
 
 
 def check_document(document: str, *, demo: bool) -> None:

@@ -137,7 +137,7 @@ class World:
         first = not hasattr(self, "watch")
         if first:
             await self.held.forget_everything()
-            await SystemRegistrations(self.registry_log, MASTERS["registry"], ORIGIN).run()
+            await SystemRegistrations(self.registry_log, MASTERS["registry"], ORIGIN, ISSUER).run()
         else:
             await self.held.begin_again(_BEGINNING)
         self._made.go_back()
@@ -218,6 +218,8 @@ class World:
             keys=self._ring,
             log=self.identity_log,
             issuer=channel,
+            registry=channel,
+            redeem=_redeems_nothing,
             guard=self._new_guard() if not hasattr(self, "guard") else self.guard,
             clock=self.clock,
         )
@@ -427,6 +429,10 @@ class World:
 def name_of_app(number: int) -> str:
     """Of the applications of a life."""
     return f"com.example.app{number}/app"
+
+
+async def _redeems_nothing(_: Mapping[str, str]) -> str:
+    raise AssertionError("nobody installs anything in these lives")
 
 
 def _policy() -> Policy:
