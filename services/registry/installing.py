@@ -13,7 +13,13 @@ from services.registry.answering import answering
 from services.registry.carry_out import of_application
 from services.registry.client_metadata import changes_of
 from services.registry.domain import application
-from services.registry.domain.installation import Installation, check_document, check_start, host_of
+from services.registry.domain.installation import (
+    Installation,
+    check_document,
+    check_named_after,
+    check_start,
+    host_of,
+)
 from services.registry.domain.refusals import invalid
 from services.registry.events import ApplicationRegistered, ApplicationSettings, Scope
 from shared.encoding import strict_json
@@ -116,6 +122,7 @@ class Installing:
         client_id = metadata.get("client_id")
         if not isinstance(client_id, str):
             raise invalid("client_id: the document does not say what the application is called")
+        check_named_after(client_id, document, demo=self._demo)
         settings = ApplicationSettings(**changes_of(metadata, client_id))
         start = metadata.get("initiate_login_uri") or ""
         if not isinstance(start, str):

@@ -48,9 +48,10 @@ _WAYS: Final = {
     "refresh_token": "It can keep what a person allows it while that person is away.",
     "urn:ietf:params:oauth:grant-type:device_code": "People can connect it from devices that have no browser.",
     "urn:ietf:params:oauth:grant-type:token-exchange": "As an API, it can call other APIs for a person who called it.",
-    "client_credentials": "It acts by itself as well, as a service: with everything above, without any person.",
 }
-"""What each grant means, in words; in the order in which they are told."""
+"""What a grant means, in words; in the order in which they are told."""
+_BY_PEOPLE: Final = {"authorization_code", "urn:ietf:params:oauth:grant-type:device_code"}
+"""Grants that a person begins."""
 
 
 class LinkRefused(Refusal):
@@ -233,12 +234,13 @@ def _described(found: pb.ReadDocumentResponse) -> dict[str, object]:
     grants = set(settings.grants)
     return {
         "application": settings.display_name,
-        "host": found.host,
+        "publisher": found.host,
         "client_id": found.client_id,
         "contact": settings.contact,
         "kind": _KINDS[settings.type],
-        "ways": [words for grant, words in _WAYS.items() if grant in grants and grant != "client_credentials"],
-        "by_itself": _WAYS["client_credentials"] if "client_credentials" in grants else "",
+        "ways": [words for grant, words in _WAYS.items() if grant in grants],
+        "by_people": bool(grants & _BY_PEOPLE),
+        "by_itself": "client_credentials" in grants,
         "abilities": list(found.scopes),
         "addresses": [
             (heading, list(addresses))

@@ -19,6 +19,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
 """Private-use scheme of a native application (RFC 8252 section 7.1): it has a dot in it."""
 _SUBMIT = "document.forms[0].submit()"
 """Sends the form of a page. Its digest stands in the page's policy, so nothing may be added to it."""
+_OF_ALL = frozenset({"host", "path", "static"})
+"""Names of what all pages have; the footer says by one of them where people are."""
 _LOOPBACK = ("http://127.0.0.1:*", "http://localhost:*")
 _YEAR = 365 * 24 * 3600
 """Seconds for which a browser comes by https alone once it has seen a page (RFC 6797 section 6.1.1)."""
@@ -55,6 +57,8 @@ class Pages:
         headers: Mapping[str, str] | None = None,
     ) -> HTMLResponse:
         """A page. `form_targets`: origins that a form on it may lead to in the end, beside this site."""
+        if not _OF_ALL.isdisjoint(fields):
+            raise ValueError("a page hides what all pages say of themselves")
         text = self._environment.get_template(template).render(fields)
         given = {**_page_headers(self._images, form_targets), **self._transport, **(headers or {})}
         return HTMLResponse(text, status, given)

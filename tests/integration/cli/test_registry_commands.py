@@ -99,7 +99,11 @@ async def test_the_life_of_an_application(stagedoor: Command) -> None:
     assert (await stagedoor("apps", "show", HUB, "--json")).json["enabled"] is False
     await stagedoor("apps", "enable", HUB, "--json")
     listed = (await stagedoor("apps", "list", "--json")).json
-    assert [(one["client_id"], one["enabled"]) for one in listed] == [(HUB, True), ("com.stagedoor/cli", True)]
+    assert [(one["client_id"], one["enabled"]) for one in listed] == [
+        (HUB, True),
+        ("com.stagedoor/cli", True),
+        ("com.stagedoor/install", True),
+    ]
 
     assert (await stagedoor("apps", "uninstall", HUB, "--yes", "--json")).status == 0
     gone = await stagedoor("apps", "show", HUB, "--json")

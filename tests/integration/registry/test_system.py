@@ -3,7 +3,7 @@
 import asyncio
 
 from services.registry import read_model
-from services.registry.system import CLI, SystemRegistrations
+from services.registry.system import CLI, INSTALLER, SystemRegistrations
 from shared.log.log import Log
 from tests.support.registry import ISSUER, MASTER, ORIGIN
 
@@ -13,7 +13,7 @@ async def test_replicas_that_start_together_register_once(log: Log) -> None:
     await asyncio.gather(*(replica.run() for replica in replicas))
     assert all(replica.done for replica in replicas)
     names = [recorded.event.stored_as for recorded in await log.read(0)]
-    assert sorted(names) == ["registry.ApplicationRegistered", "registry.ResourceRegistered"]
+    assert sorted(names) == ["registry.ApplicationRegistered"] * 2 + ["registry.ResourceRegistered"]
 
 
 async def test_a_later_start_finds_what_is_there(log: Log) -> None:
@@ -29,6 +29,15 @@ async def test_management_follows_the_origin(log: Log) -> None:
     (management,) = await read_model.resources(log.pool)
     assert management.identifier == "https://localhost:8443/management"
     assert await read_model.known_scopes(log.pool) == {"sec"}
+
+
+async def test_the_install_page_follows_the_issuer(log: Log) -> None:
+    await SystemRegistrations(log, MASTER, ORIGIN, ISSUER).run()
+    await SystemRegistrations(log, MASTER, "https://localhost:8443", "https://localhost:8443/id").run()
+    page = await read_model.application(log.pool, INSTALLER)
+    assert page is not None
+    assert page.settings.redirect_uris == ("https://localhost:8443/id/install",)
+    assert (page.settings.scopes, page.settings.access_token_seconds) == (("sec",), 60)
 
 
 async def test_the_command_is_an_application_like_any_other(log: Log) -> None:
