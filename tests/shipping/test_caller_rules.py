@@ -5,6 +5,7 @@ from typing import Any
 
 import services.identity.rpc
 import services.ledger.rpc
+import services.registry.installation_rpc
 import services.registry.registration_rpc
 import services.registry.rpc
 import services.token_issuer.backchannel.rpc
@@ -17,7 +18,12 @@ from shared.rebuild import rpc as rebuilding
 from shared.rpc.caller import Caller, Rule
 
 RULES: Mapping[str, tuple[Mapping[str, Rule], ...]] = {
-    "registry": (services.registry.rpc.RULES, services.registry.registration_rpc.RULES, rebuilding.RULES),
+    "registry": (
+        services.registry.rpc.RULES,
+        services.registry.registration_rpc.RULES,
+        services.registry.installation_rpc.RULES,
+        rebuilding.RULES,
+    ),
     "identity": (services.identity.rpc.RULES, rebuilding.RULES),
     "token_issuer": (
         services.token_issuer.rpc.RULES,
