@@ -1,5 +1,6 @@
 """An install link that somebody else brings to an administrator's browser, and whoever else follows one."""
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import pytest
@@ -40,8 +41,10 @@ def nothing_was_done(identity: Identity) -> bool:
     return registry.installed == registry.uninstalled == []
 
 
-async def post(browser: Browser, page: Page, headers: dict[str, str] | None = None, **fields: str) -> Page:
-    return await browser.send("POST", page.form.action, data={**page.form.fields, **fields}, headers=headers or {})
+async def post(browser: Browser, page: Page, headers: Mapping[str, str] | None = None, /, **fields: str) -> Page:
+    return await browser.send(
+        "POST", page.form.action, data={**page.form.fields, **fields}, headers=dict(headers or {})
+    )
 
 
 @pytest.mark.parametrize(("link", "yes"), LINKS)

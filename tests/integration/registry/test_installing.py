@@ -78,9 +78,8 @@ async def test_what_was_read_is_what_is_registered(registry: Running, by: Vendor
     assert not found.settings.first_party
     assert (found.settings.reference_tokens, found.settings.service_account) == ("none", "")
     recorded = await registry.log.read(0)
-    (fact,) = [row for row in recorded if isinstance(row.event, ApplicationInstalled)]
-    assert (fact.event.document, fact.event.document_digest) == (by.document, shown.digest)
-    assert fact.actor == "user:brian"
+    ((fact, actor),) = [(row.event, row.actor) for row in recorded if isinstance(row.event, ApplicationInstalled)]
+    assert (fact.document, fact.document_digest, actor) == (by.document, shown.digest, "user:brian")
     listed = (await registry(registry_pb2.ListApplicationsRequest())).applications
     assert [one.client_id for one in listed if one.document] == [SETLIST]
 
@@ -134,7 +133,7 @@ async def test_its_state_in_the_past_says_from_which_document(registry: Running,
 
 
 async def test_the_pages_act_with_tokens_of_their_own_of_somebody_who_is_there(registry: Running, by: Vendor) -> None:
-    pages = {"stub": registry.pages}
+    pages: dict[str, Any] = {"stub": registry.pages}
     shown = await read(registry, by, role=PAGES, **pages)
     for role, code in (
         ("administrator", "token_not_of_the_pages"),

@@ -1,9 +1,11 @@
 """What an application may be that is installed by a link."""
 
+import json
 from typing import Any
 
 import pytest
 
+from services.registry.client_metadata import changes_of
 from services.registry.domain.application import Register, Trusted, Uninstall, decider
 from services.registry.domain.installation import Installation, check_document, check_start, host_of
 from services.registry.events import (
@@ -18,6 +20,7 @@ from services.registry.events import (
 from shared.errors import Refusal
 from shared.log.event import Event
 from tests.support.decider import given
+from tests.support.documented import blocks
 from tests.unit.registry.applications import FIRST, confidential, native, public
 
 DOCUMENT = "https://setlist.example/stagedoor.json"
@@ -62,6 +65,15 @@ def test_its_state_knows_the_document() -> None:
     assert isinstance(state, Trusted)
     assert state.installed is not None
     assert state.installed.document == DOCUMENT
+
+
+def test_the_document_in_the_documentation_can_be_installed() -> None:
+    (example,) = map(json.loads, blocks("json"))
+    settings = ApplicationSettings(**changes_of(example, example["client_id"]))
+    document = "https://apps.example.com/stagedoor.json"
+    command = Register(example["client_id"], settings, KNOWN, FIRST, installation=Installation(document, "ab" * 32))
+    assert given(decider).when(command).refusal is None
+    check_start(example["initiate_login_uri"], document)
 
 
 @pytest.mark.parametrize("method", [AuthMethod.CLIENT_SECRET_BASIC, AuthMethod.CLIENT_SECRET_POST])
