@@ -8,6 +8,7 @@ from starlette.responses import Response
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from services.identity.devices import described
 from services.identity.events import SessionEndReason
+from services.identity.management_tokens import CLIENT
 from services.identity.pages.consent import in_words, shown_logo
 from services.identity.pages.cookies import Cookie
 from services.identity.pages.moments import Moments
@@ -65,7 +66,8 @@ class OwnAccessPage:
             "alert": alert,
             "zone": moments.name,
             "second_factor": session.user.totp_since is not None,
-            "applications": [self._application(request, one) for one in found.applications],
+            # A page of this site, that acted for the person when they asked it to: no application of anybody's.
+            "applications": [self._application(request, one) for one in found.applications if one.client_id != CLIENT],
             "sessions": await self._sessions(request, session, moments),
             "tokens": [self._token(request, one, moments) for one in found.references],
             "offering": bool(found.offers),

@@ -160,7 +160,8 @@ async def test_it_manages_nothing_with_a_token_that_it_has_seen(thief: Thief, sy
     """An administrator's own tokens pass through it, at userinfo for one. Only those of its pages are taken."""
     told = tomllib.loads((system.home.path / "profile.toml").read_text())
     shown = (("authorization", f"Bearer {told['access_token']}"),)
-    registry, installation = (stub(thief.channel("registry")) for stub in (RegistryStub, InstallationStub))
+    registry: Any = RegistryStub(thief.channel("registry"))
+    installation: Any = InstallationStub(thief.channel("registry"))
     for asking in (
         registry.RegisterApplication(registry_pb2.RegisterApplicationRequest(client_id="com.evil/app"), metadata=shown),
         registry.UninstallApplication(registry_pb2.UninstallApplicationRequest(client_id=HUB), metadata=shown),

@@ -4,6 +4,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from services.identity.events import Role, UserKind
 from shared.errors import Kind, Refusal
 from tests.support.browsing import Browser
@@ -105,8 +106,11 @@ async def test_what_ends_is_shown_and_ended(identity: Identity, brian: Browser) 
     await freddie.submit_once(await sign_in(freddie, client_id=SETLIST), decision="allow")
     page = await brian.get(UNINSTALL)
     assert "What one person has allowed it" in page.text
+    own = pb.ConnectedApplication(client_id="com.stagedoor/install", display_name="The page", enabled=True, acting=True)
+    identity.issuer.own.acting = [own]
     page = await brian.submit(page, decision="uninstall")
     assert "The application is uninstalled." in page.text
+    assert "The page" not in page.text, "it is a page of this site, not an application that somebody let in"
     assert identity.issuer.installation.uninstalled == [SETLIST]
 
 

@@ -234,7 +234,7 @@ async def test_pages(registry: Running) -> None:
             break
         request.page_token = page.next_page_token
     assert found == sorted([*names, CLI, INSTALLER])
-    assert sizes == [5, 5, 3]
+    assert sizes == [5, 5, 4]
     assert (await refused(registry(pb.ListApplicationsRequest(page_token="?")))).code == "invalid_page"
 
 
