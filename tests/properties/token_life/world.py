@@ -63,7 +63,7 @@ from stagedoor.clock import since_boot
 from stagedoor.validation.v1 import validation_pb2
 from tests.properties.token_life.clients import Credentials, Form, app_settings, scopes_of_api
 from tests.properties.token_life.database import HeldDatabase
-from tests.properties.token_life.in_process import ADMINISTRATOR, GuardOfTheMoment, InProcess, called_by
+from tests.properties.token_life.in_process import ADMINISTRATOR, GuardOfTheMoment, InProcess, Unasked, called_by
 from tests.properties.token_life.made_keys import MadeKeys
 from tests.properties.token_life.reference_desk import ReferenceDesk
 from tests.support.work import eventually
@@ -212,13 +212,14 @@ class World:
         if hasattr(self, "identity"):
             self.identity.passwords.close()
         channel: Any = InProcess(self)
+        unasked: Any = Unasked()
         self.identity = assemble(
             settings,
             master=MASTERS["identity"],
             keys=self._ring,
             log=self.identity_log,
             issuer=channel,
-            registry=channel,
+            registry=unasked,
             redeem=_redeems_nothing,
             guard=self._new_guard() if not hasattr(self, "guard") else self.guard,
             clock=self.clock,
