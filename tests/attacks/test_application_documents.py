@@ -61,7 +61,7 @@ async def test_nothing_inside_is_fetched(registry: Running, by: Vendor, monkeypa
     def leading_to(address: str) -> Any:
         return lambda _host, port, **_: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
-    outgoing = Outgoing(Reach(), at_once=4, seconds=1.0)
+    outgoing = Outgoing(Reach(), at_once=4, seconds=5.0)
     installing = Installing(registry.log, MASTER, outgoing)
     try:
         for address in inside:
@@ -97,16 +97,16 @@ NOT_JSON: tuple[Any, ...] = (
 )
 
 
-async def test_what_does_not_say_that_it_is_json(registry: Running, by: Vendor) -> None:
-    """So that nobody makes a document of what a host shows for others: an upload, a paste, an error that repeats."""
+async def test_what_is_no_document(registry: Running, by: Vendor) -> None:
+    """Of another kind, so that nobody makes one of what a host shows for others: an upload, an error that repeats.
+
+    Or too long, or late, or none at all.
+    """
     for headers in NOT_JSON:
         by.web.answer(200, json.dumps(described()).encode(), headers)
         assert "not application/json" in (await refused(read(registry, by.document))).message
     by.web.answer(200, by.web.body, b"content-type: Application/JSON ; charset=utf-8\r\n")
     assert (await read(registry, by.document)).client_id == "example.setlist/app"
-
-
-async def test_what_is_too_long_hangs_or_fails(registry: Running, by: Vendor) -> None:
     by.describe(client_uri="x" * LONGEST)
     assert "longer than" in (await refused(read(registry, by.document))).message
     by.describe()

@@ -80,6 +80,11 @@ async def test_what_was_read_is_what_is_registered(registry: Running, by: Vendor
     recorded = await registry.log.read(0)
     ((fact, actor),) = [(row.event, row.actor) for row in recorded if isinstance(row.event, ApplicationInstalled)]
     assert (fact.document, fact.document_digest, actor) == (by.document, shown.digest, "user:brian")
+    facts = [row.event for row in recorded if row.stream == f"application-{SETLIST}"]
+    thing = next(thing for thing in HISTORY.things if thing.kind == "application")
+    told = thing.tell(SETLIST, facts, (), system_clock())
+    assert told is not None
+    assert (told["document"], told["document_digest"]) == (by.document, shown.digest)
     listed = (await registry(registry_pb2.ListApplicationsRequest())).applications
     assert [one.client_id for one in listed if one.document] == [SETLIST]
 
@@ -122,16 +127,6 @@ async def test_what_was_uninstalled_does_not_come_back_by_its_link(registry: Run
     assert (await registry.events()).count("registry.ApplicationInstalled") == 1
 
 
-async def test_its_state_in_the_past_says_from_which_document(registry: Running, by: Vendor) -> None:
-    shown = await read(registry, by)
-    await install(registry, by, shown.digest)
-    facts = [row.event for row in await registry.log.read(0) if row.stream == f"application-{SETLIST}"]
-    thing = next(thing for thing in HISTORY.things if thing.kind == "application")
-    told = thing.tell(SETLIST, facts, (), system_clock())
-    assert told is not None
-    assert (told["document"], told["document_digest"]) == (by.document, shown.digest)
-
-
 async def test_the_pages_act_with_tokens_of_their_own_of_somebody_who_is_there(registry: Running, by: Vendor) -> None:
     pages: dict[str, Any] = {"stub": registry.pages}
     shown = await read(registry, by, role=PAGES, **pages)
@@ -151,9 +146,6 @@ async def test_the_pages_act_with_tokens_of_their_own_of_somebody_who_is_there(r
         ):
             assert await refused(asking) == code, role
     assert "registry.ApplicationInstalled" not in await registry.events()
+    own = pb.UninstallRequest(client_id="com.stagedoor/install")
+    assert await refused(registry(own, role=PAGES, **pages)) == "system_application"
     await install(registry, by, shown.digest, role=PAGES, **pages)
-
-
-async def test_the_systems_own_applications_cannot_be_uninstalled_by_a_link(registry: Running) -> None:
-    request = pb.UninstallRequest(client_id="com.stagedoor/install")
-    assert await refused(registry(request, stub=registry.pages, role=PAGES)) == "system_application"
