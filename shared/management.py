@@ -62,13 +62,15 @@ class Management:
         verdict = await self._guard.validate(token, scopes=(SCOPE,))
         if isinstance(verdict, Denied):
             raise _refusal(verdict)
+        claims = verdict.claims
         return Person(
             sub=verdict.sub,
             client_id=verdict.client_id,
             roles=verdict.roles,
             scopes=verdict.scopes,
             jti=verdict.jti,
-            position=verdict.claims["pos"],
+            position=claims["pos"],
+            auth_time=claims.get("auth_time"),
         )
 
 

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from protos.stagedoor.identity.v1.identity_pb2_grpc import IdentityStub
 from protos.stagedoor.ledger.v1.ledger_pb2_grpc import LedgerStub
 from protos.stagedoor.readmodels.v1.readmodels_pb2_grpc import ReadModelsStub
+from protos.stagedoor.registry.v1.installation_pb2_grpc import InstallationStub
 from protos.stagedoor.registry.v1.registration_pb2_grpc import RegistrationStub
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import LogoutsStub, TokensStub
@@ -70,6 +71,11 @@ class Connection:
     def registration(self) -> RegistrationStub:
         """Who may register applications by program."""
         return RegistrationStub(self._channel("registry"))
+
+    @property
+    def installation(self) -> InstallationStub:
+        """Applications as their vendors describe them."""
+        return InstallationStub(self._channel("registry"))
 
     @property
     def identity(self) -> IdentityStub:

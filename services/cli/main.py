@@ -15,6 +15,7 @@ from services.cli import (
     audit,
     evidence,
     initial_access,
+    installing,
     keys,
     logouts,
     looking_back,
@@ -43,6 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
+apps.app.command("install")(installing.install)
 app.add_typer(apps.app, name="apps")
 app.add_typer(initial_access.app, name="initial-access")
 app.add_typer(resources.app, name="resources")

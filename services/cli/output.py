@@ -76,15 +76,15 @@ def escaped(document: str) -> str:
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in document)
 
 
-def facts(values: Mapping[str, object]) -> None:
-    """Print what is known of one thing; what is empty is left out."""
+def facts(values: Mapping[str, object], *, aside: bool = False) -> None:
+    """Print what is known of one thing; what is empty is left out. `aside`: beside the output."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
         if value not in ("", None, [], {}):
             table.add_row(name, cell(value))
-    _console().print(table)
+    _console(aside=aside).print(table)
 
 
 def rows(headings: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
@@ -124,6 +124,7 @@ def confirm(question: str) -> None:
         raise typer.Exit(1)
 
 
-def _console() -> Console:
+def _console(*, aside: bool = False) -> Console:
     # A pipe has no width to fold lines at.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
+    to = sys.stderr if aside else sys.stdout
+    return Console(file=to, highlight=False, width=None if to.isatty() else 1000)

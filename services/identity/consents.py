@@ -19,6 +19,10 @@ class Consents:
         """What a user has allowed, by application."""
         return await self._questions.consents_of(sub)
 
+    async def count(self, client_id: str) -> int:
+        """How many users have allowed an application something."""
+        return await self._questions.consents_to(client_id)
+
     async def give(self, session: SessionRow, client_id: str, scopes: tuple[str, ...], context: Context) -> int:
         """Remember what was allowed in this session; 0 if nothing was new.
 

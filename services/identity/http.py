@@ -16,6 +16,7 @@ from services.identity.pages.account import Account
 from services.identity.pages.authorize import Authorize
 from services.identity.pages.consent import Consent
 from services.identity.pages.device import Device
+from services.identity.pages.installing import InstallPages, LinkRefused
 from services.identity.pages.own_access import OwnAccessPage
 from services.identity.pages.own_tokens import OwnTokens
 from services.identity.pages.passkeys import PasskeysPage
@@ -53,6 +54,7 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
     second_factor = SecondFactorPage(site)
     by_passkey = SignInByPasskey(site, authorize)
     passkeys = PasskeysPage(site)
+    install = InstallPages(site)
     described = encode(metadata(issuer, certificates=userinfo.takes_certificates))
 
     async def static(request: Request) -> Response:
@@ -102,6 +104,9 @@ def application(site: Site, userinfo: Userinfo, issuer: str) -> Starlette:
         ("/account/passkeys/add", None, passkeys.add),
         ("/account/passkeys/remove", None, passkeys.remove),
         ("/account/passkeys/recovery-codes", None, passkeys.replace_recovery_codes),
+        ("/install", install.page, install.submit),
+        ("/install/done", install.done, None),
+        ("/uninstall", install.uninstall_page, install.uninstall),
         ("/static/{name}", static, None),
     ]
     routes = [_route(f"{base}{path}", get, post) for path, get, post in pages]
@@ -163,6 +168,8 @@ def refused(site: Site, failure: Exception) -> Response:
             heading = "This page has expired"
             if failure.again:
                 way = "Open it anew", failure.again
+        case LinkRefused():
+            heading, text, detail, way = failure.heading, failure.message, failure.detail, failure.way or way
         case Refusal(code="invalid_request"):
             text = "What was sent is not what this page takes, so nothing was done."
             detail = failure.message

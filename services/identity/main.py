@@ -18,7 +18,9 @@ from services.identity.consents import Consents
 from services.identity.erasure import Erasure
 from services.identity.failed_sign_ins import FailedSignIns
 from services.identity.http import application
+from services.identity.installing import Installing
 from services.identity.issuer import Issuer
+from services.identity.management_tokens import ManagementTokens, Redeem, TokenEndpoint
 from services.identity.opening import Lifetimes
 from services.identity.own_access import OwnAccess
 from services.identity.own_passkeys import OwnPasskeys
@@ -97,10 +99,12 @@ def assemble(  # noqa: PLR0913  (what it is made of)
     keys: PersonalKeyRing,
     log: Log,
     issuer: grpc.aio.Channel,
+    registry: grpc.aio.Channel,
+    redeem: Redeem,
     guard: Guard,
     clock: Clock,
 ) -> Parts:
-    """Put the parts together. `keys` is the ring that `log` was opened with."""
+    """Put the parts together. `keys` is the ring that `log` was opened with, `redeem` asks the token endpoint."""
     lifetimes = Lifetimes(
         idle=timedelta(seconds=settings.session_idle_seconds),
         absolute=timedelta(seconds=settings.session_seconds),
@@ -184,6 +188,7 @@ def assemble(  # noqa: PLR0913  (what it is made of)
         issuer=Issuer(issuer),
         throttle=throttle,
         own_access=OwnAccess(issuer),
+        installing=Installing(registry, ManagementTokens(Issuer(issuer), settings.issuer, redeem, head)),
         head=head,
         clock=clock,
         addresses=addresses,
@@ -227,6 +232,8 @@ async def main() -> None:
     nats = NatsAccess.read(settings)
     management = Management.of(settings, nats, tls)
     issuer = channel(settings.token_issuer_address, tls, "token_issuer")
+    registry = channel(settings.registry_address, tls, "registry")
+    endpoint = TokenEndpoint(settings.issuer, settings.issuer_ca_file)
     guard = Guard(
         issuer=settings.issuer,
         audience=f"{settings.issuer}/connect/userinfo",
@@ -240,7 +247,17 @@ async def main() -> None:
     log = await Log.open(settings.database, password, Catalogue.of(events, registry_events), personal_keys=keys)
     try:
         schema = await Schema.of(log, "identity", Path(__file__).with_name("migrations"))
-        parts = assemble(settings, master=master, keys=keys, log=log, issuer=issuer, guard=guard, clock=system_clock)
+        parts = assemble(
+            settings,
+            master=master,
+            keys=keys,
+            log=log,
+            issuer=issuer,
+            registry=registry,
+            redeem=endpoint.redeem,
+            guard=guard,
+            clock=system_clock,
+        )
 
         async def look() -> None:
             await refuse_demo_users(parts.questions, demo=settings.demo)
@@ -275,6 +292,8 @@ async def main() -> None:
         await serve(settings, parts.app, rpc, ready, background)
         parts.passwords.close()
     finally:
+        await endpoint.close()
+        await registry.close(None)
         await issuer.close(None)
         await log.close()
 

@@ -317,6 +317,11 @@ class Questions:
         )
         return [_session_row(row) for row in rows]
 
+    async def consents_to(self, client_id: str) -> int:
+        """How many users have allowed an application something."""
+        counted = "SELECT count(DISTINCT c.sub) FROM identity.consents c WHERE c.client_id = $1"
+        return int(await ask(self._pool.fetchval(counted, client_id)))
+
     async def consents_of(self, sub: str) -> dict[str, tuple[str, ...]]:
         """What a user has allowed, by application; those that are gone are left out."""
         rows = await self._ask(

@@ -337,6 +337,16 @@ class ApplicationDynamicallyRegistered(Event, stored_as="registry.ApplicationDyn
     the application (RFC 7592 section 2)."""
 
 
+class ApplicationInstalled(Event, stored_as="registry.ApplicationInstalled"):
+    """An administrator approved the application as its vendor describes it; stands beside its registration."""
+
+    client_id: str
+    document: str
+    """Where the description was fetched from."""
+    document_digest: str
+    """SHA-256 of the description, as it was shown and approved, hexadecimal."""
+
+
 class RegistrationAccessTokenRevoked(Event, stored_as="registry.RegistrationAccessTokenRevoked"):
     """The application does not manage itself any more; administrators do."""
 

@@ -21,6 +21,7 @@ def _application(client_id: str, state: application.State, at: datetime) -> Stat
         **state.settings.model_dump(mode="json"),
         "secrets": [_secret(secret_id, secret, at) for secret_id, secret in state.secrets.items()],
         **_registration(state),
+        **({} if state.installed is None else state.installed.model_dump(exclude={"client_id"})),
     }
 
 

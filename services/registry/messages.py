@@ -172,45 +172,49 @@ def page_start(token: str) -> str:
 # What is answered
 
 
+def settings_message(settings: ApplicationSettings) -> pb.ApplicationSettings:
+    """Settings, as they are told."""
+    return pb.ApplicationSettings(
+        display_name=settings.display_name,
+        logo_uri=settings.logo_uri or "",
+        contact=settings.contact or "",
+        type=settings.type,
+        redirect_uris=settings.redirect_uris,
+        post_logout_redirect_uris=settings.post_logout_redirect_uris,
+        backchannel_logout_uri=settings.backchannel_logout_uri or "",
+        backchannel_logout_session_required=settings.backchannel_logout_session_required,
+        user_kinds=settings.user_kinds,
+        service_account=settings.service_account or "",
+        scopes=settings.scopes,
+        grants=settings.grants,
+        auth_method=settings.auth_method,
+        jwks=jwks_text(settings.jwks),
+        jwks_uri=settings.jwks_uri or "",
+        require_pkce=settings.require_pkce,
+        require_pushed_authorization_requests=settings.require_pushed_authorization_requests,
+        require_signed_request_object=settings.require_signed_request_object,
+        dpop_bound_access_tokens=settings.dpop_bound_access_tokens,
+        tls_client_certificate_bound_access_tokens=settings.tls_client_certificate_bound_access_tokens,
+        tls_client_auth_subject_dn=settings.tls_client_auth_subject_dn or "",
+        tls_client_auth_san_dns=settings.tls_client_auth_san_dns or "",
+        tls_client_auth_san_uri=settings.tls_client_auth_san_uri or "",
+        tls_client_auth_san_ip=settings.tls_client_auth_san_ip or "",
+        tls_client_auth_san_email=settings.tls_client_auth_san_email or "",
+        reference_tokens=settings.reference_tokens,
+        access_token_seconds=settings.access_token_seconds or 0,
+        refresh_token_seconds=settings.refresh_token_seconds or 0,
+        first_party=settings.first_party,
+        userinfo_signed_response_alg=settings.userinfo_signed_response_alg or "",
+        id_token_signed_response_alg=settings.id_token_signed_response_alg,
+        security_profile=settings.security_profile or "",
+    )
+
+
 def application_message(row: ApplicationRow) -> pb.Application:
     """An application, as it is told."""
-    settings = row.settings
     return pb.Application(
         client_id=row.client_id,
-        settings=pb.ApplicationSettings(
-            display_name=settings.display_name,
-            logo_uri=settings.logo_uri or "",
-            contact=settings.contact or "",
-            type=settings.type,
-            redirect_uris=settings.redirect_uris,
-            post_logout_redirect_uris=settings.post_logout_redirect_uris,
-            backchannel_logout_uri=settings.backchannel_logout_uri or "",
-            backchannel_logout_session_required=settings.backchannel_logout_session_required,
-            user_kinds=settings.user_kinds,
-            service_account=settings.service_account or "",
-            scopes=settings.scopes,
-            grants=settings.grants,
-            auth_method=settings.auth_method,
-            jwks=jwks_text(settings.jwks),
-            jwks_uri=settings.jwks_uri or "",
-            require_pkce=settings.require_pkce,
-            require_pushed_authorization_requests=settings.require_pushed_authorization_requests,
-            require_signed_request_object=settings.require_signed_request_object,
-            dpop_bound_access_tokens=settings.dpop_bound_access_tokens,
-            tls_client_certificate_bound_access_tokens=settings.tls_client_certificate_bound_access_tokens,
-            tls_client_auth_subject_dn=settings.tls_client_auth_subject_dn or "",
-            tls_client_auth_san_dns=settings.tls_client_auth_san_dns or "",
-            tls_client_auth_san_uri=settings.tls_client_auth_san_uri or "",
-            tls_client_auth_san_ip=settings.tls_client_auth_san_ip or "",
-            tls_client_auth_san_email=settings.tls_client_auth_san_email or "",
-            reference_tokens=settings.reference_tokens,
-            access_token_seconds=settings.access_token_seconds or 0,
-            refresh_token_seconds=settings.refresh_token_seconds or 0,
-            first_party=settings.first_party,
-            userinfo_signed_response_alg=settings.userinfo_signed_response_alg or "",
-            id_token_signed_response_alg=settings.id_token_signed_response_alg,
-            security_profile=settings.security_profile or "",
-        ),
+        settings=settings_message(row.settings),
         enabled=row.enabled,
         secrets=[
             pb.Secret(
@@ -223,7 +227,14 @@ def application_message(row: ApplicationRow) -> pb.Application:
         position=row.position,
         registered_at=timestamp(row.registered_at),
         initial_access_token=row.initial_access_token or "",
+        document=row.document or "",
+        document_digest=row.document_digest or "",
     )
+
+
+def scope_messages(scopes: Iterable[Scope]) -> list[pb.Scope]:
+    """Scopes, in plain words."""
+    return [pb.Scope(name=scope.name, description=scope.description) for scope in scopes]
 
 
 def resource_message(row: ResourceRow) -> pb.Resource:
@@ -232,7 +243,7 @@ def resource_message(row: ResourceRow) -> pb.Resource:
         identifier=row.identifier,
         settings=pb.ResourceSettings(
             display_name=row.settings.display_name,
-            scopes=[pb.Scope(name=scope.name, description=scope.description) for scope in row.settings.scopes],
+            scopes=scope_messages(row.settings.scopes),
             admits_community_users=row.settings.admits_community_users,
             callers=row.settings.callers,
         ),

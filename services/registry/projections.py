@@ -3,5 +3,5 @@
 from services.registry.read_model import project
 from shared.rebuild.projection import Projection
 
-TABLES = ("applications", "secrets", "resources", "initial_access_tokens", "registrations")
+TABLES = ("applications", "secrets", "resources", "initial_access_tokens", "registrations", "installations")
 PROJECTIONS = (Projection("own", ("registry",), project, TABLES),)

@@ -23,6 +23,7 @@ from services.registry.events import (
     ResourceRegistered,
     ResourceRemoved,
     ResourceSettings,
+    Scope,
     SecretAdded,
     SecretReportedCompromised,
     SecretRevoked,
@@ -126,6 +127,9 @@ class ApplicationRow:
     """In the order in which they were added."""
     initial_access_token: str | None = None
     """Id of the one that a program registered it with; None: an administrator registered it."""
+    document: str | None = None
+    """Where the description is from that it was installed by; None: it was not."""
+    document_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +145,9 @@ _SELECT_APPLICATIONS = """
     SELECT a.client_id, a.settings::text AS settings, a.enabled, a.registered_at, a.position,
            ARRAY(SELECT (s.secret_id, s.added_at, s.expires_at) FROM registry.secrets s
                  WHERE s.client_id = a.client_id ORDER BY s.added_at, s.secret_id) AS secrets,
-           (SELECT r.token_id FROM registry.registrations r WHERE r.client_id = a.client_id) AS initial_access_token
-    FROM registry.applications a
+           (SELECT r.token_id FROM registry.registrations r WHERE r.client_id = a.client_id) AS initial_access_token,
+           i.document, i.document_digest
+    FROM registry.applications a LEFT JOIN registry.installations i ON i.client_id = a.client_id
 """
 _SELECT_RESOURCES = "SELECT r.identifier, r.settings::text AS settings, r.position FROM registry.resources r"
 
@@ -171,6 +176,12 @@ async def resources(pool: Connections) -> Sequence[ResourceRow]:
     return [_resource_row(row) for row in await ask(pool.fetch(f"{_SELECT_RESOURCES} ORDER BY r.identifier"))]
 
 
+async def scopes_in_words(pool: Connections, scopes: Iterable[str]) -> tuple[Scope, ...]:
+    """These scopes with what their resources say of them, in this order; those that no resource owns are left out."""
+    owned = {scope.name: scope for found in await resources(pool) for scope in found.settings.scopes}
+    return tuple(owned[name] for name in scopes if name in owned)
+
+
 async def known_scopes(pool: Connections) -> frozenset[str]:
     """Every scope that a resource owns."""
     scopes = "SELECT scope ->> 'name' AS name FROM registry.resources, jsonb_array_elements(settings -> 'scopes') scope"
@@ -187,6 +198,8 @@ def _application_row(row: asyncpg.Record) -> ApplicationRow:
         position=row["position"],
         secrets=tuple(SecretRow(*secret) for secret in row["secrets"]),
         initial_access_token=row["initial_access_token"],
+        document=row["document"],
+        document_digest=row["document_digest"],
     )
 
 

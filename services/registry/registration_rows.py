@@ -1,4 +1,7 @@
-"""The tables of dynamic client registration: initial access tokens, and what was registered with each."""
+"""The tables of how applications came to be registered, where no administrator filled in a form.
+
+Initial access tokens, and what was registered with each; and the documents that applications were installed from.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from msgspec.json import decode
 
 from services.registry.events import (
     ApplicationDynamicallyRegistered,
+    ApplicationInstalled,
     GrantType,
     InitialAccessTokenIssued,
     InitialAccessTokenRevoked,
@@ -19,6 +23,7 @@ from shared.questions import ask
 
 TOKENS = "registry.initial_access_tokens"
 REGISTRATIONS = "registry.registrations"
+INSTALLATIONS = "registry.installations"
 
 
 def project(recorded: Recorded) -> Iterable[RowChange]:
@@ -34,6 +39,8 @@ def project(recorded: Recorded) -> Iterable[RowChange]:
         case ApplicationDynamicallyRegistered(client_id=client_id, initial_access_token=token_id):
             row = {"client_id": client_id, "token_id": token_id, "position": recorded.position}
             return (Put(REGISTRATIONS, row),)
+        case ApplicationInstalled() as event:
+            return (Put(INSTALLATIONS, {**event.model_dump(), "position": recorded.position}),)
         case _:
             return ()
 

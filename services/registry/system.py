@@ -1,4 +1,4 @@
-"""What the system itself registers when it starts: the management API, and the `stagedoor` command.
+"""What the system itself registers when it starts: the management API, the `stagedoor` command, the install pages.
 
 Each is written once and then found; replicas that start together do not disturb each other.
 """
@@ -27,6 +27,7 @@ from shared.telemetry import logger
 
 ACTOR = "service:registry"
 CLI = f"{application.SYSTEM}cli"
+INSTALLER = f"{application.SYSTEM}install"
 
 _CLI = ApplicationSettings(
     display_name="The stagedoor command",
@@ -38,6 +39,17 @@ _CLI = ApplicationSettings(
     auth_method=AuthMethod.NONE,
     first_party=True,
 )
+_INSTALLER = ApplicationSettings(
+    display_name="The install page",
+    type=ApplicationType.PUBLIC,
+    user_kinds=(UserKind.INTERNAL,),
+    scopes=(resource.MANAGEMENT_SCOPE,),
+    grants=(GrantType.AUTHORIZATION_CODE,),
+    auth_method=AuthMethod.NONE,
+    access_token_seconds=60,
+    first_party=True,
+)
+"""The identity service's pages act by it, with the token of the administrator who is looking at them (decision 120)."""
 _MANAGEMENT = ResourceSettings(
     display_name="Management",
     scopes=(Scope(name=resource.MANAGEMENT_SCOPE, description="manage this instance on your behalf"),),
@@ -53,11 +65,14 @@ _log = logger(__name__)
 class SystemRegistrations:
     """The registrations that everything else stands on."""
 
-    def __init__(self, log: Log, master: MasterKey, origin: str) -> None:
+    def __init__(self, log: Log, master: MasterKey, origin: str, issuer: str) -> None:
         self._target = log
         self._names = master.derive("names")
         self._secrets = ClientSecrets(master)
         self._origin = origin
+        # Where only this site's own page is, which takes no code: nobody is ever sent there with one.
+        installer = _INSTALLER.model_copy(update={"redirect_uris": (f"{issuer}/install",)})
+        self._applications = {CLI: _CLI, INSTALLER: installer}
         self.done = False
         """Whether they are in the log: before that, the registry is not ready."""
 
@@ -76,19 +91,26 @@ class SystemRegistrations:
         """Register what is not registered yet."""
         management = resource.RegisterManagement(f"{self._origin}/management", _MANAGEMENT)
         await of_resources(self._target, management, _context())
-        await self._register_cli()
+        for client_id, settings in self._applications.items():
+            await self._register(client_id, settings)
+        # It follows the issuer, as the management API follows the origin.
+        where = {"redirect_uris": self._applications[INSTALLER].redirect_uris}
+        await self._carry_out(INSTALLER, application.Change(INSTALLER, where, frozenset()), _context())
         self.done = True
 
-    async def _register_cli(self) -> None:
+    async def _register(self, client_id: str, settings: ApplicationSettings) -> None:
         context = _context()
-        secret = self._secrets.of(context.command_id, CLI).new()
+        secret = self._secrets.of(context.command_id, client_id).new()
         known = frozenset({resource.MANAGEMENT_SCOPE})
-        command = application.Register(CLI, _CLI, known, secret, by_system=True)
+        command = application.Register(client_id, settings, known, secret, by_system=True)
         try:
-            await of_application(self._target, self._names, CLI, command, context)
+            await self._carry_out(client_id, command, context)
         except Refusal as refusal:
             if refusal.kind is not Kind.ALREADY_EXISTS:
                 raise
+
+    async def _carry_out(self, client_id: str, command: application.Command, context: Context) -> None:
+        await of_application(self._target, self._names, client_id, command, context)
 
 
 def _context() -> Context:

@@ -8,7 +8,7 @@ environment is asked, and of an answer no more is read than was asked for.
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -41,7 +41,7 @@ _TRANSLATED: Final = ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48")
 class NotSent(Exception):  # noqa: N818  (it is what came of it)
     """There was no answer; the code is `address_refused`, `unreachable`, `timeout` or `no_answer`.
 
-    Where a document was asked for also `status` (another one than 200) and `too_long`.
+    Where a document was asked for also `status` (another one than 200), `too_long` and `media_type`.
     """
 
     def __init__(self, code: str) -> None:
@@ -113,13 +113,18 @@ class Outgoing:
 
         return await self._in_time(send)
 
-    async def get(self, uri: str, longest: int) -> bytes:
-        """The document at an address, of at most `longest` bytes. Raises `NotSent`."""
+    async def get(self, uri: str, longest: int, *, media_types: Collection[str] = ()) -> bytes:
+        """The document at an address, of at most `longest` bytes. Raises `NotSent`.
+
+        `media_types`: what it has to be, in lower case and without parameters; none: whatever it is.
+        """
 
         async def fetch() -> bytes:
             async with self._pool.stream("GET", uri, headers=_JSON_HEADERS) as answer:
                 if answer.status != 200:
                     raise NotSent("status")
+                if media_types and _media_type(answer.headers) not in media_types:
+                    raise NotSent("media_type")
                 body = b""
                 async for part in answer.aiter_stream():
                     body += part
@@ -147,6 +152,12 @@ class Outgoing:
         """Let go of connections and threads."""
         await self._pool.aclose()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _media_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """What an answer says that it is (RFC 9110 section 8.3); empty if it says nothing, or several things."""
+    given = [value for name, value in headers if name.lower() == b"content-type"]
+    return given[0].decode("latin-1").partition(";")[0].strip(" \t").lower() if len(given) == 1 else ""
 
 
 class _Refused(httpcore.ConnectError):

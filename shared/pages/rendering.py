@@ -21,6 +21,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+\-]*(\.[a-z0-9+\-]+)+")
 """Private-use scheme of a native application (RFC 8252 section 7.1): it has a dot in it."""
 _SUBMIT = "document.forms[0].submit()"
 """Sends the form of a page. Its digest stands in the page's policy, so nothing may be added to it."""
+_OF_ALL = frozenset({"host", "path", "static"})
+"""Names of what all pages have; the footer says by one of them where people are."""
 _LOOPBACK = ("http://127.0.0.1:*", "http://localhost:*")
 _YEAR = 365 * 24 * 3600
 """Seconds for which a browser comes by https alone once it has seen a page (RFC 6797 section 6.1.1)."""
@@ -31,7 +33,8 @@ class Pages:
 
     def __init__(self, base: str, templates: Path, *, demo: bool, static: Sequence[str] = ()) -> None:
         """`base`: the address below which all of them are; `static`: files beside the templates that browsers fetch."""
-        self._address = base
+        self.address = base
+        """The address below which all of them are."""
         parts = urlsplit(base)
         self.host = parts.netloc
         """Where people see that they are."""
@@ -65,8 +68,10 @@ class Pages:
         `script`: the one static file that may run on it, if any; what stands in the page itself never runs. `asks`: it
         may ask this site for more.
         """
+        if not _OF_ALL.isdisjoint(fields):
+            raise ValueError("a page hides what all pages say of themselves")
         text = self._environment.get_template(template).render(fields)
-        scripts = (f"script-src {self._address}/static/{script}",) if script else ()
+        scripts = (f"script-src {self.address}/static/{script}",) if script else ()
         more = (*scripts, "connect-src 'self'") if asks else scripts
         given = {**_page_headers(self._images, form_targets, more), **self._transport, **(headers or {})}
         return HTMLResponse(text, status, given)
@@ -81,7 +86,7 @@ class Pages:
 
     def see(self, path: str, **query: str) -> RedirectResponse:
         """On to another page of ours, by GET (RFC 9110 section 15.4.4); its address is never taken from the request."""
-        return see_other(f"{self._address}{path}{_query(query)}")
+        return see_other(f"{self.address}{path}{_query(query)}")
 
     def static(self, name: str) -> Response | None:
         """A file that pages need; None if there is no such one."""

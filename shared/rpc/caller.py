@@ -59,6 +59,8 @@ class Person:
     jti: str
     position: int
     """Where in the log the token was issued."""
+    auth_time: int | None = None
+    """When the person proved who they are, in seconds since 1970; None: the token does not say."""
 
     @property
     def actor(self) -> str:

@@ -28,7 +28,7 @@ from infra.local.system import System
 from protos.stagedoor.identity.v1 import identity_pb2
 from protos.stagedoor.ledger.v1 import ledger_pb2
 from protos.stagedoor.readmodels.v1 import readmodels_pb2
-from protos.stagedoor.registry.v1 import registry_pb2, system_pb2
+from protos.stagedoor.registry.v1 import installation_pb2, registry_pb2, system_pb2
 from protos.stagedoor.tokens.v1 import tokens_pb2
 from shared.rpc.status import DETAILS
 from shared.rpc.tls import Tls
@@ -45,6 +45,7 @@ DEEPEST: Final = 3
 SERVED: Final = (
     ("registry", registry_pb2),
     ("registry", system_pb2),
+    ("registry", installation_pb2),
     ("identity", identity_pb2),
     ("token_issuer", tokens_pb2),
     ("token_issuer", validation_pb2),

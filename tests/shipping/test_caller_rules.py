@@ -5,6 +5,7 @@ from typing import Any
 
 import services.identity.rpc
 import services.ledger.rpc
+import services.registry.installation_rpc
 import services.registry.registration_rpc
 import services.registry.rpc
 import services.registry.system_rpc
@@ -22,6 +23,7 @@ RULES: Mapping[str, tuple[Mapping[str, Rule], ...]] = {
         services.registry.rpc.RULES,
         services.registry.registration_rpc.RULES,
         services.registry.system_rpc.RULES,
+        services.registry.installation_rpc.RULES,
         rebuilding.RULES,
     ),
     "identity": (services.identity.rpc.RULES, rebuilding.RULES),

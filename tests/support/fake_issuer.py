@@ -4,13 +4,14 @@ It speaks the real gRPC service, so what the pages send and understand is what g
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 import grpc
 
+from protos.stagedoor.registry.v1.installation_pb2_grpc import add_InstallationServicer_to_server
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     AuthorizationServicer,
@@ -18,10 +19,12 @@ from protos.stagedoor.tokens.v1.tokens_pb2_grpc import (
     add_OwnAccessServicer_to_server,
 )
 from shared.errors import Kind, Refusal
+from tests.support.fake_installation import FakeInstallation
 from tests.support.fake_own_access import FakeOwnAccess, abort
 
 CLIENT = "com.backstagehub/app"
 CALLBACK = "http://localhost:8480/callback"
+INSTALLER = "com.stagedoor/install"
 AFTERWARDS = "http://localhost:8480/signed-out"
 WORDS = {"openid": "know that it is you", "read": "see your tours", "update": "change your tours"}
 
@@ -36,6 +39,9 @@ class KnownApplication:
     logo_uri: str = ""
     contact: str = ""
     first_party: bool = False
+
+
+_INSTALLER = KnownApplication(INSTALLER, "The install page", "http://127.0.0.1:8400/id/install", first_party=True)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,9 @@ class _Request:
 class FakeIssuer(AuthorizationServicer):
     """Answers like the issuer, and remembers what it was asked."""
 
-    applications: dict[str, KnownApplication] = field(default_factory=lambda: {CLIENT: KnownApplication()})
+    applications: dict[str, KnownApplication] = field(
+        default_factory=lambda: {CLIENT: KnownApplication(), INSTALLER: _INSTALLER}
+    )
     begun: list[list[tuple[str, str]]] = field(default_factory=list)
     issued: list[pb.IssueCodeRequest] = field(default_factory=list)
     refused: list[pb.RefuseAuthorizationRequest] = field(default_factory=list)
@@ -69,6 +77,10 @@ class FakeIssuer(AuthorizationServicer):
     denied: list[pb.RefuseDeviceRequest] = field(default_factory=list)
     signed: list[pb.SignUserinfoRequest] = field(default_factory=list)
     own: FakeOwnAccess = field(default_factory=FakeOwnAccess)
+    installation: FakeInstallation = field(default_factory=FakeInstallation)
+    """The registry, in the same place."""
+    stale: bool = False
+    """Every sign-in is too old for it."""
     address: str = ""
 
     def __post_init__(self) -> None:
@@ -79,6 +91,7 @@ class FakeIssuer(AuthorizationServicer):
         self._server = grpc.aio.server()
         add_AuthorizationServicer_to_server(self, self._server)
         add_OwnAccessServicer_to_server(self.own, self._server)
+        add_InstallationServicer_to_server(self.installation, self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
@@ -96,6 +109,11 @@ class FakeIssuer(AuthorizationServicer):
     def change(self, **changes: Any) -> None:
         """Let the application be another one."""
         self.applications[CLIENT] = replace(self.applications[CLIENT], **changes)
+
+    async def redeem(self, form: Mapping[str, str]) -> str:
+        """In the place of the token endpoint: a token is the name of its code."""
+        assert (form["grant_type"], form["client_id"]) == ("authorization_code", INSTALLER)
+        return f"token-of-{form['code']}"
 
     async def BeginAuthorization(self, request: pb.BeginAuthorizationRequest, context: Any) -> Any:  # noqa: N802, ARG002
         pairs = [(parameter.name, parameter.value) for parameter in request.parameters]
@@ -133,6 +151,9 @@ class FakeIssuer(AuthorizationServicer):
 
     async def IssueCode(self, request: pb.IssueCodeRequest, context: Any) -> Any:  # noqa: N802, ARG002
         self.issued.append(request)
+        if self.stale:
+            answer = self._sealed[request.sealed_request].answer(error="login_required")
+            return pb.IssueCodeResponse(**answer)
         answer = self._sealed[request.sealed_request].answer(code=f"code-{len(self.issued)}")
         return pb.IssueCodeResponse(position=1, **answer)
 

@@ -190,7 +190,17 @@ async def start(
     clock = beside.clock if beside is not None else HeldClock()
     key = beside.key if beside is not None else SigningKey()
     judge = guard(key, issuer=told.issuer, audience=f"{told.issuer}/connect/userinfo")
-    parts = assemble(told, master=master, keys=ring, log=log, issuer=channel, guard=judge, clock=clock)
+    parts = assemble(
+        told,
+        master=master,
+        keys=ring,
+        log=log,
+        issuer=channel,
+        registry=channel,
+        redeem=fake.redeem,
+        guard=judge,
+        clock=clock,
+    )
     stack.callback(parts.passwords.close)
 
     async def ready() -> Readiness:

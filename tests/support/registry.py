@@ -9,13 +9,16 @@ from uuid import UUID
 import grpc
 import pytest
 
+from protos.stagedoor.registry.v1.installation_pb2_grpc import InstallationStub, add_InstallationServicer_to_server
 from protos.stagedoor.registry.v1.registration_pb2_grpc import RegistrationStub, add_RegistrationServicer_to_server
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub, add_RegistryServicer_to_server
-from services.registry import events, registration_rpc
+from services.registry import events, installation_rpc, registration_rpc
+from services.registry.installing import Installing
 from services.registry.rpc import RULES, SERVICE, RegistryService
-from services.registry.system import SystemRegistrations
+from services.registry.system import INSTALLER, SystemRegistrations
 from shared.clock import system_clock
 from shared.errors import Kind, Refusal
+from shared.http.outgoing import Outgoing, Reach
 from shared.keys import MasterKey
 from shared.log.event import Catalogue
 from shared.log.log import Log
@@ -31,9 +34,13 @@ MASTER = MasterKey(bytes(range(32)))
 
 
 async def authenticate(token: str) -> Person:
-    """In the place of the guard: a token is the role that its person has."""
-    if token not in {"administrator", "auditor", "nobody"}:
+    """In the place of the guard: a token is the role that its person has; one of the install pages has an age, too."""
+    role, _, seconds = token.partition(".signed-in-before.")
+    if role not in {"administrator", "auditor", "nobody"}:
         raise Refusal(Kind.UNAUTHENTICATED, "bad_signature", "the signature of the token is wrong")
+    if seconds:
+        auth_time = int(system_clock().timestamp()) - int(seconds)
+        return Person("brian", INSTALLER, frozenset({role}), frozenset({"sec"}), "jti", 1, auth_time)
     return Person("brian", "com.stagedoor/cli", frozenset({token}), frozenset({"sec"}), "jti", 1)
 
 
@@ -55,13 +62,17 @@ class Running:
     server: RpcServer
     stub: RegistryStub
     registration: RegistrationStub
+    installation: InstallationStub
+    pages: InstallationStub
+    """The same, for a client with the certificate of the identity service."""
 
     async def __call__(
         self, request: Any, *, key: UUID | None = None, role: str | None = "administrator", stub: Any = None
     ) -> Any:
         """Call the method that takes this request; raises what it refuses as `Refusal`."""
         name = type(request).__name__.removesuffix("Request")
-        method = getattr(stub or (self.stub if hasattr(self.stub, name) else self.registration), name)
+        stubs = (stub,) if stub else (self.stub, self.registration, self.installation)
+        method = next(getattr(one, name) for one in stubs if hasattr(one, name))
         metadata = [("authorization", f"Bearer {role}")] if role else []
         if key is not None:
             metadata.append(("idempotency-key", str(key)))
@@ -87,15 +98,33 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def registry(log: Log, parties: Parties, clock: Clock) -> AsyncIterator[Running]:
-    await SystemRegistrations(log, MASTER, ORIGIN).run()
-    server = RpcServer("127.0.0.1:0", parties.service("registry"), {**RULES, **registration_rpc.RULES}, authenticate)
+async def registry(log: Log, parties: Parties, clock: Clock, request: pytest.FixtureRequest) -> AsyncIterator[Running]:
+    """A module that says `DEMO = True` has documents fetched from this machine."""
+    demo = bool(getattr(request.module, "DEMO", False))
+    await SystemRegistrations(log, MASTER, ORIGIN, ISSUER).run()
+    rules = {**RULES, **registration_rpc.RULES, **installation_rpc.RULES}
+    server = RpcServer("127.0.0.1:0", parties.service("registry"), rules, authenticate)
     server.add(add_RegistryServicer_to_server, RegistryService(log, MASTER, ISSUER, clock), SERVICE)
     by_program = registration_rpc.RegistrationService(log, MASTER, clock)
     server.add(add_RegistrationServicer_to_server, by_program, registration_rpc.SERVICE)
+    outgoing = Outgoing(Reach(loopback=demo), at_once=4, seconds=5.0)
+    by_link = installation_rpc.InstallationService(log, MASTER, Installing(log, MASTER, outgoing, demo=demo), clock)
+    server.add(add_InstallationServicer_to_server, by_link, installation_rpc.SERVICE)
     await server.start()
+    address = f"127.0.0.1:{server.port}"
     try:
-        async with channel(f"127.0.0.1:{server.port}", parties.operator(), "registry") as opened:
-            yield Running(log, server, RegistryStub(opened), RegistrationStub(opened))
+        async with (
+            channel(address, parties.operator(), "registry") as opened,
+            channel(address, parties.service("identity"), "registry") as of_identity,
+        ):
+            yield Running(
+                log,
+                server,
+                RegistryStub(opened),
+                RegistrationStub(opened),
+                InstallationStub(opened),
+                InstallationStub(of_identity),
+            )
     finally:
         await server.stop(None)
+        await outgoing.close()

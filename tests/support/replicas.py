@@ -24,7 +24,7 @@ from tests.support.ports import free_ports
 # As infra/caddy/Caddyfile has it.
 _IDENTITY = (
     *("/id/connect/authorize", "/id/connect/endsession", "/id/connect/userinfo"),
-    *("/id/signin", "/id/consent", "/id/device", "/id/signedout", "/id/account"),
+    *("/id/signin", "/id/consent", "/id/device", "/id/signedout", "/id/account", "/id/install", "/id/uninstall"),
 )
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from services.identity.devices import described
 from services.identity.events import SessionEndReason
+from services.identity.management_tokens import CLIENT
 from services.identity.pages.consent import in_words, shown_logo
 from services.identity.pages.cookies import Cookie
 from services.identity.pages.moments import Moments
@@ -27,6 +28,9 @@ _DONE = {
     "stopped": "The application is stopped. Nothing that it was given is accepted any more.",
     "ended": "That session is over, and so is the access that applications were given in it.",
     "revoked": "The token is revoked. It is not accepted any more.",
+    "not-installed": "Nothing was installed.",
+    "not-uninstalled": "Nothing was uninstalled.",
+    "uninstalled": "The application is uninstalled. Nothing that it was given is accepted any more, anywhere.",
 }
 """By the word in the address: nothing that a link says is shown."""
 
@@ -64,7 +68,8 @@ class OwnAccessPage:
             "zone": moments.name,
             "second_factor": session.user.has_second_factor,
             "passkeys": site.passkeys.offered or session.user.has_passkeys,
-            "applications": [self._application(request, one) for one in found.applications],
+            # A page of this site, that acted for the person when they asked it to: no application of anybody's.
+            "applications": [self._application(request, one) for one in found.applications if one.client_id != CLIENT],
             "sessions": await self._sessions(request, session, moments),
             "tokens": [self._token(request, one, moments) for one in found.references],
             "offering": bool(found.offers),

@@ -6,7 +6,8 @@ The issuer's own sealed request travels inside; what is around it is what the pa
 import json
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from os import urandom
 
@@ -81,6 +82,16 @@ class PendingAuthorization:
         return replace(self, chosen_session=sid)
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An application that was just installed."""
+
+    client_id: str
+    display_name: str
+    initiate_login_uri: str
+    """Where the person may go on; empty: nowhere."""
+
+
 class Seals:
     """Seals and opens."""
 
@@ -151,7 +162,16 @@ class Seals:
         begun_at = datetime.fromtimestamp(int(about["at"]), UTC)
         return Ceremony(purpose, str(about["about"]), begun_at, challenge, str(about["name"]))
 
-    def _seal(self, kind: str, about: dict[str, str | int], message: bytes, at: datetime | None = None) -> str:
+    def seal_installed(self, installed: Installed) -> str:
+        """For the page that tells of it."""
+        return self._seal("installed", asdict(installed), b"")
+
+    def open_installed(self, text: str | None) -> Installed:
+        """What was just installed. Raises `PageExpired`."""
+        about, _ = self._open("installed", text)
+        return Installed(*(str(about[part.name]) for part in fields(Installed)))
+
+    def _seal(self, kind: str, about: Mapping[str, str | int], message: bytes, at: datetime | None = None) -> str:
         head = json.dumps({**about, "at": int((at or self._clock()).timestamp())}).encode()
         nonce = urandom(12)
         sealed = self._aead.encrypt(nonce, zlib.compress(head + b"\n" + message), kind.encode())

@@ -20,16 +20,30 @@ TOKEN = "token"
 PASSKEYS = "passkeys"
 SECOND_FACTOR = "second-factor"
 """`then`: on to the page where the password is changed, where a personal access token is made, or of what signs in."""
+INSTALL = "install"
+UNINSTALL = "uninstall"
+"""`then`, with what it is about: on to the page of a link that was followed."""
 _KEY_TO_THE_ACCOUNT = "A token works without your password. Please sign in once more to make one."
 _ONCE_MORE = "Please sign in once more to go on."
+_AS_ADMINISTRATOR = "What an application may do here is decided by whoever sits here now. Please sign in once more."
 _PLACES = {
     PASSWORD: "/account/password",
     TOKEN: "/account/tokens/new",
     PASSKEYS: "/account/passkeys",
     SECOND_FACTOR: "/account/second-factor",
 }
-_WHY = {TOKEN: _KEY_TO_THE_ACCOUNT, PASSKEYS: _ONCE_MORE, SECOND_FACTOR: _ONCE_MORE}
+_LINKS = {INSTALL: ("/install", "document"), UNINSTALL: ("/uninstall", "client_id")}
+"""The pages, and the parameter that says what they are about."""
+_WHY = {
+    TOKEN: _KEY_TO_THE_ACCOUNT,
+    PASSKEYS: _ONCE_MORE,
+    SECOND_FACTOR: _ONCE_MORE,
+    INSTALL: _AS_ADMINISTRATOR,
+    UNINSTALL: _AS_ADMINISTRATOR,
+}
 """Why somebody who is signed in has to do it again for these."""
+_LONGEST = 2100
+"""Characters of `then`."""
 
 
 class SignIn:
@@ -52,8 +66,9 @@ class SignIn:
     async def _about(self, request: Request, pending: PendingAuthorization | None, then: str) -> tuple[str, str]:
         """The name to begin with, and why somebody who is signed in has to do it again."""
         if pending is None:
-            session = await self._site.session(request) if then in _WHY else None
-            return ("", "") if session is None else (session.user.user_name, _WHY[then])
+            word = then.partition(" ")[0]
+            session = await self._site.session(request) if word in _WHY else None
+            return ("", "") if session is None else (session.user.user_name, _WHY[word])
         hint = pending.proceed.login_hint
         session = await self._site.session(request)
         known = signed_in(session)
@@ -208,13 +223,32 @@ class SignIn:
 def let_in(site: Site, opened: Opened, sealed: str, then: str) -> Response:
     """On to where the sign-in was for, with the cookie of the session."""
     # Not on to the application at once: should the issuer be away, the session is there all the same.
-    response = site.pages.see("/consent" if sealed else _PLACES.get(then, "/account"), request=sealed)
+    path, about = ("/consent", {"request": sealed}) if sealed else _place(then)
+    response = site.pages.see(path, **about)
     site.cookies.set(response, Cookie.SESSION, opened.secret)
     site.cookies.set(response, Cookie.DEVICE, opened.device_cookie, YEAR)
     site.cookies.clear(response, Cookie.FORM)
     return response
 
 
+def then_about(then: str, about: str) -> str:
+    """`then` for the page of a link."""
+    return f"{then} {about}"
+
+
 def place(asked: str | None) -> str:
-    """Where to go afterwards: one of our own pages, by its name, never by an address."""
-    return asked if asked in _PLACES else ""
+    """Where to go afterwards: one of our own pages, by its name, never by an address.
+
+    What the page of a link is about comes behind the name, and goes to that page as its parameter.
+    """
+    word, _, about = (asked or "").partition(" ")
+    known = about and len(about) <= _LONGEST if word in _LINKS else asked in _PLACES
+    return asked if asked and known else ""
+
+
+def _place(then: str) -> tuple[str, dict[str, str]]:
+    word, _, about = then.partition(" ")
+    if word in _LINKS:
+        path, parameter = _LINKS[word]
+        return path, {parameter: about}
+    return _PLACES.get(then, "/account"), {}

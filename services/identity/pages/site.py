@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from services.identity.accounts import Accounts
 from services.identity.consents import Consents
+from services.identity.installing import Installing
 from services.identity.issuer import Issuer
 from services.identity.origin import Origin
 from services.identity.own_access import OwnAccess
@@ -54,6 +55,7 @@ class Site:
     issuer: Issuer
     throttle: Throttle
     own_access: OwnAccess
+    installing: Installing
     head: Callable[[], Awaitable[int]]
     """The position of the log's last event."""
     clock: Clock

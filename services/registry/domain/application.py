@@ -19,6 +19,7 @@ from services.registry.domain.dynamic import (
     not_accepted,
 )
 from services.registry.domain.fapi import implied
+from services.registry.domain.installation import Installation
 from services.registry.domain.refusals import invalid
 from services.registry.domain.text import check_text
 from services.registry.domain.trust import (
@@ -35,6 +36,7 @@ from services.registry.events import (
     ApplicationChanged,
     ApplicationDisabled,
     ApplicationEnabled,
+    ApplicationInstalled,
     ApplicationRegistered,
     ApplicationSettings,
     ApplicationType,
@@ -83,6 +85,8 @@ class Register:
     """The instance is in demo mode, which allows an application more."""
     registrant: Registrant | None = None
     """The program that registers it (RFC 7591). None: an administrator does."""
+    installation: Installation | None = None
+    """Its vendor's description that the administrator approved. None: it comes by no link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,8 @@ class Trusted:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     registration: DynamicRegistration | None = None
     """None: an administrator registered it."""
+    installed: ApplicationInstalled | None = None
+    """The description that it was installed from. None: it was not."""
 
     def managed_by(self, token_digest: str) -> bool:
         """Whether this is its registration access token, and it is accepted now."""
@@ -271,6 +277,9 @@ def _register(command: Register, state: State) -> Sequence[Event]:
     if (registrant := command.registrant) is not None:
         registrant.check(command.client_id, command.settings)
         events.append(registrant.event(command.client_id))
+    if (installation := command.installation) is not None:
+        installation.check(command.client_id, command.settings, demo=command.demo)
+        events.append(installation.event(command.client_id))
     return events
 
 
@@ -403,6 +412,8 @@ def evolve(state: State, event: Event) -> State:
             return Trusted(event.client_id, event.settings)
         case ApplicationUninstalled():
             return Gone()
+        case ApplicationInstalled() if isinstance(state, Trusted):
+            return replace(state, installed=event)
     return _evolve_trusted(state, event) if isinstance(state, Trusted) else state
 
 

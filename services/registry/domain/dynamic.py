@@ -74,7 +74,12 @@ def evolve_registration(state: DynamicRegistration | None, event: Event) -> Dyna
 
 
 def check_dynamic(settings: ApplicationSettings) -> None:
-    """Refuse settings that need somebody who knows the application."""
+    """Refuse what no application may be that a program registered."""
+    check_no_privileges(settings, "registered by a program")
+
+
+def check_no_privileges(settings: ApplicationSettings, how: str) -> None:
+    """Refuse settings that need somebody who knows the application. `how` it comes to be trusted, in words."""
     faults = (
         (settings.first_party, "first-party"),
         (settings.service_account is not None, "acting as a service account"),
@@ -84,7 +89,7 @@ def check_dynamic(settings: ApplicationSettings) -> None:
     )
     for broken, what in faults:
         if broken:
-            raise invalid(f"an application that was registered by a program is never {what}")
+            raise invalid(f"an application that was {how} is never {what}")
 
 
 def check_allowed(

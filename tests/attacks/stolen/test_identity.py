@@ -1,5 +1,6 @@
 """What a stolen identity service cannot do: one test for each line of the table in docs/security.md."""
 
+import tomllib
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -12,6 +13,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from infra.local.sign_in import CodeFlow
 from infra.local.system import System
+from protos.stagedoor.registry.v1 import installation_pb2, registry_pb2
+from protos.stagedoor.registry.v1.installation_pb2_grpc import InstallationStub
+from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub
 from protos.stagedoor.tokens.v1 import tokens_pb2 as pb
 from protos.stagedoor.tokens.v1.tokens_pb2_grpc import AuthorizationStub
 from services.identity.events import UserKind
@@ -150,6 +154,27 @@ async def test_it_redeems_no_code_that_an_application_asked_for(doors: Doors, is
         # The owner has both.
         secret = None if flow is public else doors.application(HUB)["client_secret"]
         assert "access_token" in await flow.redeem(code, client_secret=secret)
+
+
+async def test_it_manages_nothing_with_a_token_that_it_has_seen(thief: Thief, system: System) -> None:
+    """An administrator's own tokens pass through it, at userinfo for one. Only those of its pages are taken."""
+    told = tomllib.loads((system.home.path / "profile.toml").read_text())
+    shown = (("authorization", f"Bearer {told['access_token']}"),)
+    registry: Any = RegistryStub(thief.channel("registry"))
+    installation: Any = InstallationStub(thief.channel("registry"))
+    for asking in (
+        registry.RegisterApplication(registry_pb2.RegisterApplicationRequest(client_id="com.evil/app"), metadata=shown),
+        registry.UninstallApplication(registry_pb2.UninstallApplicationRequest(client_id=HUB), metadata=shown),
+        registry.ListApplications(registry_pb2.ListApplicationsRequest(), metadata=shown),
+    ):
+        assert (await refusal(asking)).code == "caller_not_allowed"
+    for asking in (
+        installation.ReadDocument(installation_pb2.ReadDocumentRequest(document="https://x.example/"), metadata=shown),
+        installation.Install(installation_pb2.InstallRequest(document="https://x.example/"), metadata=shown),
+        installation.ReadInstalled(installation_pb2.ReadInstalledRequest(client_id=HUB), metadata=shown),
+        installation.Uninstall(installation_pb2.UninstallRequest(client_id=HUB), metadata=shown),
+    ):
+        assert (await refusal(asking)).code == "token_not_of_the_pages"
 
 
 async def test_it_reads_no_client_secret(thief: Thief, doors: Doors) -> None:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 
 from infra.local.services import python_environment
 from services.cli import profile
+from tests.support.documents import vendor
 from tests.support.parties import Parties
 from tests.support.registry import Running
 
+DEMO = True
+"""Documents are fetched from this machine."""
 HUB = "com.backstagehub/app"
 API = "http://127.0.0.1:8400/api"
 REGISTER_HUB = (
@@ -99,7 +103,11 @@ async def test_the_life_of_an_application(stagedoor: Command) -> None:
     assert (await stagedoor("apps", "show", HUB, "--json")).json["enabled"] is False
     await stagedoor("apps", "enable", HUB, "--json")
     listed = (await stagedoor("apps", "list", "--json")).json
-    assert [(one["client_id"], one["enabled"]) for one in listed] == [(HUB, True), ("com.stagedoor/cli", True)]
+    assert [(one["client_id"], one["enabled"]) for one in listed] == [
+        (HUB, True),
+        ("com.stagedoor/cli", True),
+        ("com.stagedoor/install", True),
+    ]
 
     assert (await stagedoor("apps", "uninstall", HUB, "--yes", "--json")).status == 0
     gone = await stagedoor("apps", "show", HUB, "--json")
@@ -119,6 +127,19 @@ async def test_secrets_rotate_without_a_gap(stagedoor: Command) -> None:
     ended = await stagedoor("apps", "revoke-secret", HUB, third["secret_id"], "--compromised", "--json")
     assert ended.json["position"] > third["position"]
     assert (await stagedoor("apps", "show", HUB, "--json")).json["secrets"] == []
+
+
+async def test_an_application_is_installed_from_its_document(stagedoor: Command) -> None:
+    async with vendor() as by:
+        by.describe(scope="openid")
+        digest = sha256(by.web.body).hexdigest()
+        asked = await stagedoor("apps", "install", by.document, given="n\n")
+        assert (asked.status, asked.out) == (1, "")
+        assert all(shown in asked.err for shown in ("127.0.0.1", "https://setlist.example/callback", digest))
+        installed = await stagedoor("apps", "install", by.document, "--digest", digest, "--json")
+        assert installed.json["client_id"] == "example.setlist/app"
+        shown = (await stagedoor("apps", "show", "example.setlist/app", "--json")).json
+        assert (shown["document"], shown["document_digest"]) == (by.document, digest)
 
 
 async def test_programs_are_let_register(stagedoor: Command) -> None:

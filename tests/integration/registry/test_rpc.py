@@ -12,7 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from protos.stagedoor.registry.v1 import registry_pb2 as pb
 from protos.stagedoor.registry.v1.registry_pb2_grpc import RegistryStub
 from services.registry.events import SecretAdded
-from services.registry.system import CLI
+from services.registry.system import CLI, INSTALLER
 from shared.denials import DenialKind, DenialRule
 from shared.errors import Kind, Refusal, Unavailable
 from shared.ids import digest
@@ -65,7 +65,7 @@ async def test_what_is_registered_is_found(registry: Running) -> None:
     assert got.application.settings.auth_method == "client_secret_basic"
     assert got.application.settings.require_pkce
     listed = await registry(pb.ListApplicationsRequest())
-    assert [one.client_id for one in listed.applications] == [HUB, CLI]
+    assert [one.client_id for one in listed.applications] == [HUB, CLI, INSTALLER]
 
 
 async def test_a_secret_is_nowhere_in_the_database(registry: Running, database: Database) -> None:
@@ -182,7 +182,7 @@ async def test_many_registrations_of_one_name_make_one_application(registry: Run
     made = [answer for answer in answers if not isinstance(answer, BaseException)]
     assert len(made) == 1
     assert {answer.code for answer in answers if isinstance(answer, Refusal)} == {"name_taken"}
-    assert (await registry.events()).count("registry.ApplicationRegistered") == 2  # the command's, and this one
+    assert (await registry.events()).count("registry.ApplicationRegistered") == 3  # the two of the system, and this one
 
 
 async def test_scopes_have_to_belong_to_a_resource(registry: Running) -> None:
@@ -233,8 +233,8 @@ async def test_pages(registry: Running) -> None:
         if not page.next_page_token:
             break
         request.page_token = page.next_page_token
-    assert found == sorted([*names, CLI])
-    assert sizes == [5, 5, 3]
+    assert found == sorted([*names, CLI, INSTALLER])
+    assert sizes == [5, 5, 4]
     assert (await refused(registry(pb.ListApplicationsRequest(page_token="?")))).code == "invalid_page"
 
 

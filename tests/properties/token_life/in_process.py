@@ -38,6 +38,16 @@ class InProcess:
         return ask
 
 
+class Unasked:
+    """In the place of a channel that nobody asks anything over in these lives."""
+
+    def unary_unary(self, path: str, **_: Any) -> Callable[..., Any]:
+        async def ask(*_: Any, **__: Any) -> Any:
+            raise AssertionError(f"{path} was asked")
+
+        return ask
+
+
 class GuardOfTheMoment:
     """The guard of the moment: the endpoints outlive a restart of what they ask."""
 

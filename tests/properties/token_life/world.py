@@ -63,7 +63,7 @@ from stagedoor.clock import since_boot
 from stagedoor.validation.v1 import validation_pb2
 from tests.properties.token_life.clients import Credentials, Form, app_settings, scopes_of_api
 from tests.properties.token_life.database import HeldDatabase
-from tests.properties.token_life.in_process import ADMINISTRATOR, GuardOfTheMoment, InProcess, called_by
+from tests.properties.token_life.in_process import ADMINISTRATOR, GuardOfTheMoment, InProcess, Unasked, called_by
 from tests.properties.token_life.made_keys import MadeKeys
 from tests.properties.token_life.reference_desk import ReferenceDesk
 from tests.support.work import eventually
@@ -137,7 +137,7 @@ class World:
         first = not hasattr(self, "watch")
         if first:
             await self.held.forget_everything()
-            await SystemRegistrations(self.registry_log, MASTERS["registry"], ORIGIN).run()
+            await SystemRegistrations(self.registry_log, MASTERS["registry"], ORIGIN, ISSUER).run()
         else:
             await self.held.begin_again(_BEGINNING)
         self._made.go_back()
@@ -212,12 +212,15 @@ class World:
         if hasattr(self, "identity"):
             self.identity.passwords.close()
         channel: Any = InProcess(self)
+        unasked: Any = Unasked()
         self.identity = assemble(
             settings,
             master=MASTERS["identity"],
             keys=self._ring,
             log=self.identity_log,
             issuer=channel,
+            registry=unasked,
+            redeem=_redeems_nothing,
             guard=self._new_guard() if not hasattr(self, "guard") else self.guard,
             clock=self.clock,
         )
@@ -427,6 +430,10 @@ class World:
 def name_of_app(number: int) -> str:
     """Of the applications of a life."""
     return f"com.example.app{number}/app"
+
+
+async def _redeems_nothing(_: Mapping[str, str]) -> str:
+    raise AssertionError("nobody installs anything in these lives")
 
 
 def _policy() -> Policy:

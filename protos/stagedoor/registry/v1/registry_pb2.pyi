@@ -212,11 +212,16 @@ class Application(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
     INITIAL_ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_DIGEST_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     enabled: _builtins.bool
     position: _builtins.int
     initial_access_token: _builtins.str
     """Id of the initial access token that a program registered it with; empty: an administrator registered it"""
+    document: _builtins.str
+    """Address of the document that it was installed from, and its SHA-256 (hexadecimal); empty: it was not"""
+    document_digest: _builtins.str
     @_builtins.property
     def settings(self) -> Global___ApplicationSettings: ...
     @_builtins.property
@@ -233,10 +238,12 @@ class Application(_message.Message):
         position: _builtins.int = ...,
         registered_at: _timestamp_pb2.Timestamp | None = ...,
         initial_access_token: _builtins.str = ...,
+        document: _builtins.str = ...,
+        document_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["registered_at", b"registered_at", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "enabled", b"enabled", "initial_access_token", b"initial_access_token", "position", b"position", "registered_at", b"registered_at", "secrets", b"secrets", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "document", b"document", "document_digest", b"document_digest", "enabled", b"enabled", "initial_access_token", b"initial_access_token", "position", b"position", "registered_at", b"registered_at", "secrets", b"secrets", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
