@@ -172,7 +172,7 @@ def test_every_example_is_run() -> None:
     assert len(blocks("python")) == 8
     assert len(blocks("html")) == 1
     assert len(blocks("sh")) == 10
-    assert PAGE.read_text().count("```") == 2 * 19
+    assert PAGE.read_text().count("```") == 2 * 20
 
 
 def test_nothing_that_is_named_is_missing() -> None:

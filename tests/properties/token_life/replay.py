@@ -32,6 +32,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     registry.RESOURCES: ("resource_id",),
     identity.USERS: ("sub",),
     identity.ERASED: ("sub",),
+    identity.PASSKEYS: ("passkey_id",),
     identity.SESSIONS: ("sid",),
     identity.CONSENTS: ("sub", "client_id", "scope"),
     identity.UNINSTALLED: ("client_id",),
