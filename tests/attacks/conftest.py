@@ -8,6 +8,7 @@ from infra.local.system import System
 from stagedoor.keys import Algorithm
 from tests.support.doors import Doors, opened
 from tests.support.issuing import believing as believing  # noqa: PLC0414  (a fixture)
+from tests.support.issuing import patience as patience  # noqa: PLC0414  (a fixture)
 from tests.support.issuing import stage as stage  # noqa: PLC0414  (a fixture)
 from tests.support.sdk_tokens import SigningKey
 

@@ -125,6 +125,7 @@ FORGERIES: dict[str, Forge] = {
 }
 
 
+@pytest.mark.parametrize("patience", [3.0])
 @pytest.mark.parametrize("how", FORGERIES)
 async def test_made_up_with_a_stolen_key(there: Chain, how: str) -> None:
     """What a thief of the key signs is not in the log, so nothing can be had for it that would outlive the key."""

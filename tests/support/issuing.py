@@ -330,13 +330,19 @@ def believing() -> MutualTls | None:
     return None
 
 
+@pytest.fixture
+def patience() -> float:
+    """Seconds that the issuer waits for a position; a test that asks for one which never comes says another."""
+    return 30.0
+
+
 @pytest_asyncio.fixture
 async def stage(
-    database: Database, monkeypatch: pytest.MonkeyPatch, believing: MutualTls | None
+    database: Database, monkeypatch: pytest.MonkeyPatch, believing: MutualTls | None, patience: float
 ) -> AsyncIterator[Stage]:
     """An issuer on an empty log."""
     monkeypatch.setattr("services.token_issuer.key_changes.generate", same_keys)
-    monkeypatch.setattr("shared.messaging.follower.WAIT_SECONDS", 30.0)
+    monkeypatch.setattr("shared.messaging.follower.WAIT_SECONDS", patience)
     clock = MovableClock()
     issuer, follower = await replica(database, clock)
     issuer = replace(issuer, mutual_tls=believing)
@@ -349,7 +355,7 @@ async def stage(
         feed=feed,
         keys=issuer.keys,
         now=lambda: clock().timestamp(),
-        wait=30.0,
+        wait=patience,
     )
 
     uses = Uses(issuer.log, issuer.questions.references, clock)

@@ -290,6 +290,7 @@ async def test_a_hint_says_who_has_to_be_signed_in(stage: Stage) -> None:
     assert query(sent.redirect.uri)["error"] == "login_required"
 
 
+@pytest.mark.parametrize("patience", [0.2])
 async def test_a_position_that_nobody_has_handed_out(stage: Stage) -> None:
     hub = await stage.register(resources=True)
     person, _ = await stage.sign_in(await stage.user())
