@@ -20,7 +20,7 @@ run: $(READY) ## start everything with the demo data and BackstageHub, until Ctr
 	@STAGEDOOR_TLS='$(or $(TLS),$(STAGEDOOR_TLS))' exec $(BIN)/stagedoor up
 
 test: $(READY) $(SHIPPING) ## run every test that this machine can run
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated code: under a minute
 	$(BIN)/ruff format --check .
