@@ -15,6 +15,15 @@ from services.console.pages.fields import shown as form_fields
 from services.console.pages.filled import changed_meanwhile, in_words, raise_unless_about_the_form, refused_form
 from services.console.pages.site import Site, confirmed, once, query
 from services.console.sessions import SignedIn
+from services.identity.events import UserKind
+from services.registry.events import (
+    ApplicationType,
+    AuthMethod,
+    GrantType,
+    ReferenceTokens,
+    ResponseAlgorithm,
+    SecurityProfile,
+)
 from shared.errors import Refusal
 from shared.http.forms import Params
 
@@ -34,61 +43,65 @@ DONE: Final = {
     "compromised": "The secret is not accepted any more, nor anything that the application was given until now.",
 }
 
-_TYPE: Final = Field("type", "Type", Shape.CHOICE, ("confidential", "public", "native"))
-_CHANGEABLE: Final = (
+TYPE: Final = Field("type", "Type", Shape.CHOICE, (*ApplicationType,))
+CHANGEABLE: Final = (
     Field("display_name", "Name", hint="What people read at sign-in and consent.", required=True),
     Field("redirect_uris", "Redirect URIs", Shape.LINES, hint="One a line, to the letter."),
     Field("post_logout_redirect_uris", "Redirect URIs after sign-out", Shape.LINES, hint="One a line."),
     Field("scopes", "Scopes", Shape.WORDS, hint="With spaces between."),
-    Field(
-        "grants",
-        "Grants",
-        Shape.CHOICES,
-        (
-            "authorization_code",
-            "refresh_token",
-            "client_credentials",
-            "urn:ietf:params:oauth:grant-type:device_code",
-            "urn:ietf:params:oauth:grant-type:token-exchange",
-        ),
-    ),
-    Field("user_kinds", "Users", Shape.CHOICES, ("internal", "community", "service")),
+    Field("grants", "Grants", Shape.CHOICES, (*GrantType,)),
+    Field("user_kinds", "Users", Shape.CHOICES, (*UserKind,)),
     Field(
         "auth_method",
         "Proves itself by",
         Shape.CHOICE,
-        ("", "client_secret_basic", "client_secret_post", "private_key_jwt", "none"),
+        ("", *AuthMethod),
         hint="Empty: what is usual for its type.",
     ),
-    Field("jwks", "Public keys", Shape.AREA, hint="A JWK Set, for private_key_jwt; or its address below."),
+    Field(
+        "jwks",
+        "Public keys",
+        Shape.AREA,
+        hint="A JWK Set, for private_key_jwt and self_signed_tls_client_auth; or its address below.",
+    ),
     Field("jwks_uri", "Address of the public keys"),
+    Field("tls_client_auth_subject_dn", "Subject of its certificate", hint="For tls_client_auth; of these five, one."),
+    Field("tls_client_auth_san_dns", "DNS name of its certificate"),
+    Field("tls_client_auth_san_uri", "URI of its certificate"),
+    Field("tls_client_auth_san_ip", "IP address of its certificate"),
+    Field("tls_client_auth_san_email", "E-mail address of its certificate"),
     Field("service_account", "Service account", hint="The sub of the user that it acts as when it acts for itself."),
     Field("contact", "Contact", hint="How to reach the people who run it."),
     Field("logo_uri", "Address of its logo"),
     Field("backchannel_logout_uri", "Back-channel logout URI"),
     Field("backchannel_logout_session_required", "It needs to be told which session has ended", Shape.FLAG),
-    Field(
-        "reference_tokens",
-        "Reference tokens",
-        Shape.CHOICE,
-        ("none", "authenticated_users", "administrators_only"),
-    ),
+    Field("reference_tokens", "Reference tokens", Shape.CHOICE, (*ReferenceTokens,)),
     Field(
         "access_token_seconds", "Life of access tokens, in seconds", Shape.NUMBER, hint="Empty: as the issuer has it."
     ),
     Field("refresh_token_seconds", "Life of refreshing, in seconds", Shape.NUMBER, hint="Empty: as the issuer has it."),
-    Field("id_token_signed_response_alg", "ID tokens are signed with", Shape.CHOICE, ("RS256", "ES256")),
-    Field("userinfo_signed_response_alg", "Userinfo is signed with", Shape.CHOICE, ("", "RS256", "ES256")),
+    Field("id_token_signed_response_alg", "ID tokens are signed with", Shape.CHOICE, (*ResponseAlgorithm,)),
+    Field("userinfo_signed_response_alg", "Userinfo is signed with", Shape.CHOICE, ("", *ResponseAlgorithm)),
     Field("require_pkce", "It has to use PKCE", Shape.FLAG),
     Field("require_pushed_authorization_requests", "It has to push its authorization requests", Shape.FLAG),
     Field("require_signed_request_object", "It has to sign its authorization requests", Shape.FLAG),
     Field("dpop_bound_access_tokens", "Its tokens are bound to a key (DPoP)", Shape.FLAG),
+    Field(
+        "tls_client_certificate_bound_access_tokens", "Its tokens are bound to its certificate (mutual TLS)", Shape.FLAG
+    ),
+    Field(
+        "security_profile",
+        "Security profile",
+        Shape.CHOICE,
+        ("", *SecurityProfile),
+        hint="fapi2: the FAPI 2.0 Security Profile. To begin it ends whatever it was given.",
+    ),
     Field("first_party", "It belongs to the platform", Shape.FLAG),
 )
 _REGISTERED: Final = (
     Field("client_id", "Its client_id", hint="Like com.example/app; never used again.", required=True),
-    _TYPE,
-    *_CHANGEABLE,
+    TYPE,
+    *CHANGEABLE,
 )
 _USUAL: Final = {
     "type": "confidential",
@@ -122,7 +135,7 @@ class Applications:
         asked = query(request)
         one = await self._one(who, asked.require("id"))
         settings = one.settings
-        facts = [(field.label, in_words(field.of(settings))) for field in (_TYPE, *_CHANGEABLE)]
+        facts = [(field.label, in_words(field.of(settings))) for field in (TYPE, *CHANGEABLE)]
         secrets = [
             {
                 "id": secret.secret_id,
@@ -163,18 +176,18 @@ class Applications:
     async def change_form(self, request: Request, who: SignedIn) -> Response:
         """GET /applications/change."""
         one = await self._one(who, query(request).require("id"))
-        values = {field.name: field.of(one.settings) for field in _CHANGEABLE}
+        values = {field.name: field.of(one.settings) for field in CHANGEABLE}
         return self._form(request, who, values, client_id=one.client_id, position=one.position)
 
     async def change(self, request: Request, who: SignedIn, form: Params) -> Response:
         """POST /applications/change: what was changed on the page, and nothing that somebody else changed meanwhile."""
         client_id, position = form.require("id"), form.require("position")
         try:
-            values = read(_CHANGEABLE, form)
+            values = read(CHANGEABLE, form)
             one = await self._one(who, client_id)
             if str(one.position) != position:
                 raise changed_meanwhile()
-            paths = [field.name for field in _CHANGEABLE if values[field.name] != field.of(one.settings)]
+            paths = [field.name for field in CHANGEABLE if values[field.name] != field.of(one.settings)]
             wanted = pb.ChangeApplicationRequest(
                 client_id=client_id,
                 settings=pb.ApplicationSettings(**{name: values[name] for name in paths}),
@@ -184,7 +197,7 @@ class Applications:
                 await self._site.calls.ask(who, self._registry.ChangeApplication, wanted, once=once(form))
         except Refusal as refusal:
             raise_unless_about_the_form(refusal)
-            values = typed(_CHANGEABLE, form)
+            values = typed(CHANGEABLE, form)
             return self._form(request, who, values, refusal, client_id=client_id, position=position)
         return self._done(client_id, "changed")
 
@@ -252,7 +265,7 @@ class Applications:
             "lead": "" if client_id else "From now on it is trusted. Its secret is shown once.",
             "action": CHANGE if client_id else REGISTER,
             "more": {"id": client_id, "position": str(position)} if client_id else {},
-            "fields": form_fields(_CHANGEABLE if client_id else _REGISTERED, values),
+            "fields": form_fields(CHANGEABLE if client_id else _REGISTERED, values),
             "button": "Change it" if client_id else "Register it",
             "back": self._site.pages.path("/applications/show", id=client_id) if client_id else "",
         }

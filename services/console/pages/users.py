@@ -15,6 +15,7 @@ from services.console.pages.fields import shown as form_fields
 from services.console.pages.filled import changed_meanwhile, in_words, raise_unless_about_the_form, refused_form
 from services.console.pages.site import Site, confirmed, once, query
 from services.console.sessions import SignedIn
+from services.identity.events import Role, UserKind
 from shared.errors import Refusal
 from shared.http.errors import invalid_request
 from shared.http.forms import Params
@@ -55,11 +56,11 @@ _PROFILE: Final = (
     Field("postal_code", "Postal code"),
     Field("country", "Country"),
 )
-_ROLES: Final = Field("roles", "Roles", Shape.CHOICES, ("administrator", "auditor"))
+_ROLES: Final = Field("roles", "Roles", Shape.CHOICES, (*Role,))
 _CHANGEABLE: Final = (*_PROFILE, _ROLES)
 _ADDED: Final = (
     Field("user_name", "User name", required=True),
-    Field("kind", "Kind", Shape.CHOICE, ("internal", "community", "service")),
+    Field("kind", "Kind", Shape.CHOICE, (*UserKind,)),
     Field("password", "Password", Shape.PASSWORD, hint="Empty: they cannot sign in until one is set."),
     _ROLES,
     *_PROFILE,
